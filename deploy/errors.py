@@ -1,13 +1,13 @@
 """What can go wrong, for the person at the terminal.
 
-    DeployError                  anything the kit stops for, told in four lines
-    ├── ConfigError              deploy.toml is missing, broken, or says something impossible
-    ├── SourceError              the source tree cannot become a release
-    ├── ConnectionFailed         no usable SSH session: unreachable, refused, wrong key, unknown host key
-    ├── HostError                the server cannot be worked on: no sudo, wrong system, not provisioned, busy
-    ├── StepFailed               a step of a plan failed or was refused on the server
-    ├── Interrupted              Ctrl-C; the server was told, and its answer is in the text
-    └── SandboxError             the throwaway server cannot be made or found
+DeployError                  anything the kit stops for, told in four lines
+├── ConfigError              deploy.toml is missing, broken, or says something impossible
+├── SourceError              the source tree cannot become a release
+├── ConnectionFailed         no usable SSH session: unreachable, refused, wrong key, unknown host key
+├── HostError                the server cannot be worked on: no sudo, wrong system, not provisioned, busy
+├── StepFailed               a step of a plan failed or was refused on the server
+├── Interrupted              Ctrl-C; the server was told, and its answer is in the text
+└── SandboxError             the throwaway server cannot be made or found
 """
 
 from dataclasses import dataclass

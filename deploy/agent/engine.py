@@ -1,0 +1,131 @@
+"""Carrying out a plan: look at all of it, then apply what drifts, one step after the other."""
+
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from .system import System
+from .wire import Cancelled, Drift, Failed, Plan, Refused, Resource
+
+Emit = Callable[[dict[str, Any]], None]
+Event = dict[str, Any]
+
+
+def carry_out(
+    plan: Plan, *, check: bool, emit: Emit, cancelled: Callable[[], bool], before: Callable[[], None]
+) -> Event:
+    """Run a plan and tell how it ended; one event a step on the way, in `emit`.
+
+    All steps are looked at before the first is applied, so that what must be refused is refused before anything
+    was changed. `before` runs once, just before the first change.
+    """
+    every = (*plan.steps, *plan.finish)
+    system = System([unit for step in (*every, *plan.undo) for unit in step.units], emit, cancelled)
+    began = time.monotonic()
+    changed = 0
+    applying = False
+    step: Resource = every[0]
+    main = True
+    try:
+        first = []
+        for step in every:
+            looked = time.monotonic()
+            first.append((step.check(system), time.monotonic() - looked))
+        drifting = any(drifts for drifts, _ in first)
+        for step, (drifts, seconds) in zip(every, first, strict=True):
+            main = main and not any(step is late for late in plan.finish)
+            if check or not drifting:
+                changed += bool(drifts)
+                emit(told(step, "would change" if drifts else "ok", drifts, seconds))
+                continue
+            if main and cancelled():
+                raise Cancelled("stopped by the operator")
+            began_step = time.monotonic()
+            if applying:  # an earlier step may have changed what this one looks at
+                drifts = step.check(system)
+            if drifts:
+                if not applying:
+                    before()
+                    applying = True
+                emit({"event": "start", "step": step.title})
+                put_right(step, system)
+                changed += 1
+            emit(told(step, "changed" if drifts else "ok", drifts, time.monotonic() - began_step))
+    except Exception as error:  # whatever it was: say so, and undo
+        end = {
+            "event": "end",
+            "step": step.title,
+            "applied": applying,
+            "switched": not main,
+            "changed": changed,
+        } | blame(error)
+        if applying and main:
+            end["undo_errors"] = undo(plan, system, emit)
+        return end | {"seconds": time.monotonic() - began}
+    return {"event": "end", "state": "ok", "changed": changed, "seconds": time.monotonic() - began}
+
+
+def put_right(step: Resource, system: System) -> None:
+    step.apply(system)
+    system.forget()
+    left = step.check(system)
+    if left:
+        drift = left[0]
+        raise Failed(
+            f"{step.title}: still not so after applying it ({drift.what}: {drift.found}, wanted {drift.wanted})"
+        )
+
+
+def undo(plan: Plan, system: System, emit: Emit) -> list[str]:
+    """Put back what a failed plan had changed, as far as it says; returns what could not be put back."""
+    from .resources.files import put_back
+
+    errors = []
+    system.cancelled = lambda: False
+    system.forget()
+    for path, kept in system.replaced.items() if plan.restore else ():
+        try:
+            put_back(path, None if kept is None else ("file", *kept))
+        except OSError as error:
+            errors.append(f"{path}: {error}")
+    for step in plan.undo:
+        try:
+            drifts = step.check(system)
+            if drifts:
+                put_right(step, system)
+                emit(told(step, "undone", drifts, 0.0))
+        except (Refused, OSError) as error:
+            errors.append(f"{step.title}: {error}")
+    return errors
+
+
+def told(step: Resource, state: str, drifts: list[Drift], seconds: float) -> Event:
+    shown = [{"what": d.what, "found": str(d.found), "wanted": str(d.wanted), "diff": d.diff} for d in drifts]
+    return {"event": "step", "step": step.title, "state": state, "seconds": round(seconds, 3), "drift": shown}
+
+
+def blame(error: Exception) -> Event:
+    """What the operator is told of an exception; one that we did not foresee brings its traceback, as our bug."""
+    if isinstance(error, Refused):
+        state = "cancelled" if isinstance(error, Cancelled) else "failed" if isinstance(error, Failed) else "refused"
+        return {"state": state, "what": error.what, "hint": error.hint, "detail": error.detail}
+    if isinstance(error, OSError) and error.strerror:
+        import errno
+
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = f"{error.strerror}: {error.filename or 'on the server'}"
+        hint = "make room (`df -h`, `journalctl --vacuum-size=200M`), then run the same command again" if full else ""
+        return {
+            "state": "failed",
+            "what": "the disk of the server is full" if full else what,
+            "hint": hint,
+            "detail": what,
+        }
+    detail = "".join(traceback.format_exception(error))
+    return {
+        "state": "failed",
+        "what": "the kit's agent failed (a bug of ours)",
+        "hint": "report the lines above",
+        "detail": detail,
+    }

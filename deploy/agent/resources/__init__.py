@@ -1,0 +1,33 @@
+"""The kinds of resource, by name. A kind's module is imported, and on the server compiled, when a plan first names it."""
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+
+HOMES = {
+    "files": ("File", "Directory", "Link", "Absent", "Config"),
+    "host": ("Platform", "Port", "HostNames"),
+    "packages": ("Packages", "Uv"),
+    "users": ("User", "Member"),
+    "services": ("Service", "Healthy", "Reachable", "Retired"),
+    "releases": ("Source", "Virtualenv", "SecretKey", "Pruned"),
+}
+
+
+class Kinds(Mapping[str, type]):
+    """Kind name → class."""
+
+    def __getitem__(self, name: str) -> type:
+        for module, names in HOMES.items():
+            if name in names:
+                found: type = getattr(import_module(f"{__name__}.{module}"), name)
+                return found
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for names in HOMES.values() for name in names)
+
+    def __len__(self) -> int:
+        return sum(len(names) for names in HOMES.values())
+
+
+KINDS = Kinds()

@@ -1,0 +1,277 @@
+"""Files, directories and links: written whole or not at all, and never over somebody else's edit."""
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ..system import System
+from ..wire import Drift, Failed, Refused, Resource, Secret
+
+SEAL = re.compile(r" \[seal ([0-9a-f]{12})\]")
+
+
+def seal(text: str) -> str:
+    """The text with its own checksum at the end of its first line, by which a later run sees an edit by hand."""
+    first, newline, rest = text.partition("\n")
+    return f"{first} [seal {hashlib.sha256((first + newline + rest).encode()).hexdigest()[:12]}]{newline}{rest}"
+
+
+def untouched(text: str) -> bool:
+    """Whether the text is as the kit wrote it. Without a seal it is not the kit's."""
+    first, newline, rest = text.partition("\n")
+    found = SEAL.search(first)
+    return bool(found) and seal(SEAL.sub("", first) + newline + rest) == text
+
+
+def replace(path: str, data: bytes, mode: int, uid: int, gid: int) -> None:
+    """Write so that a reader, or a power cut, meets the old file or the new one."""
+    fresh = f"{path}.ashore"
+    with suppress(FileNotFoundError):
+        os.unlink(fresh)  # left by an interrupted run
+    try:
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            os.fchown(file.fileno(), uid, gid)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except OSError:
+        with suppress(FileNotFoundError):
+            os.unlink(fresh)
+        raise
+    sync_directory(os.path.dirname(path))
+
+
+def sync_directory(path: str) -> None:
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def account_ids(owner: str, group: str) -> tuple[int, int] | None:
+    """uid and gid; None while an earlier step of the plan has yet to make them."""
+    if owner == group == "root":
+        return 0, 0
+    import grp
+    import pwd
+
+    try:
+        return pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None
+
+
+def required_ids(owner: str, group: str) -> tuple[int, int]:
+    ids = account_ids(owner, group)
+    if ids is None:
+        raise Failed(f"there is no user {owner} or group {group}", "run `fab provision` first")
+    return ids
+
+
+def unified(path: str, found: str, wanted: str) -> str:
+    import difflib
+
+    lines = difflib.unified_diff(found.splitlines(), wanted.splitlines(), f"{path} (server)", f"{path} (plan)", "", "")
+    return "\n".join(line.rstrip("\n") for line in lines)
+
+
+def owner_and_mode(path: str, owner: str, group: str, mode: int) -> list[Drift]:
+    info = os.lstat(path)
+    drifts = []
+    if (info.st_uid, info.st_gid) != account_ids(owner, group):
+        drifts.append(Drift("owner", f"{info.st_uid}:{info.st_gid}", f"{owner}:{group}"))
+    if stat.S_IMODE(info.st_mode) != mode:
+        drifts.append(Drift("mode", oct(stat.S_IMODE(info.st_mode)), oct(mode)))
+    return drifts
+
+
+@dataclass(frozen=True)
+class File(Resource):
+    """A file's text, owner and mode.
+
+    Sealed text (see `seal`) is guarded: a file at that path which is not as the kit wrote it is refused,
+    unless `overwrite`; then a copy stays beside it as PATH.before-ashore.
+    """
+
+    path: str
+    content: str | Secret
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = "root"
+    overwrite: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"file {self.path}"
+
+    @property
+    def text(self) -> str:
+        return self.content.value if isinstance(self.content, Secret) else self.content
+
+    def check(self, system: System) -> list[Drift]:
+        try:
+            with open(self.path, encoding="utf-8", errors="replace", newline="") as file:
+                found = file.read()
+        except FileNotFoundError:
+            return [Drift("file", "absent", "present", self._diff(""))]
+        except IsADirectoryError:
+            raise Refused(f"{self.path} is a directory on the server, not a file", "move it away") from None
+        if found == self.text:
+            return owner_and_mode(self.path, self.owner, self.group, self.mode)
+        if untouched(self.text) and not untouched(found) and not self.overwrite:
+            raise Refused(
+                f"{self.path} on the server was edited by hand (or is not the kit's)",
+                "move the edit into the template that the file's first line names, or give it up: run again with"
+                " --overwrite (a copy stays beside it)",
+                self._diff(found),
+            )
+        return [Drift("text", "different", "as rendered", self._diff(found))]
+
+    def _diff(self, found: str) -> str:
+        return "[hidden]" if isinstance(self.content, Secret) else unified(self.path, found, self.text)
+
+    def apply(self, system: System) -> None:
+        system.keep(self.path)
+        with suppress(FileNotFoundError), open(self.path, encoding="utf-8", errors="replace", newline="") as file:
+            found = file.read()
+            if untouched(self.text) and not untouched(found):
+                shutil.copy2(self.path, f"{self.path}.before-ashore")
+        replace(self.path, self.text.encode(), self.mode, *required_ids(self.owner, self.group))
+
+
+@dataclass(frozen=True)
+class Directory(Resource):
+    path: str
+    mode: int = 0o755
+    owner: str = "root"
+    group: str = "root"
+
+    @property
+    def title(self) -> str:
+        return f"directory {self.path}"
+
+    def check(self, system: System) -> list[Drift]:
+        if os.path.islink(self.path) or (os.path.exists(self.path) and not os.path.isdir(self.path)):
+            raise Refused(f"{self.path} on the server is not a directory", "move it away")
+        if not os.path.isdir(self.path):
+            return [Drift("directory", "absent", "present")]
+        return owner_and_mode(self.path, self.owner, self.group, self.mode)
+
+    def apply(self, system: System) -> None:
+        uid, gid = required_ids(self.owner, self.group)
+        os.makedirs(self.path, exist_ok=True)
+        os.chown(self.path, uid, gid, follow_symlinks=False)
+        os.chmod(self.path, self.mode)
+
+
+@dataclass(frozen=True)
+class Link(Resource):
+    """A symlink. Repointing is atomic: a reader meets the old target or the new one. name: what it is for."""
+
+    path: str
+    target: str
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.name or f"link {self.path} → {self.target}"
+
+    def check(self, system: System) -> list[Drift]:
+        found = os.readlink(self.path) if os.path.islink(self.path) else None
+        return [] if found == self.target else [Drift("target", found, self.target)]
+
+    def apply(self, system: System) -> None:
+        fresh = f"{self.path}.new"
+        with suppress(FileNotFoundError):
+            os.unlink(fresh)  # left by an interrupted run
+        os.symlink(self.target, fresh)
+        os.replace(fresh, self.path)
+        sync_directory(os.path.dirname(self.path))
+
+
+@dataclass(frozen=True)
+class Absent(Resource):
+    """No file, link or directory tree at the path. What mounts or other trees hold behind a link is not touched."""
+
+    path: str
+
+    @property
+    def title(self) -> str:
+        return f"no {self.path}"
+
+    def check(self, system: System) -> list[Drift]:
+        return [Drift("path", "present", "absent")] if os.path.lexists(self.path) else []
+
+    def apply(self, system: System) -> None:
+        if os.path.isdir(self.path) and not os.path.islink(self.path):
+            shutil.rmtree(self.path)
+        else:
+            os.unlink(self.path)
+
+
+@dataclass(frozen=True)
+class Config(Resource):
+    """Files and links that a program must accept together; if its test fails, all of them are put back.
+
+    test: the argv of the program's own check (`nginx -t`), run after the files are in place and before any reload.
+    """
+
+    name: str
+    parts: tuple[File | Link | Absent, ...]
+    test: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+    def check(self, system: System) -> list[Drift]:
+        drifts = []
+        for part in self.parts:
+            drifts += [Drift(f"{part.title}: {d.what}", d.found, d.wanted, d.diff) for d in part.check(system)]
+        return drifts
+
+    def apply(self, system: System) -> None:
+        before = {part.path: snapshot(part.path) for part in self.parts}
+        try:
+            for part in self.parts:
+                if part.check(system):
+                    part.apply(system)
+            system.run(
+                self.test, hint="nothing was reloaded and the files were put back; mend the template and run again"
+            )
+        except (Failed, OSError):
+            for path, kept in before.items():
+                put_back(path, kept)
+            raise
+
+
+Kept = tuple[str, str | bytes, int] | None
+
+
+def snapshot(path: str) -> Kept:
+    """What stands at a path now: a link's target, a file's bytes and mode, or None."""
+    if os.path.islink(path):
+        return "link", os.readlink(path), 0
+    try:
+        with open(path, "rb") as file:
+            return "file", file.read(), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    except FileNotFoundError:
+        return None
+
+
+def put_back(path: str, kept: Kept) -> None:
+    """Undo what was written at a path; kit-written configuration belongs to root."""
+    if kept is not None and isinstance(kept[1], bytes):
+        replace(path, kept[1], kept[2], 0, 0)
+        return
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    if kept is not None:
+        os.symlink(kept[1], path)

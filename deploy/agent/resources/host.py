@@ -1,0 +1,148 @@
+"""What the machine must be before anything is built on it."""
+
+import glob
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from ..system import System
+from ..wire import Drift, Refused, Resource
+from .files import replace, unified
+
+HOSTS = "/etc/hosts"
+
+
+@dataclass(frozen=True)
+class Platform(Resource):
+    """One of the systems that the kit knows, by ID or ID_LIKE of os-release."""
+
+    ids: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return f"system is {' or '.join(name.capitalize() for name in self.ids)}"
+
+    def check(self, system: System) -> list[Drift]:
+        release = os_release()
+        if release.get("ID") not in self.ids:
+            name = release.get("PRETTY_NAME") or release.get("ID") or "an unknown system"
+            raise Refused(f"the server runs {name}", f"use a server with {' or '.join(self.ids).title()}")
+        return []
+
+
+@dataclass(frozen=True)
+class Port(Resource):
+    """A TCP port that is free, or in the hands of the named program."""
+
+    number: int
+    program: str
+
+    @property
+    def title(self) -> str:
+        return f"port {self.number} is free for {self.program}"
+
+    def check(self, system: System) -> list[Drift]:
+        sockets = set()
+        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+            if os.path.exists(table):
+                with open(table, encoding="ascii") as lines:
+                    sockets |= listening_sockets(lines.read(), self.number)
+        for name, pid in owners(sockets) if sockets else ():
+            if name != self.program:
+                raise Refused(
+                    f"port {self.number} is taken by {name} (process {pid})",
+                    f"stop it and keep it from starting (`systemctl disable --now {name}`), then run again",
+                )
+        return []
+
+
+@dataclass(frozen=True)
+class HostNames(Resource):
+    """/etc/hosts knows localhost and the host's own name; or every sudo complains and may wait for DNS."""
+
+    @property
+    def title(self) -> str:
+        return f"host names in {HOSTS}"
+
+    def check(self, system: System) -> list[Drift]:
+        found = self._read()
+        wanted = with_host_names(found, os.uname().nodename)
+        return [] if found == wanted else [Drift("names", "missing", "present", unified(HOSTS, found, wanted))]
+
+    def apply(self, system: System) -> None:
+        replace(HOSTS, with_host_names(self._read(), os.uname().nodename).encode(), 0o644, 0, 0)
+
+    def _read(self) -> str:
+        if not os.path.exists(HOSTS):
+            return ""
+        with open(HOSTS, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+
+
+def with_host_names(text: str, hostname: str) -> str:
+    """The text of /etc/hosts, with lines added at its end for what it does not name."""
+    named = {name for line in text.splitlines() for name in line.split("#")[0].split()[1:]}
+    own = f"127.0.1.1 {hostname}" + (f" {hostname.split('.')[0]}" if "." in hostname else "")
+    missing = [line for name, line in (("localhost", "127.0.0.1 localhost"), (hostname, own)) if name not in named]
+    start = text if not text or text.endswith("\n") else text + "\n"
+    return start + "".join(f"{line}\n" for line in missing)
+
+
+def listening_sockets(table: str, port: int) -> set[str]:
+    """Inodes of the sockets that listen on a port, from /proc/net/tcp or tcp6."""
+    rows = [line.split() for line in table.splitlines()[1:]]
+    return {row[9] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
+
+
+def owners(sockets: set[str]) -> list[tuple[str, int]]:
+    """(program, pid) for each process that holds one of the sockets."""
+    found = []
+    wanted = {f"socket:[{inode}]" for inode in sockets}
+    for directory in glob.glob("/proc/[0-9]*/fd"):
+        try:
+            if any(os.readlink(entry.path) in wanted for entry in os.scandir(directory)):
+                with open(f"{directory[:-3]}/comm", encoding="utf-8", errors="replace") as comm:
+                    found.append((comm.read().strip(), int(directory.split("/")[2])))
+        except OSError:
+            continue  # it ended while we looked
+    return found
+
+
+def os_release() -> dict[str, str]:
+    found = {}
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        if os.path.exists(path):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    key, equals, value = line.strip().partition("=")
+                    if equals:
+                        found[key] = value.strip("\"'")
+            break
+    return found
+
+
+def survey(app_directory: str) -> dict[str, Any]:
+    """Facts of the host and of one app on it, for the operator's planning; shape: `plans.Facts`."""
+    import json
+    import sys
+
+    release = os_release()
+    releases = sorted(os.listdir(f"{app_directory}/releases")) if os.path.isdir(f"{app_directory}/releases") else []
+    current = f"{app_directory}/current"
+    record = {}
+    if os.path.exists(f"{current}/release.json"):
+        with open(f"{current}/release.json", encoding="utf-8") as file:
+            record = json.load(file)
+    return {
+        "hostname": os.uname().nodename,
+        "system": release.get("PRETTY_NAME", "unknown"),
+        "python": "{}.{}.{}".format(*sys.version_info),
+        "cpus": len(os.sched_getaffinity(0)),
+        "releases": [name for name in releases if not name.startswith(".")],
+        "current": os.path.basename(os.readlink(current)) if os.path.islink(current) else "",
+        "digest": record.get("digest", ""),
+        "provisioned": os.path.isdir(f"{app_directory}/releases"),
+        "uv": [
+            os.path.basename(path)[3:] for path in glob.glob("/usr/local/lib/ashore/uv-*") if "building" not in path
+        ],
+    }

@@ -1,0 +1,151 @@
+"""The machine as the agent sees it: commands, systemd's and dpkg's own records, and who is watching."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from .wire import Cancelled, Failed
+
+UNIT_PROPERTIES = (
+    "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,ExecMainStatus,ActiveEnterTimestampMonotonic"
+)
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",  # machine formats and messages in one language
+    "DEBIAN_FRONTEND": "noninteractive",
+}
+
+
+class System:
+    """One look at the machine: what two resources ask is asked once, until `forget` after a change."""
+
+    def __init__(
+        self,
+        units: Iterable[str] = (),
+        emit: Callable[[dict[str, Any]], None] = lambda event: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.emit = emit
+        self.cancelled = cancelled
+        self.replaced: dict[str, tuple[bytes, int] | None] = {}  # path: content and mode before this run
+        self._names = sorted(set(units))
+        self._units: dict[str, dict[str, str]] | None = None
+        self._packages: bytes | None = None
+
+    def forget(self) -> None:
+        """Something was changed: ask anew."""
+        self._units = self._packages = None
+
+    def stop_if_cancelled(self) -> None:
+        if self.cancelled():
+            raise Cancelled("stopped by the operator")
+
+    def progress(self, percent: float, what: str) -> None:
+        self.emit({"event": "progress", "percent": round(percent, 1), "what": what})
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        user: str | None = None,
+        cwd: str = "/",
+        environment: dict[str, str] | None = None,
+        accept: tuple[int, ...] = (0,),
+        hint: str = "",
+    ) -> str:
+        """The command's standard output. An exit status not in `accept` raises Failed with its last lines.
+
+        `user`: run as this user, with that user's groups and nothing of root's.
+        """
+        started = self.start(argv, user=user, cwd=cwd, environment=environment)
+        out, err = started.communicate()
+        text, errors = out.decode(errors="replace"), err.decode(errors="replace")
+        self.emit({"event": "output", "argv": list(argv), "text": text + errors})
+        if started.returncode not in accept:
+            what, detail = complaint(argv, started.returncode, errors or text)
+            raise Failed(what, hint, detail)
+        return text
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        user: str | None = None,
+        cwd: str = "/",
+        environment: dict[str, str] | None = None,
+        pass_fds: tuple[int, ...] = (),
+    ) -> "subprocess.Popen[bytes]":
+        """The running command, its outputs as pipes. Its own session: a signal to the agent is not one to apt."""
+        who: dict[str, Any] = {}
+        if user:
+            import grp
+            import pwd
+
+            account = pwd.getpwnam(user)
+            groups = [entry.gr_gid for entry in grp.getgrall() if user in entry.gr_mem]
+            who = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups, "umask": 0o022}
+        try:
+            return subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=cwd,
+                env=ENVIRONMENT | (environment or {}),
+                pass_fds=pass_fds,
+                start_new_session=True,
+                **who,
+            )
+        except FileNotFoundError as error:
+            raise Failed(
+                f"{argv[0]} is not on the server", "run `fab provision`: it installs what is missing"
+            ) from error
+
+    def unit(self, name: str) -> dict[str, str]:
+        """The unit's UNIT_PROPERTIES; {} where the plan did not announce it or systemd does not know it."""
+        if self._units is None:
+            self._units = {}
+            if self._names:
+                show = subprocess.run(
+                    ["systemctl", "show", "-p", UNIT_PROPERTIES, *self._names], capture_output=True, env=ENVIRONMENT
+                )
+                self._units = unit_blocks(show.stdout.decode(errors="replace"))
+        return self._units.get(name, {})
+
+    def installed(self, package: str) -> bool:
+        """By dpkg's own record: a thousandth of a second instead of dpkg-query's thirty."""
+        if self._packages is None:
+            with open("/var/lib/dpkg/status", "rb") as status:
+                self._packages = b"\n" + status.read()
+        return package_installed(self._packages, package)
+
+    def keep(self, path: str) -> None:
+        """Remember how a file was before this run changed it, so that a failed deploy can put it back."""
+        if path not in self.replaced:
+            try:
+                with open(path, "rb") as file:
+                    self.replaced[path] = (file.read(), os.fstat(file.fileno()).st_mode & 0o7777)
+            except FileNotFoundError:
+                self.replaced[path] = None
+
+
+def complaint(argv: Sequence[str], status: int, text: str) -> tuple[str, str]:
+    """What failed and the command's last lines."""
+    ended = f"was killed by signal {-status}" if status < 0 else f"exited with {status}"
+    return f"`{' '.join(argv)}` {ended}", "\n".join(text.strip().splitlines()[-25:])
+
+
+def unit_blocks(text: str) -> dict[str, dict[str, str]]:
+    """Map unit to properties, from `systemctl show -p Id,… UNIT…`: a block per unit, blank line between."""
+    blocks = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in text.split("\n\n")]
+    return {block["Id"]: block for block in blocks if "Id" in block}
+
+
+def package_installed(status: bytes, package: str) -> bool:
+    """From the text of /var/lib/dpkg/status, a newline put before it."""
+    at = status.find(b"\nPackage: %s\n" % package.encode())
+    if at < 0:
+        return False
+    end = status.find(b"\n\n", at + 1)
+    return b"\nStatus: install ok installed\n" in status[at : end if end > 0 else None] + b"\n"

@@ -1,0 +1,137 @@
+"""What the two sides say to each other, and how it looks on the wire.
+
+Operator to agent: frames `KIND SIZE\\n` + SIZE bytes; KIND `j` is zlib-packed JSON, `b` is raw bytes.
+Agent to operator: one JSON object a line.
+"""
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from .system import System
+
+
+@dataclass(frozen=True)
+class Secret:
+    """Text that must not be seen: prints as [hidden] everywhere but in the file that it is for."""
+
+    value: str
+
+    def __repr__(self) -> str:
+        return "[hidden]"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A difference found on the host. `diff` is a unified diff where the difference is in a text file."""
+
+    what: str
+    found: object
+    wanted: object
+    diff: str = ""
+
+
+class Refused(Exception):
+    """Found while looking, before anything was changed: the plan must not go on. `detail` is quoted as it is."""
+
+    def __init__(self, what: str, hint: str = "", detail: str = "") -> None:
+        super().__init__(what)
+        self.what, self.hint, self.detail = what, hint, detail
+
+
+class Failed(Refused):
+    """A step could not be done."""
+
+
+class Cancelled(Failed):
+    """The operator asked to stop, and a step that waits has stopped waiting."""
+
+
+class Resource:
+    """A thing that must be true on a host. Subclasses are frozen dataclasses listed in `resources.KINDS`."""
+
+    @property
+    def title(self) -> str:
+        """The step as the screen names it, without its outcome."""
+        raise NotImplementedError
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """systemd units it asks about; one `systemctl show` serves a whole plan."""
+        return ()
+
+    def check(self, system: "System") -> list[Drift]:
+        """The drift, touching nothing."""
+        raise NotImplementedError
+
+    def apply(self, system: "System") -> None:
+        """Make it so. Called only after `check` found drift; may be repeated."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Resources in order. A failure in `steps` runs `undo`; `finish` follows success, and its failure undoes nothing.
+
+    `restore` puts back the guarded files that the run had changed, before `undo`.
+    """
+
+    verb: str
+    steps: tuple[Resource, ...]
+    undo: tuple[Resource, ...] = ()
+    finish: tuple[Resource, ...] = ()
+    restore: bool = False
+
+
+VALUES = {"Plan": Plan, "Secret": Secret}
+
+
+def pack(value: Any) -> Any:
+    """JSON-ready form: a dataclass becomes {"kind": its class name, field: …}."""
+    if is_dataclass(value) and not isinstance(value, type):
+        packed = {"kind": type(value).__name__}
+        for field in fields(value):
+            packed[field.name] = pack(getattr(value, field.name))
+        return packed
+    if isinstance(value, (list, tuple)):
+        return [pack(item) for item in value]
+    if isinstance(value, dict):
+        return {key: pack(item) for key, item in value.items()}
+    return value
+
+
+def unpack(value: Any, kinds: Mapping[str, type]) -> Any:
+    """The inverse of `pack`; lists come back as tuples. An unlisted kind is a KeyError."""
+    if isinstance(value, list):
+        return tuple(unpack(item, kinds) for item in value)
+    if isinstance(value, dict):
+        if "kind" in value:
+            made = {key: unpack(item, kinds) for key, item in value.items() if key != "kind"}
+            return (VALUES.get(value["kind"]) or kinds[value["kind"]])(**made)
+        return {key: unpack(item, kinds) for key, item in value.items()}
+    return value
+
+
+def frame(message: Any) -> bytes:
+    """One message from the operator: bytes travel raw, anything else as packed JSON."""
+    if isinstance(message, bytes):
+        return b"b %d\n" % len(message) + message
+    body = zlib.compress(json.dumps(pack(message), separators=(",", ":")).encode(), 9)
+    return b"j %d\n" % len(body) + body
+
+
+def read_frame(stream: BinaryIO) -> Any:
+    """The next message, or None at the end of the stream or where the link broke inside a frame."""
+    head = stream.readline().split()
+    if len(head) != 2:
+        return None
+    size = int(head[1])
+    body = stream.read(size)
+    if len(body) < size:
+        return None
+    return body if head[0] == b"b" else json.loads(zlib.decompress(body))

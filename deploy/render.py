@@ -1,0 +1,51 @@
+"""Templates → text. A template sees only the values it is given; an undefined name is an error."""
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .agent.resources.files import seal
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
+
+
+@cache
+def environment() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # these are configuration files, not pages
+    )
+
+
+def render(template: str, **values: Any) -> str:
+    """The text of templates/NAME, sealed, so that the server's side can tell an edit by hand."""
+    from jinja2 import TemplateError
+
+    try:
+        return seal(environment().get_template(template).render(values))
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        raise ConfigError(
+            f"the template {template} cannot be rendered: {error}",
+            where=f"templates/{template}" + (f", line {line}" if line else ""),
+            hint="mend the template; docs/how-it-works.md lists the values that it is given",
+        ) from error
+
+
+def environment_file(values: dict[str, str]) -> str:
+    """The text of a file for systemd's EnvironmentFile=: each value in double quotes, escaped as systemd reads it."""
+    lines = ["# Written by Ashore for this release."]
+    for key, value in values.items():
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`").replace("$", "\\$")
+        lines.append(f'{key}="{escaped}"')
+    return "\n".join(lines) + "\n"

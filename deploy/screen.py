@@ -1,0 +1,169 @@
+"""Events → text: one calm line a step. Colour and progress at a terminal, plain lines in a pipe, or JSON."""
+
+import json
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from .errors import DeployError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+Event = dict[str, Any]
+STYLES = {"ok": "dim", "changed": "green", "would change": "yellow", "undone": "yellow", "failed": "bold red"}
+WIDTH = len("would change")
+ERROR_LEVEL, WARNING_LEVEL = 3, 4  # syslog's
+
+
+class Screen:
+    """Where a command's lines go. Safe to call from a thread per host; `host` is shown where there are several."""
+
+    def __init__(
+        self, *, as_json: bool = False, verbose: bool = False, several: bool = False, out: TextIO | None = None
+    ) -> None:
+        self.as_json, self.verbose, self.several = as_json, verbose, several
+        self.out = out or sys.stdout
+        self.lock = threading.Lock()
+        self.console: Console | None = None
+        self._bar: Progress | None = None
+        self._tasks: dict[str, Any] = {}
+        if self.out.isatty() and not as_json:
+            import rich.console
+
+            self.console = rich.console.Console(file=self.out, highlight=False, soft_wrap=True)
+
+    def event(self, host: str, event: Event) -> None:
+        """Show one event of the agent on `host`."""
+        with self.lock:
+            if self.as_json:
+                if event["event"] not in ("hello", "reply", "missing"):
+                    self._write(json.dumps({"host": host, **event}))
+                return
+            kind = event["event"]
+            if kind in ("start", "progress"):
+                self._progress(host, event)
+            elif kind == "step":
+                self._finish(host)
+                self._step(host, event)
+            elif kind == "output" and self.verbose:
+                self._line(host, f"$ {' '.join(event['argv'])}", "bold")
+                for line in event["text"].rstrip().splitlines():
+                    self._line(host, f"  {line}", "dim")
+            elif kind == "line":
+                self._log(host, event)
+            elif kind == "hello" and event["last"]:
+                self._line(host, last_run(event["last"]), "yellow")
+            elif kind == "end":
+                self._finish(host)
+
+    def say(self, text: str, style: str = "", host: str = "") -> None:
+        with self.lock:
+            if self.as_json:
+                self._write(json.dumps({"event": "note", "host": host, "text": text}))
+            else:
+                self._line(host, text, style)
+
+    def result(self, event: Event, text: str) -> None:
+        """What a verb came to: `event` for programs, `text` for people."""
+        with self.lock:
+            if self.as_json:
+                self._write(json.dumps(event))
+            else:
+                self._line("", text, "")
+
+    def error(self, error: DeployError) -> None:
+        """The four lines of an error, on stderr; with --json, as an event on stdout."""
+        with self.lock:
+            self._stop_bar()
+            if self.as_json:
+                fields = ("what", "where", "state", "hint", "detail")
+                self._write(json.dumps({"event": "error", **{field: getattr(error, field) for field in fields}}))
+            elif sys.stderr.isatty():
+                first, _, rest = str(error).partition("\n")
+                sys.stderr.write(f"\x1b[1;31m{first}\x1b[0m\n{rest}\n" if rest else f"\x1b[1;31m{first}\x1b[0m\n")
+            else:
+                sys.stderr.write(f"{error}\n")
+
+    def _step(self, host: str, event: Event) -> None:
+        seconds = f"  {event['seconds']:.1f} s" if event["seconds"] >= 0.1 else ""
+        self._line(host, f"{event['state']:>{WIDTH}}  {event['step']}{seconds}", STYLES.get(event["state"], ""))
+        if event["state"] == "would change" or (self.verbose and event["drift"]):
+            for drift in event["drift"]:
+                self._drift(host, drift)
+
+    def _drift(self, host: str, drift: Event) -> None:
+        indent = " " * (WIDTH + 2)
+        if not drift["diff"] or drift["diff"] == "[hidden]":
+            shown = f"{drift['what']}: {drift['found']} → {drift['wanted']}"
+            self._line(host, indent + shown + (" [hidden]" if drift["diff"] else ""), "yellow")
+        for line in drift["diff"].splitlines() if drift["diff"] != "[hidden]" else ():
+            self._line(host, indent + line, {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], ""))
+
+    def _log(self, host: str, event: Event) -> None:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(event["time"]))
+        source = event["source"].removesuffix(".service")
+        style = "red" if event["level"] <= ERROR_LEVEL else "yellow" if event["level"] <= WARNING_LEVEL else ""
+        name = f"{host} " if self.several else ""
+        if self.console:
+            from rich.text import Text
+
+            self.console.print(Text.assemble((f"{when} {name}", "dim"), (source, "cyan"), " ", (event["text"], style)))
+        else:
+            self._write(f"{when} {name}{source} {event['text']}")
+
+    def _line(self, host: str, text: str, style: str) -> None:
+        name = f"{host}: " if self.several and host else ""
+        if self.console:
+            from rich.text import Text
+
+            self.console.print(Text(name + text, style))
+        else:
+            self._write(name + text)
+
+    def _write(self, text: str) -> None:
+        self.out.write(text + "\n")
+        self.out.flush()
+
+    def _progress(self, host: str, event: Event) -> None:
+        if not self.console:
+            return
+        if self._bar is None:
+            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(30), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=self.console, transient=True)
+            self._bar.start()
+        if host not in self._tasks:
+            self._tasks[host] = self._bar.add_task("", total=None)
+        name = f"{host}: " if self.several else ""
+        if event["event"] == "start":
+            self._bar.reset(self._tasks[host], total=None, description=name + event["step"])
+        else:
+            self._bar.update(self._tasks[host], total=100, completed=event["percent"], description=name + event["what"])
+
+    def _finish(self, host: str) -> None:
+        if self._bar is not None and host in self._tasks:
+            self._bar.remove_task(self._tasks.pop(host))
+            if not self._tasks:
+                self._stop_bar()
+
+    def _stop_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+            self._tasks.clear()
+
+
+def last_run(run: Event) -> str:
+    """How a run ended that lost its link to the operator."""
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run["started"]))
+    how = {
+        "ok": "went on without its operator and finished",
+        "failed": f"failed at: {run.get('step', '')}: {run.get('what', '')}",
+        "cancelled": "was stopped by its operator",
+        "running": "was cut off; this run finishes the job",
+    }.get(run["state"], run["state"])
+    return f"note: `{run['verb']}` by {run['who']}, begun {when}, {how}"
