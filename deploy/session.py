@@ -137,7 +137,7 @@ class Session:
         if not told:
             raise Interrupted("interrupted", state="nothing was changed") from None
         screen.say(
-            "Ctrl-C: the server ends its step, then undoes a release that has no traffic yet (again: do not wait for it)"
+            "Ctrl-C: the server ends its step, then undoes a release without traffic (again: do not wait for it)"
         )
         try:
             for host in told:

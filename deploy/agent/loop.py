@@ -123,7 +123,7 @@ class Conversation:
     def take_lock(self, verb: str, who: str) -> None:
         if self.lock is not None:
             return
-        lock = open(os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")
+        lock = os.fdopen(os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

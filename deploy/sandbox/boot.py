@@ -149,7 +149,8 @@ def reboot(name: str, address: str, seconds: float) -> bool:
 def answers(address: str) -> bool:
     """Whether sshd greets. That it lets admin in by then, the image sees to."""
     try:
-        with socket.create_connection((address, 22), timeout=0.5) as connection:
+        # What is called before it is on the network is not called again for a second: give up and call anew.
+        with socket.create_connection((address, 22), timeout=0.1) as connection:
             connection.settimeout(2)
             return connection.recv(4) == b"SSH-"
     except OSError:

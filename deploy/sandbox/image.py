@@ -40,15 +40,15 @@ def image_name(release: str) -> str:
 
 def ensure(release: str, say: Say) -> str:
     """The name of a complete image of `release`, building it if there is none yet."""
-    name = image_name(release)
-    if disk.image_path(name).is_dir():
-        return name
     if release not in RELEASES:
         raise SandboxError(
             f"there is no sandbox with Debian release {release!r}",
             state="nothing was changed",
             hint=f"releases: {', '.join(RELEASES)}",
         )
+    name = image_name(release)
+    if disk.image_path(name).is_dir():
+        return name
     with disk.lock(f"image-{release}", say, f"waiting for another process that builds the {release} image"):
         if not disk.image_path(name).is_dir():
             say(f"building the Debian image {release} (once, about half a minute)")

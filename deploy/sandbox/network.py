@@ -104,13 +104,29 @@ def known(state: Path) -> Network | None:
 def configure(root: Path, network: Network, number: int, resolv_conf: str) -> None:
     """Tell the machine below `root` its address, as a provider's DHCP would."""
     unit = root / "etc/systemd/network/10-host0.network"
-    unit.write_text(
-        f"[Match]\nName=host0\n\n[Link]\nMTUBytes={uplink_mtu()}\n\n[Network]\n"
-        f"Address={network.address(number)}/24\nGateway={network.gateway}\nIPv6AcceptRA=no\n"
-    )
+    unit.write_text(link_unit(network, number, uplink_mtu()))
     target = root / "etc/resolv.conf"
     target.unlink(missing_ok=True)  # it may be a link to what runs inside only
     target.write_text(resolv_conf)
+
+
+def link_unit(network: Network, number: int, mtu: int) -> str:
+    """The machine's side of its cable, for systemd-networkd."""
+    return f"""\
+[Match]
+Name=host0
+
+[Link]
+MTUBytes={mtu}
+# An IP address keeps its hardware address. Else the next machine that gets it
+# would be called by the last one's until this network forgets, half a minute later.
+MACAddress=02:61:73:68:00:{number:02x}
+
+[Network]
+Address={network.address(number)}/24
+Gateway={network.gateway}
+IPv6AcceptRA=no
+"""
 
 
 def bring_up(state: Path) -> Network:

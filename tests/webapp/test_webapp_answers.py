@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import RELEASE, Gunicorn
 from flask import Flask
 from flask.testing import FlaskClient
+from serving import RELEASE, Gunicorn
 
 from webapp import create_app
 

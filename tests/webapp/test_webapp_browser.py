@@ -6,15 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import CHROMEDRIVER, CHROMIUM, ELEMENT_SECONDS, browser, screenshot, set_view
-from conftest import Gunicorn, served
+from browser import ELEMENT_SECONDS, browser, screenshot, set_view
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
-
-pytestmark = pytest.mark.skipif(
-    not (Path(CHROMIUM).exists() and Path(CHROMEDRIVER).exists()), reason="needs chromium and chromium-driver"
-)
+from serving import Gunicorn, served
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import time
 from importlib.metadata import version
 
 import pytest
-from conftest import RELEASE, Gunicorn
 from flask.testing import FlaskClient
+from serving import RELEASE, Gunicorn
 
 from webapp import facts
 

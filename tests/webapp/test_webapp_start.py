@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import ANSWER_SECONDS, ROOT, started
+from serving import ANSWER_SECONDS, ROOT, started
 
 from webapp import create_app
 

@@ -9,8 +9,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from conftest import RELEASE, form_token, served
 from flask.testing import FlaskClient
+from serving import RELEASE, form_token, served
 from werkzeug.test import TestResponse
 
 from webapp import create_app

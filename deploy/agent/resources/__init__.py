@@ -1,4 +1,4 @@
-"""The kinds of resource, by name. A kind's module is imported, and on the server compiled, when a plan first names it."""
+"""The kinds of resource, by name. A kind's module is imported, on the server, when a plan first names it."""
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module

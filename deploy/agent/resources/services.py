@@ -33,7 +33,8 @@ class Service(Resource):
         unit = self.unit.removesuffix(".service")
         if not self.active:
             return f"{unit} is stopped"
-        return f"{unit} runs{', with its files as they are' if self.watches else ''}{', and at boot' if self.enabled else ''}"
+        files = ", with its files as they are" if self.watches else ""
+        return f"{unit} runs{files}{', and at boot' if self.enabled else ''}"
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -108,19 +109,29 @@ def journal(unit: str, lines: int = 30) -> str:
 
 
 def http_status(address: str | tuple[str, int], host: str, path: str, seconds: float) -> str:
-    """The status code of GET, from a unix socket's path or (address, port); what was in the way, where there is none."""
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    """The status code of GET, from a unix socket's path or (host, port); or what was in the way."""
     # As Nginx asks: an app that sends http visitors to https must not see its own health check as one of them.
     request = f"GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: ashore-health\r\nX-Forwarded-Proto: https\r\n\r\n"
-    with socket.socket(family) as connection:
-        connection.settimeout(seconds)
-        try:
-            connection.connect(address)
+    try:
+        with connected(address, seconds) as connection:
             connection.sendall(request.encode())
             line = connection.makefile("rb").readline().decode("latin-1").split()
-        except OSError as error:
-            return error.strerror or str(error) or "no answer"
+    except OSError as error:
+        return error.strerror or str(error) or "no answer"
     return line[1] if len(line) > 1 and line[0].startswith("HTTP/") else "no HTTP answer"
+
+
+def connected(address: str | tuple[str, int], seconds: float) -> socket.socket:
+    if not isinstance(address, str):
+        return socket.create_connection(address, seconds)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(seconds)
+    try:
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 @dataclass(frozen=True)
@@ -158,8 +169,9 @@ class Healthy(Resource):
             if found.get("ActiveState") == "failed" or found.get("NRestarts", "0") != "0":
                 raise Failed(f"{self.unit} ended while starting", hint_logs(self.unit), journal(self.unit))
             if left <= 0:
+                late = f"within {self.seconds:g} s (last answer: {answer})"
                 raise Failed(
-                    f"{self.unit} did not answer GET {self.path} with 200 within {self.seconds:g} s (last answer: {answer})",
+                    f"{self.unit} did not answer GET {self.path} with 200 {late}",
                     hint_logs(self.unit),
                     journal(self.unit),
                 )

@@ -1,0 +1,136 @@
+"""`fab provision` on real servers."""
+
+import socket
+
+from conftest import Project, Server, machine
+
+from deploy import sandbox
+
+
+def test_a_provisioned_server_changes_nothing_when_provisioned_again(live: Server, project: Project):
+    before = live.state()
+    ran = project.fab("provision")
+    assert "provisioned: 0 changed" in ran.out
+    assert live.state() == before
+
+
+def test_check_shows_every_change_as_a_diff_and_changes_nothing(bare: sandbox.Machine, project: Project):
+    server = Server(bare)
+    before = server.state()
+    ran = project.fab("provision", "--check")
+    assert "packages nginx" in ran.out
+    assert "+++ /etc/nginx/conf.d/ashore.conf (plan)" in ran.out
+    assert "+127.0.1.1 e-bare" in ran.out
+    assert " 0 would change" not in ran.out
+    assert server.state() == before
+
+
+def test_strangers_get_no_answer(live: Server):
+    with socket.create_connection((live.machine.address, 80), 5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: stranger.example\r\n\r\n")
+        assert connection.recv(100) == b""
+
+
+def test_the_clock_is_utc_and_the_host_knows_its_own_name(live: Server):
+    assert live.run("timedatectl", "show", "-p", "Timezone", "--value").strip() == "Etc/UTC"
+    assert live.run("getent", "hosts", live.run("hostname").strip()).split()[0] == "127.0.1.1"
+
+
+def test_the_journal_is_kept_and_bounded(live: Server):
+    text = live.run("systemd-analyze", "cat-config", "systemd/journald.conf")
+    assert "Storage=persistent" in text and "SystemMaxUse=500M" in text
+
+
+def test_nobody_logs_in_as_the_app_and_it_cannot_write_its_code(live: Server):
+    assert live.run("getent", "passwd", "visitors").strip().endswith("/usr/sbin/nologin")
+    owned = live.run("find", "/srv/visitors", "-user", "visitors")
+    assert owned == ""
+    writable = live.script("find /srv/visitors -perm /o=w ! -type l; find /srv/visitors -group visitors -perm /g=w ! -type l")
+    assert writable == ""
+
+
+def test_nginx_logs_rotate_and_go_on(live: Server):
+    live.get("/")
+    live.script("logrotate --force /etc/logrotate.d/ashore")
+    live.get("/?after-rotation")
+    found = live.script(
+        "for i in $(seq 50); do grep -h after-rotation /var/log/nginx/visitors/access.log && break; read -t 0.1 x </dev/zero || :; done"
+        " || true",
+        check=False,
+    )
+    assert "after-rotation" in found
+    assert "access.log.1" in live.run("ls", "/var/log/nginx/visitors")
+
+
+def test_an_edit_by_hand_is_reported_and_kept(own: Server, project: Project):
+    path = "/etc/nginx/conf.d/ashore.conf"
+    own.script(f"echo '# mine' >> {path}; echo 'Etc/UTC ' > /etc/timezone")
+    before = own.state()
+    ran = project.fab("provision", status=1)
+    assert f"{path} on the server was edited by hand" in ran.err
+    assert "-# mine" in ran.err
+    assert "state: nothing was changed" in ran.err and "--overwrite" in ran.err
+    assert own.state() == before
+    ran = project.fab("provision", "--overwrite")
+    assert "# mine" not in own.run("cat", path)
+    assert "# mine" in own.run("cat", f"{path}.before-ashore")
+    assert own.get("/")[0] == 200
+
+
+def test_a_config_that_nginx_refuses_is_put_back_and_the_site_answers(own: Server, project: Project):
+    own.script("echo 'server { listen 80 default_server; }' > /etc/nginx/sites-available/other.conf")
+    own.script("ln -s ../sites-available/other.conf /etc/nginx/sites-enabled/other.conf")
+    own.script("rm /etc/nginx/ashore/unavailable.html")
+    ran = project.fab("provision", status=1)
+    assert "duplicate default server" in ran.err
+    assert own.get("/")[0] == 200
+    assert "unavailable.html" not in own.run("ls", "/etc/nginx/ashore")
+
+
+def test_a_taken_port_80_is_named_before_anything_is_changed(bare: sandbox.Machine, project: Project):
+    server = Server(bare)
+    server.script("systemd-run --unit=squatter -p Type=exec python3 -m http.server 80; until ss -Htln | grep -q ':80 '; do :; done")
+    try:
+        before = server.state()
+        ran = project.fab("provision", status=1)
+        assert "port 80 is taken by python3 (process " in ran.err
+        assert "state: nothing was changed" in ran.err
+        assert server.state() == before
+    finally:
+        server.run("systemctl", "stop", "squatter")
+
+
+def test_a_system_that_is_not_debian_is_refused(bare: sandbox.Machine, project: Project):
+    server = Server(bare)
+    server.script("rm /etc/os-release; printf 'ID=fedora\\nPRETTY_NAME=\"Fedora Linux 43\"\\n' > /etc/os-release")
+    try:
+        before = server.state()
+        ran = project.fab("provision", status=1)
+        assert "the server runs Fedora Linux 43" in ran.err and "Debian or Ubuntu" in ran.err
+        assert server.state() == before
+    finally:
+        server.script("ln -sf ../usr/lib/os-release /etc/os-release")
+
+
+def test_a_server_without_python_gets_it(tmp_path):
+    with machine("e-nopy") as made:
+        server = Server(made)
+        server.script("DEBIAN_FRONTEND=noninteractive apt-get -y -q purge 'python3*' 'libpython3*' >/dev/null; ! command -v python3")
+        project = Project(tmp_path / "project", made)
+        ran = project.fab("provision", "--check", status=1)
+        assert "there is no python3 on the server" in ran.err and "nothing was changed" in ran.err
+        ran = project.fab("deploy", status=1)
+        assert "there is no python3 on the server" in ran.err
+        ran = project.fab("provision")
+        assert "nginx runs" in ran.out
+
+
+def test_debian_13_is_provisioned_and_serves(tmp_path):
+    with machine("e-trixie", release="trixie") as made:
+        server = Server(made)
+        project = Project(tmp_path / "project", made)
+        project.fab("provision")
+        project.fab("deploy")
+        assert "Python" in server.get("/")[1]
+        assert "0 changed" in project.fab("provision").out
+        assert "0 changed" in project.fab("deploy").out
