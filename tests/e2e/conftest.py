@@ -26,6 +26,7 @@ from deploy import sandbox
 REPO = Path(__file__).resolve().parents[2]
 FAB = Path(sys.executable).parent / "fab"
 SNAPSHOT = "e-live"
+DOMAIN = "visitors.example"  # not the address: that differs between the machines made from one snapshot
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) -> object:
@@ -66,7 +67,7 @@ class Project:
         (self.home / ".ssh").mkdir(parents=True, mode=0o700)
         directory.mkdir(parents=True)
         shutil.copytree(REPO / "webapp", directory / "webapp", ignore=shutil.ignore_patterns("__pycache__"))
-        self.hosts = [f"admin@{machine.address}"]
+        self.hosts, self.domains = [f"admin@{machine.address}"], [DOMAIN]
         self.write_config()
         self.write_ssh_config(f"Host *\n  IdentityFile {machine.key_file}\n")
         self.know_host()
@@ -77,7 +78,7 @@ class Project:
         (self.directory / "deploy.toml").write_text(
             f'[app]\nname = "{name}"\nwsgi = "{wsgi}"\nrequirements = "webapp/requirements.txt"\n'
             f'static = {{ "/static/" = "webapp/static" }}\nhealth_path = "/healthz"\nhealth_seconds = 10\n{app}\n'
-            f"[stages.production]\nhosts = {json.dumps(self.hosts)}\n{stage}\n"
+            f"[stages.production]\nhosts = {json.dumps(self.hosts)}\ndomains = {json.dumps(self.domains)}\n{stage}\n"
         )
 
     def write_ssh_config(self, text: str) -> None:
@@ -155,10 +156,10 @@ class Server:
     def script(self, text: str, check: bool = True) -> str:
         return self.run("sh", "-ec", text, check=check)
 
-    def get(self, path: str = "/", host: str = "", headers: dict[str, str] | None = None) -> tuple[int, str, dict[str, str]]:
+    def get(self, path: str = "/", host: str = DOMAIN, headers: dict[str, str] | None = None) -> tuple[int, str, dict[str, str]]:
         connection = HTTPConnection(self.machine.address, timeout=15)
         try:
-            connection.request("GET", path, headers={"Host": host or self.machine.address, **(headers or {})})
+            connection.request("GET", path, headers={"Host": host, **(headers or {})})
             answer = connection.getresponse()
             return answer.status, answer.read().decode(), dict(answer.getheaders())
         finally:
@@ -194,7 +195,7 @@ class Server:
             while not stop.is_set():
                 began = time.monotonic()
                 try:
-                    connection.request("GET", path, headers={} if keep else {"Connection": "close"})
+                    connection.request("GET", path, headers={"Host": DOMAIN} | ({} if keep else {"Connection": "close"}))
                     answer = connection.getresponse()
                     answer.read()
                     status: int | str = answer.status

@@ -4,7 +4,7 @@ import json
 import re
 import threading
 
-from conftest import Project, Relay, Server, answers, interrupt, wait_for
+from conftest import DOMAIN, Project, Relay, Server, answers, interrupt, wait_for
 
 from deploy import sandbox
 
@@ -17,11 +17,10 @@ def break_app(project: Project, line: str) -> None:
 
 def test_a_deploy_ends_with_the_three_answers(live: Server, project: Project):
     ran = project.fab("deploy")
-    address = live.machine.address
-    assert f"where is it running?    e-shared ({address}), Debian GNU/Linux 12 (bookworm)" in ran.out
+    assert f"where is it running?    e-shared ({live.machine.address}), Debian GNU/Linux 12 (bookworm)" in ran.out
     assert f"what is running it?     visitors@{live.current}.service: Gunicorn" in ran.out
-    assert f"how do users reach it?  http://{address}/ → Nginx" in ran.out
-    assert f"from here, http://{address}/ answers 200" in ran.out
+    assert f"how do users reach it?  http://{DOMAIN}/ → Nginx" in ran.out
+    assert f"from here, http://{DOMAIN}/ answers 200" in ran.out
 
 
 def test_the_same_source_deployed_again_changes_nothing(live: Server, project: Project):
@@ -232,7 +231,7 @@ def test_a_cut_link_does_not_stop_a_deploy_and_the_next_command_tells_how_it_end
     key = (live.machine.root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()
     (project.home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{relay.port} {key[0]} {key[1]}\n")
     project.hosts = [f"admin@127.0.0.1:{relay.port}"]
-    project.write_config(stage=f'domains = ["{live.machine.address}"]')
+    project.write_config()
     break_app(project, "import time; time.sleep(1)")
     process = project.start("deploy", "--json")
     for line in process.stdout:
