@@ -247,6 +247,13 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     sandbox.delete_snapshot(SNAPSHOT)
 
 
+def settled(made: sandbox.Machine, directory: Path) -> sandbox.Machine:
+    """The machine, once its app answers and /etc/hosts has its own name in place of the snapshot's."""
+    wait_for(lambda: answers(Server(made)), "the sample app after boot")
+    Project(directory / "project", made).fab("provision")
+    return made
+
+
 @pytest.fixture(scope="session")
 def bare() -> Iterator[sandbox.Machine]:
     """A server fresh from the image, shared by tests that must find nothing changed on it."""
@@ -255,10 +262,9 @@ def bare() -> Iterator[sandbox.Machine]:
 
 
 @pytest.fixture(scope="session")
-def shared_machine(snapshot: str) -> Iterator[sandbox.Machine]:
+def shared_machine(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sandbox.Machine]:
     with machine("e-shared", snapshot=snapshot) as made:
-        wait_for(lambda: Server(made).get("/healthz")[0] == 200, "the sample app after boot")
-        yield made
+        yield settled(made, tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture
@@ -268,17 +274,15 @@ def live(shared_machine: sandbox.Machine) -> Server:
 
 
 @pytest.fixture
-def own_machine(snapshot: str) -> Iterator[sandbox.Machine]:
+def own_machine(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sandbox.Machine]:
     with machine("e-own", snapshot=snapshot) as made:
-        yield made
+        yield settled(made, tmp_path_factory.mktemp("own"))
 
 
 @pytest.fixture
 def own(own_machine: sandbox.Machine) -> Server:
     """The provisioned server with the sample app, for this test alone."""
-    server = Server(own_machine)
-    wait_for(lambda: answers(server), "the sample app after boot")
-    return server
+    return Server(own_machine)
 
 
 def answers(server: Server) -> bool:

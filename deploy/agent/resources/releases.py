@@ -274,6 +274,8 @@ class Virtualenv(Resource):
                 raise
             what = f"the packages that {self.requirements} asks for could not be installed"
             raise Failed(what, f"mend {self.requirements}; the lines above are uv's", failure.detail) from failure
+        with suppress(FileNotFoundError):
+            os.unlink(f"{self.path}/.lock")  # uv's, writable by everybody
         replace(self.marker, b"", 0o644, 0, 0)
 
 
