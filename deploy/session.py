@@ -7,6 +7,7 @@ Session for the life of the process.
 import getpass
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ class Host:
     named: bool = False  # by -H, there and then
     agent: Agent | None = None
     error: DeployError | None = None
+    done: threading.Event = field(default_factory=threading.Event)
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -79,7 +81,6 @@ class Session:
 
         Raises the first host's error after all have ended, the others' having been shown.
         """
-        threads = []
         ready = threading.Event()
 
         def work(host: Host) -> None:
@@ -89,16 +90,24 @@ class Session:
                 job(host)
             except DeployError as error:
                 host.error = error
+            except Exception:  # a bug of ours must not look like success
+                host.error = DeployError(
+                    "the kit failed (a bug of ours)",
+                    host.name,
+                    hint="report the lines above",
+                    detail=traceback.format_exc(),
+                )
+            finally:
+                host.done.set()
 
         try:
             for host in hosts:
-                threads.append(threading.Thread(target=work, args=(host,), daemon=True))
-                threads[-1].start()
+                threading.Thread(target=work, args=(host,), daemon=True).start()
             prepare()
             ready.set()
-            self._join(threads)
+            self._wait(hosts)
         except KeyboardInterrupt:
-            self._stop(hosts, threads, screen)
+            self._stop(hosts, screen)
         failed = [host.error for host in hosts if host.error]
         for host in hosts:
             if host.error:
@@ -126,12 +135,13 @@ class Session:
                 self.passwords[user] = getpass.getpass(f"sudo password of {where}: ")
             return self.passwords[user]
 
-    def _join(self, threads: list[threading.Thread]) -> None:
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.5)  # bounded, or Windows would not see Ctrl-C
+    def _wait(self, hosts: Sequence[Host]) -> None:
+        for host in hosts:
+            # Not Thread.join: a Ctrl-C in it can make a thread look ended that is not. Bounded, for Windows' sake.
+            while not host.done.wait(0.5):
+                pass
 
-    def _stop(self, hosts: Sequence[Host], threads: list[threading.Thread], screen: Screen) -> None:
+    def _stop(self, hosts: Sequence[Host], screen: Screen) -> None:
         """Ctrl-C: ask the servers to stop and undo, and wait for how that ends; a second Ctrl-C leaves them to it."""
         told = [host for host in hosts if host.agent is not None and host.agent.running is not None]
         if not told:
@@ -143,7 +153,7 @@ class Session:
             for host in told:
                 if host.agent is not None:
                     host.agent.cancel()
-            self._join(threads)
+            self._wait(hosts)
         except ConnectionFailed:
             pass  # the link has gone: the host's own thread says so
         except KeyboardInterrupt:

@@ -142,6 +142,15 @@ def test_a_host_that_routes_all_candidates_elsewhere_is_told_so():
         network.free_subnet(["10.0.0.0/8"])
 
 
+def test_a_machine_is_told_its_address_and_the_packet_size_of_the_hosts_uplink():
+    unit = network.link_unit(network.Network("10.76.3.0/24", "0"), number=10, mtu=1400)
+    assert [line for line in unit.splitlines() if not line.startswith("#")] == [
+        *("[Match]", "Name=host0", ""),
+        *("[Link]", "MTUBytes=1400", "MACAddress=02:61:73:68:00:0a", ""),
+        *("[Network]", "Address=10.76.3.10/24", "Gateway=10.76.3.1", "IPv6AcceptRA=no"),
+    ]
+
+
 def test_others_chains_that_drop_what_is_forwarded_are_found():
     def chain(**values: str) -> dict[str, object]:
         return {"chain": {"family": "ip", "handle": 1, **values}}
@@ -271,3 +280,12 @@ def test_an_image_under_construction_is_not_taken_for_an_image(tmp_path, monkeyp
     monkeypatch.setattr(disk, "STATE", tmp_path)
     (tmp_path / "images" / f".{image.image_name('bookworm')}" / "root").mkdir(parents=True)
     assert not disk.image_path(image.image_name("bookworm")).exists()
+
+
+def test_a_new_image_replaces_older_ones_that_no_machine_is_made_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "STATE", tmp_path)
+    for name in ("bookworm-new", "bookworm-used", "bookworm-old", "trixie-old"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+    disk.write_machine(Record("shop", 2, Disk("bookworm", "bookworm-used")))
+    image._forget_older("bookworm", disk.image_path("bookworm-new"))
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {"bookworm-new", "bookworm-used", "trixie-old"}

@@ -60,7 +60,8 @@ def reset(name: str = "default", release: str | None = None, *, say: Say, snapsh
         record = disk.read_machine(name)
         fallback = record.disk.release if record else "bookworm"
         origin = _origin(release or fallback, snapshot, say)
-        boot.stop(name, clean_seconds=0)
+        if record:
+            _stop(record)
         return _boot(making.create(name, origin, snapshot), say)
 
 
@@ -69,7 +70,7 @@ def down(name: str = "default") -> bool:
     with _working_on(name):
         record = _existing(name)
         was_running = boot.is_running(name)
-        boot.stop(name, clean_seconds=20)
+        _stop(record, clean_seconds=20)
         with contextlib.suppress(SandboxError):  # somebody is looking around in it: let them
             disk.unmount(record)
         _leave_network()
@@ -79,15 +80,14 @@ def down(name: str = "default") -> bool:
 def cut_power(name: str = "default") -> None:
     """Stop it as a power cut would: nothing inside is asked."""
     with _working_on(name):
-        _existing(name)
-        boot.stop(name, clean_seconds=0)
+        _stop(_existing(name))
 
 
 def destroy(name: str = "default") -> None:
     """Stop it and delete its disk. Snapshots of it stay."""
     with _working_on(name):
         record = _existing(name)
-        boot.stop(name, clean_seconds=0)
+        _stop(record)
         disk.unmount(record, force=True)
         with disk.lock("disks"):
             shutil.rmtree(record.folder)
@@ -123,7 +123,7 @@ def save(name: str, label: str) -> None:
     _check_name(label, "snapshot label")
     with _working_on(name):
         record = _existing(name)
-        boot.stop(name, clean_seconds=20)
+        _stop(record, clean_seconds=20)
         disk.unmount(record)
         with disk.lock("disks"):
             record = disk.frozen(record)
@@ -225,10 +225,15 @@ def _origin(release: str, snapshot: str | None, say: Say) -> Disk:
     return _snapshot(snapshot) if snapshot else Disk(release, image.ensure(release, say))
 
 
+def _stop(record: Record, clean_seconds: float = 0) -> None:
+    boot.stop(record.name, clean_seconds=clean_seconds)
+    network.unplug(record.number)
+
+
 def _boot(record: Record, say: Say) -> Machine:
     name, console = record.name, record.folder / "console.log"
     if not boot.is_running(name):
-        boot.stop(name, clean_seconds=0)  # what a killed nspawn left behind
+        _stop(record)  # what a killed nspawn left behind
         host.require_packages(say)
         say(f"booting sandbox {name} ({_described(record)})")
         if not disk.image_path(record.disk.image).is_dir():
@@ -242,7 +247,7 @@ def _boot(record: Record, say: Say) -> Machine:
             net = network.bring_up(_network_state())
             disk.mount(record)
             network.configure(record.root, net, record.number, lent.resolv_conf())
-            boot.start(name, record.root, console)
+            boot.start(name, record.number, record.root, console)
     machine = _seen(record)
     boot.wait_until_it_answers(name, machine.address, console)
     return machine

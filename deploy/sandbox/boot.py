@@ -19,7 +19,7 @@ from pathlib import Path
 
 from deploy.errors import SandboxError
 from deploy.sandbox.host import ELSEWHERE, SYSTEM_PATH
-from deploy.sandbox.network import BRIDGE
+from deploy.sandbox.network import BRIDGE, machine_name
 
 # Unified comes first: it is the hierarchy that can tell and kill. Hybrid hosts have systemd's own beside it.
 HIERARCHIES = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/systemd"))
@@ -62,7 +62,7 @@ def is_running(name: str) -> bool:
     return _is_populated(name, "keeper")
 
 
-def start(name: str, root: Path, console: Path) -> None:
+def start(name: str, number: int, root: Path, console: Path) -> None:
     """Start the machine detached from this process; returns at once."""
     groups = _groups(name)
     if not (groups and (groups[0].parent.parent / "cgroup.controllers").exists()):
@@ -83,7 +83,7 @@ def start(name: str, root: Path, console: Path) -> None:
         "BOX_GROUPS": " ".join(str(group / "box/cgroup.procs") for group in groups),
     }
     nspawn = [
-        *("systemd-nspawn", "--quiet", "--boot", f"--directory={root}", f"--machine=ashore-{name}"),
+        *("systemd-nspawn", "--quiet", "--boot", f"--directory={root}", f"--machine={machine_name(number)}"),
         *("--register=no", "--keep-unit", "--settings=no", "--link-journal=no", "--resolv-conf=off", "--timezone=off"),
         *(f"--network-bridge={BRIDGE}", "--setenv=SYSTEMD_COLORS=0"),
         "--suppress-sync=yes",  # its disk is thrown away anyway, and dpkg calls fsync thousands of times
@@ -158,8 +158,8 @@ def answers(address: str) -> bool:
 
 
 def wait_until_it_answers(name: str, address: str, console: Path, seconds: float = 30) -> None:
-    until(lambda: answers(address) or not is_running(name), seconds)
-    if answers(address):
+    settled = until(lambda: answers(address) or not is_running(name), seconds)
+    if settled and is_running(name):
         return
     lines = console.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
     running = is_running(name)

@@ -176,11 +176,14 @@ def unmount(record: Record, *, force: bool = False) -> None:
         run(["umount", record.root], failed=failed, hint=f"leave the directory {record.root}")
 
 
+def all_disks() -> list[Disk]:
+    snapshots = [disk for label in snapshot_labels() if (disk := read_snapshot(label))]
+    return [record.disk for record in machine_records()] + snapshots
+
+
 def collect() -> None:
-    """Delete the layers and the images that nothing names any more. Under the lock "disks"."""
-    disks = [record.disk for record in machine_records()]
-    disks += [disk for label in snapshot_labels() if (disk := read_snapshot(label))]
-    used = {layer for disk in disks for layer in (*disk.layers, disk.upper)}
+    """Delete the layers that nothing names any more. Under the lock "disks"."""
+    used = {layer for disk in all_disks() for layer in (*disk.layers, disk.upper)}
     for path in STATE.glob("layers/*"):
         if path.name not in used:
             shutil.rmtree(path)

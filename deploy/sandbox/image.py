@@ -67,8 +67,18 @@ def _build(release: str, image: Path) -> None:
         _bootstrap(release, building)
         _customize(building / "root")
         os.rename(building / "root", image)
+        _forget_older(release, image)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _forget_older(release: str, image: Path) -> None:
+    """Delete the images of this release by earlier recipes, but for those below some machine's disk."""
+    with disk.lock("disks"):
+        kept = {image.name, *(known.image for known in disk.all_disks())}
+        for path in image.parent.glob(f"{release}-*"):
+            if path.name not in kept:
+                shutil.rmtree(path)
 
 
 def _bootstrap(release: str, building: Path) -> None:

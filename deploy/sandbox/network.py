@@ -1,5 +1,6 @@
 """The sandboxes' network: one bridge on this machine, an own subnet, and a way out by masquerading."""
 
+import contextlib
 import ipaddress
 import json
 from dataclasses import dataclass
@@ -110,6 +111,11 @@ def configure(root: Path, network: Network, number: int, resolv_conf: str) -> No
     target.write_text(resolv_conf)
 
 
+def hardware_address(number: int) -> str:
+    """An IP address keeps its hardware address: nobody on the network has to forget anything."""
+    return f"02:61:73:68:00:{number:02x}"
+
+
 def link_unit(network: Network, number: int, mtu: int) -> str:
     """The machine's side of its cable, for systemd-networkd."""
     return f"""\
@@ -120,13 +126,26 @@ Name=host0
 MTUBytes={mtu}
 # An IP address keeps its hardware address. Else the next machine that gets it
 # would be called by the last one's until this network forgets, half a minute later.
-MACAddress=02:61:73:68:00:{number:02x}
+MACAddress={hardware_address(number)}
 
 [Network]
 Address={network.address(number)}/24
 Gateway={network.gateway}
 IPv6AcceptRA=no
 """
+
+
+def machine_name(number: int) -> str:
+    """For systemd-nspawn, which calls this machine's end of the cable vb-NAME, if that is short enough for one."""
+    return f"ashore-{number}"
+
+
+def unplug(number: int) -> None:
+    """Remove the cable of a machine that ended. The kernel would in its own time, answering calls for it until then."""
+    cable = f"vb-{machine_name(number)}"
+    if Path(f"/sys/class/net/{cable}").exists():
+        with contextlib.suppress(SandboxError):  # the kernel was quicker
+            run(["ip", "link", "delete", cable], failed=f"could not remove {cable}")
 
 
 def bring_up(state: Path) -> Network:
@@ -141,7 +160,10 @@ def bring_up(state: Path) -> Network:
     state.write_text(json.dumps(vars(network)))
     failed = "could not make the sandboxes' network"
     if not exists():
-        run(["ip", "link", "add", BRIDGE, "type", "bridge"], failed=failed, hint="does this kernel have bridges?")
+        # With an address of its own. Else it takes its lowest port's, a new one whenever a machine comes or goes, and
+        # the other machines lose their way out for half a minute.
+        made = ["ip", "link", "add", BRIDGE, "address", hardware_address(1), "type", "bridge"]
+        run(made, failed=failed, hint="does this kernel have bridges?")
     run(["ip", "address", "replace", f"{network.gateway}/24", "dev", BRIDGE], failed=failed)
     run(["ip", "link", "set", BRIDGE, "mtu", str(uplink_mtu()), "up"], failed=failed)
     # A booting machine is asked for before it answers; asking once a second only would make booting look that slow.

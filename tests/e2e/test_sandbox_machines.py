@@ -194,6 +194,14 @@ def test_a_power_cut_is_survived(new):
     assert ssh(sandbox.up("t-power", say=silent), "ls") == "kept"
 
 
+def test_a_machine_that_ended_is_off_the_network_at_once(new):
+    machine = new("t-ended")
+    number = machine.address.rpartition(".")[2]
+    assert Path(f"/sys/class/net/vb-ashore-{number}").exists()
+    sandbox.cut_power("t-ended")
+    assert not Path(f"/sys/class/net/vb-ashore-{number}").exists()
+
+
 def test_a_killed_container_boots_again_and_nobody_lives_on(new):
     machine = new("t-killed")
     before = boot_id(machine)

@@ -71,7 +71,7 @@ def receive(app_directory: str, manifest: list[Any], next_blob: Callable[[], Any
     total = sum(entries[index].size for index in wanted)
     space = os.statvfs(incoming)
     if total + SPARE_BYTES > space.f_bavail * space.f_frsize:
-        shutil.rmtree(incoming)
+        shutil.rmtree(incoming, ignore_errors=True)
         raise Refused(
             f"the disk of the server is full: the upload needs {total} bytes and {SPARE_BYTES} to spare,"
             f" {space.f_bavail * space.f_frsize} are free on {app_directory}",

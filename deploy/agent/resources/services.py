@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from ..system import ENVIRONMENT, System
 from ..wire import Drift, Failed, Resource
 
 RUN = "/run/ashore"  # root's, empty after a boot like the facts it holds
+QUICK_SECONDS = 1  # for a look; one that waits is a step of its own
 CGROUP_NOT_READY = "219"  # systemd's EXIT_CGROUP: the unit's old control group was still being removed
 
 
@@ -153,15 +155,14 @@ class Healthy(Resource):
         return (self.unit,)
 
     def check(self, system: System) -> list[Drift]:
-        answer = http_status(self.socket, self.host, self.path, min(self.seconds, 10))
+        answer = http_status(self.socket, self.host, self.path, QUICK_SECONDS)
         return [] if answer == "200" else [Drift("answer", answer, "200")]
 
     def apply(self, system: System) -> None:
         deadline = time.monotonic() + self.seconds
         while True:
-            system.stop_if_cancelled()
             left = deadline - time.monotonic()
-            answer = http_status(self.socket, self.host, self.path, max(left, 0.1))
+            answer = self._ask(system, max(left, 0.1))
             if answer == "200":
                 return
             system.forget()
@@ -177,6 +178,20 @@ class Healthy(Resource):
                 )
             system.progress(100 * (1 - left / self.seconds), f"last answer: {answer}")
             time.sleep(0.05)
+
+    def _ask(self, system: System, seconds: float) -> str:
+        """The status, asked for in a thread: an app that takes long to import must not keep Ctrl-C waiting."""
+        found: list[str] = []
+
+        def ask() -> None:
+            found.append(http_status(self.socket, self.host, self.path, seconds))
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        while asking.is_alive():
+            system.stop_if_cancelled()
+            asking.join(0.05)
+        return found[0]
 
 
 def hint_logs(unit: str) -> str:

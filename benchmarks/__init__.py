@@ -1,0 +1,1 @@
+"""Measurements that a reader can repeat: each claim is a ratio against a peer in the same run."""
