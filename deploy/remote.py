@@ -209,7 +209,10 @@ class Agent:
 
         Raises StepFailed for an end that is not "ok", and ConnectionFailed where the link drops before the end.
         """
+        new = self.running is None
         running = self._ask(message)
+        if new:
+            on_event({"event": "hello", "last": self.last_run})
         while (line := running.line()) is not None:
             event: Event = json.loads(line)
             if event["event"] == "end" and event["state"] != "ok":

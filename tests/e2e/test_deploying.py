@@ -241,7 +241,8 @@ def test_a_cut_link_does_not_stop_a_deploy_and_the_next_command_tells_how_it_end
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "the link to the server dropped" in out and "it finishes or undoes by itself" in out
-    wait_for(lambda: live.release() > before, "the server to finish by itself")
+    wait_for(lambda: live.release() > before, "the server to switch by itself")
+    wait_for(lambda: live.run("flock", "-n", "/run/ashore.lock", "echo", "free", check=False), "the server to finish")
     project.hosts = [f"admin@{live.machine.address}"]
     project.know_host()
     project.write_config()

@@ -1,0 +1,64 @@
+"""`fab logs`: the journal of the app, and Nginx's lines."""
+
+import json
+import re
+import subprocess
+
+from conftest import Project, Server, interrupt
+
+
+def test_the_last_lines_come_plain_in_a_pipe_with_time_and_release(live: Server, project: Project):
+    ran = project.fab("logs", "-n", "5")
+    lines = ran.out.splitlines()
+    assert len(lines) == 5
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d visitors@\d{8}-\d{6} ", line) for line in lines), lines
+    assert "\x1b" not in ran.out
+
+
+def test_one_release_and_a_time_can_be_asked_for(live: Server, project: Project):
+    current = project.deployed()
+    ran = project.fab("logs", "--release", current, "--since", "1 hour ago")
+    assert ran.out and all(f"visitors@{current}" in line for line in ran.out.splitlines())
+    ran = project.fab("logs", "--since", "tomorrow", status=1)
+    assert "the journal has no lines" in ran.err
+    ran = project.fab("logs", "--since", "whenever", status=1)
+    assert "'whenever' is not a time" in ran.err and "1 hour ago" in ran.err
+
+
+def test_nginx_lines_come_too(live: Server, project: Project):
+    live.get("/?seen-by-nginx")
+    assert "nginx/access.log" in project.fab("logs", "--nginx", "--since", "1 hour ago").out
+
+
+def test_json_has_one_object_a_line(live: Server, project: Project):
+    events = project.fab("logs", "-n", "3", "--json").events
+    assert [event["event"] for event in events if event["event"] == "line"] == ["line"] * 3
+    assert {"host", "time", "source", "level", "text"} <= set(events[0])
+
+
+def followed(process: subprocess.Popen, wanted: str) -> str:
+    for line in process.stdout:
+        if wanted in line:
+            return line
+    raise AssertionError(process.communicate())
+
+
+def test_following_shows_new_lines_and_ctrl_c_ends_it_cleanly(live: Server, project: Project):
+    process = project.start("logs", "-f", "-n", "1", "--nginx", "--json")
+    assert json.loads(process.stdout.readline())["event"] == "line"
+    live.get("/?while-following")
+    followed(process, "while-following")
+    live.script("systemd-run -q --wait --unit=visitors@20200101-000000 echo from the journal")
+    assert json.loads(followed(process, "from the journal"))["source"].startswith("visitors@")
+    interrupt(process)
+    out, err = process.communicate(timeout=10)
+    assert process.returncode == 0 and "Traceback" not in err
+    assert "journalctl" not in live.script("ps -eo args | grep '[j]ournalctl.*-f' || true")
+
+
+def test_a_reader_that_has_had_enough_ends_it(live: Server, project: Project):
+    process = project.start("logs", "-n", "200")
+    process.stdout.readline()
+    process.stdout.close()
+    process.wait(timeout=20)
+    assert "Traceback" not in process.stderr.read()
