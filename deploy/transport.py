@@ -23,6 +23,7 @@ from .errors import ConnectionFailed
 
 CONNECT_SECONDS = 15
 DEAD_LINK_SECONDS = 30
+UNREACHABLE = "is the server running, the address right, and port 22 open in its firewall?"
 ASKING = threading.Lock()  # one question at a time, however many hosts
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it would print tracebacks of what we explain
@@ -142,7 +143,17 @@ def opened(made: Connection) -> Connection:
             "Name a key with -i, or IdentityFile in ~/.ssh/config; a new server wants `ssh-copy-id` first",
             str(error),
         ) from error
-    except (NoValidConnectionsError, ConnectionRefusedError) as error:
+    except NoValidConnectionsError as error:
+        reasons = {reason.strerror or str(reason) for reason in error.errors.values()}
+        if any(isinstance(reason, ConnectionRefusedError) for reason in error.errors.values()):
+            what, hint = (
+                f"{made.host} refuses connections on port {made.port}",
+                "is sshd running there, and is this its port?",
+            )
+        else:
+            what, hint = f"{made.host} cannot be reached: {', '.join(sorted(reasons))}", UNREACHABLE
+        raise ConnectionFailed(what, where, "nothing was changed", hint) from error
+    except ConnectionRefusedError as error:
         hint = "is sshd running there, and is this its port?"
         raise ConnectionFailed(
             f"{made.host} refuses connections on port {made.port}", where, "nothing was changed", hint
@@ -153,9 +164,8 @@ def opened(made: Connection) -> Connection:
             f"the name {made.host} is not known ({error.strerror})", where, "nothing was changed", hint
         ) from error
     except TimeoutError as error:
-        hint = "is the server running, the address right, and port 22 open in its firewall?"
         what = f"{made.host} did not answer within {made.connect_timeout} s"
-        raise ConnectionFailed(what, where, "nothing was changed", hint) from error
+        raise ConnectionFailed(what, where, "nothing was changed", UNREACHABLE) from error
     except (SSHException, OSError, EOFError) as error:
         raise ConnectionFailed(
             f"no SSH session with {made.host}: {error or 'it hung up'}", where, "nothing was changed", ""

@@ -34,7 +34,7 @@ def test_a_host_that_does_not_answer(bare: sandbox.Machine, project: Project):
     project.write_config()
     project.write_ssh_config("Host *\n  ConnectTimeout 1\n")
     found = refused(project)
-    assert gone in found and ("did not answer within 1 s" in found or "No route to host" in found or "Unable" in found)
+    assert f"{gone} did not answer within 1 s" in found or f"{gone} cannot be reached: No route to host" in found
 
 
 def test_a_name_that_does_not_exist(bare: sandbox.Machine, project: Project):
@@ -91,7 +91,7 @@ def limited(bare: sandbox.Machine, project: Project) -> Iterator[Project]:
     project.hosts = [f"limited@{bare.address}"]
     project.write_config()
     yield project
-    server.script("rm -f /etc/sudoers.d/limited; userdel -r limited 2>/dev/null || true")
+    server.script("rm -f /etc/sudoers.d/limited; loginctl terminate-user limited; userdel -rf limited", check=False)
 
 
 def test_a_user_without_sudo_rights(limited: Project):

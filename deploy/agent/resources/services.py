@@ -46,7 +46,8 @@ class Service(Resource):
         found = system.unit(self.unit)
         state = found.get("ActiveState", "unknown")
         drifts = []
-        if (state in ("active", "reloading")) != self.active and not (state == "unknown" and not self.active):
+        # "activating" is no rest either: it is what a crash loop looks like between two starts.
+        if not (state in ("active", "reloading") if self.active else state in ("inactive", "unknown")):
             drifts.append(Drift("state", state, "active" if self.active else "inactive"))
         if self.enabled is not None and (found.get("UnitFileState") == "enabled") != self.enabled:
             drifts.append(
@@ -104,10 +105,27 @@ def loaded_at(unit: str, properties: dict[str, str]) -> float:
     return max(started, os.stat(marker).st_mtime if os.path.exists(marker) else 0.0)
 
 
-def journal(unit: str, lines: int = 30) -> str:
-    """The unit's last lines, as the program wrote them."""
+def journal(unit: str, lines: int = 200) -> str:
+    """What the unit wrote last, as far as it tells why it ended: see `telling`."""
     argv = ["journalctl", "-u", unit, "-n", str(lines), "-o", "cat", "--no-pager", "-q"]
-    return subprocess.run(argv, capture_output=True, env=ENVIRONMENT).stdout.decode(errors="replace").strip()
+    return telling(subprocess.run(argv, capture_output=True, env=ENVIRONMENT).stdout.decode(errors="replace").strip())
+
+
+def telling(text: str) -> str:
+    """Of a journal's end, the last Python traceback without the server's own frames; where there is none, 25 lines."""
+    lines = text.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    if not starts:
+        return "\n".join(lines[-25:])
+    kept, mine = [lines[starts[-1]]], False
+    for line in lines[starts[-1] + 1 :]:
+        if not line.startswith(" "):
+            return "\n".join([*kept, line])
+        if line.startswith("  File "):
+            mine = "/releases/" in line and "/source/" in line
+        if mine:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def http_status(address: str | tuple[str, int], host: str, path: str, seconds: float) -> str:

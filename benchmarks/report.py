@@ -1,0 +1,78 @@
+"""Measurements → a table on the screen and in RESULTS.md, and the bounds that they exceed."""
+
+import os
+import platform
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Protocol
+
+COMMAND = "python -m benchmarks.engine"
+
+
+class Costs(Protocol):
+    def seconds(self, name: str) -> float: ...
+    def kilobytes_up(self, name: str) -> float: ...
+    def connections(self, name: str) -> int: ...
+
+
+@dataclass
+class Report:
+    claims: list[str] = field(default_factory=list)
+    costs: list[str] = field(default_factory=list)
+    memories: list[tuple[float, str]] = field(default_factory=list)
+    memory_bound: float = 0
+    exceeded: list[str] = field(default_factory=list)
+    began: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    def claim(self, what: str, seconds: float, peer: str, peer_seconds: float, bound: float | None) -> None:
+        """A ratio to a peer; without a bound it is only told."""
+        ratio = seconds / peer_seconds
+        limit = f"≤ {bound:g}" if bound else ""
+        row = (what, f"{seconds:.2f}", peer, f"{peer_seconds:.2f}", f"{ratio:.2f}", limit)
+        self.claims.append(self._say(row))
+        if bound and ratio > bound:
+            self.exceeded.append(f"{what}: {ratio:.2f} × {peer}, more than {bound:g}")
+
+    def cost(self, what: str, runs: Costs, name: str) -> None:
+        counts = (f"{runs.kilobytes_up(name):.1f}", str(runs.connections(name)))
+        self.costs.append(self._say((what, f"{runs.seconds(name):.2f}", *counts)))
+
+    def memory(self, what: str, mebibytes: float, bound: float) -> None:
+        """Peak memory of a run; the largest of all is told."""
+        self.memory_bound = bound
+        self.memories.append((mebibytes, what))
+        if mebibytes >= bound:
+            self.exceeded.append(f"{what}: {mebibytes:.0f} MiB, not below {bound:g}")
+
+    def _say(self, cells: tuple[str, ...]) -> str:
+        row = f"| {' | '.join(cells)} |"
+        print(row, flush=True)
+        return row
+
+    def write(self, path: Path, release: str) -> None:
+        seconds = (datetime.now(timezone.utc) - self.began).total_seconds()
+        largest, what = max(self.memories)
+        peak = f"Peak memory: {largest:.0f} MiB ({what}); the bound is {self.memory_bound:g} MiB."
+        verdict = "\n".join(f"- exceeded: {excess}" for excess in self.exceeded) or "Every bound holds."
+        python = platform.python_version()
+        text = f"""# What the engine costs
+
+`{COMMAND}`, {self.began:%Y-%m-%d %H:%M} UTC, in {seconds:.0f} s: {os.cpu_count()} cores for operator and server
+together, server Debian {release} in a container, operator Python {python}. Medians, the tools in turn; milliseconds
+are the round-trip time that a relay adds.
+
+| what | seconds | peer | its seconds | ratio | bound |
+|---|---|---|---|---|---|
+{chr(10).join(self.claims)}
+
+{peak} {verdict}
+
+For information:
+
+| what | seconds | kB up | connections |
+|---|---|---|---|
+{chr(10).join(self.costs)}
+"""
+        path.write_text(text, "utf-8")
+        print(f"\n{peak}\n{verdict}\n\nwrote {path.name}, in {seconds:.0f} s")

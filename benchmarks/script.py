@@ -1,0 +1,116 @@
+"""A plan as the plain shell script that a person would write for a fresh server: the peer of a first provision.
+
+It does the same work with the same options and files, and looks at nothing before.
+"""
+
+import shlex
+from functools import singledispatch
+
+from deploy.agent.resources.files import Absent, Config, Directory, File, Link
+from deploy.agent.resources.host import HostNames, Platform, Port
+from deploy.agent.resources.packages import APT, Packages, Uv
+from deploy.agent.resources.releases import SecretKey
+from deploy.agent.resources.services import Service
+from deploy.agent.resources.users import Member, User
+from deploy.agent.wire import Plan, Resource, Secret
+
+START = "set -eu\nexport DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8\numask 022"
+
+
+def script(plan: Plan) -> str:
+    return "\n".join([START, *(line for step in plan.steps for line in lines(step)), ""])
+
+
+@singledispatch
+def lines(step: Resource) -> list[str]:
+    """The lines that make a step so. A kind that is not named here is an error: the peer must do all the work."""
+    raise NotImplementedError(type(step).__name__)
+
+
+@lines.register
+def _(step: Platform) -> list[str]:
+    return []
+
+
+@lines.register
+def _(step: Port) -> list[str]:
+    return []
+
+
+@lines.register
+def _(step: HostNames) -> list[str]:
+    return ['grep -qw "$(hostname)" /etc/hosts || echo "127.0.1.1 $(hostname)" >> /etc/hosts']
+
+
+@lines.register
+def _(step: Packages) -> list[str]:
+    apt = shlex.join(APT)
+    return [
+        f"ls /var/lib/apt/lists/*Packages* >/dev/null 2>&1 || {apt} update",
+        f"{apt} install --no-install-recommends {shlex.join(step.names)}",
+    ]
+
+
+@lines.register
+def _(step: File) -> list[str]:
+    assert not isinstance(step.content, Secret), "provision has none but SECRET_KEY"
+    path = shlex.quote(step.path)
+    return [
+        f"printf %s {shlex.quote(step.content)} > {path}",
+        f"chmod {step.mode:o} {path}",
+        f"chown {step.owner}:{step.group} {path}",
+    ]
+
+
+@lines.register
+def _(step: Directory) -> list[str]:
+    return [f"install -d -m {step.mode:o} -o {step.owner} -g {step.group} {shlex.quote(step.path)}"]
+
+
+@lines.register
+def _(step: Link) -> list[str]:
+    return [shlex.join(["ln", "-sfn", step.target, step.path])]
+
+
+@lines.register
+def _(step: Absent) -> list[str]:
+    return [shlex.join(["rm", "-rf", step.path])]
+
+
+@lines.register
+def _(step: Config) -> list[str]:
+    return [line for part in step.parts for line in lines(part)] + [shlex.join(step.test)]
+
+
+@lines.register
+def _(step: User) -> list[str]:
+    home = "--create-home" if step.make_home else "--no-create-home"
+    return [f"useradd --system --user-group --home-dir {step.home} --shell {step.shell} {home} {step.name}"]
+
+
+@lines.register
+def _(step: Member) -> list[str]:
+    return [f"usermod --append --groups {step.group} {step.user}"]
+
+
+@lines.register
+def _(step: SecretKey) -> list[str]:
+    key = "$(od -An -tx1 -N32 /dev/urandom | tr -d ' \\n')"
+    return [f'(umask 077; echo "{step.name}={key}" > {step.path})']
+
+
+@lines.register
+def _(step: Uv) -> list[str]:
+    options = "--quiet --no-cache-dir --disable-pip-version-check --only-binary=:all: --no-deps --no-compile"
+    return [
+        "export PIP_ROOT_USER_ACTION=ignore PIP_RETRIES=3",
+        "pip=$(ls /usr/share/python-wheels/pip-*.whl)/pip",
+        f'python3 "$pip" install {options} --target {step.directory} uv=={step.version}',
+        f"{step.directory}/bin/uv --version",
+    ]
+
+
+@lines.register
+def _(step: Service) -> list[str]:
+    made = [f"systemctl enable --quiet --now {step.unit}"] if step.enabled else []
+    return made + ([f"systemctl {step.refresh} {step.unit}"] if step.watches else [])
