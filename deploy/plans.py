@@ -2,9 +2,9 @@
 
 import hashlib
 import json
+import posixpath
 import re
 from dataclasses import dataclass, fields
-from pathlib import PurePosixPath
 from typing import Any
 
 from . import layout
@@ -142,8 +142,8 @@ def included(path: str, text: str) -> list[str]:
     """Paths of the files that a requirements file includes with -r or -c."""
     if not path.endswith((".txt", ".in")):
         return []
-    found = [str(PurePosixPath(path).parent / name) for name in INCLUDES.findall(text)]
-    return [name for name in found if "://" not in name]
+    names = [name for name in INCLUDES.findall(text) if "://" not in name]
+    return [posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) for name in names]
 
 
 def check_requirements(app: App, entries: tuple[Entry, ...], read: dict[str, str]) -> None:

@@ -34,7 +34,7 @@ class Host:
     stage: Stage
     named: bool = False  # by -H, there and then
     agent: Agent | None = None
-    error: DeployError | None = None
+    error: DeployError | BrokenPipeError | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -88,7 +88,7 @@ class Session:
                 host.agent = self._agent(host, may_install)
                 ready.wait()
                 job(host)
-            except DeployError as error:
+            except (DeployError, BrokenPipeError) as error:
                 host.error = error
             except Exception:  # a bug of ours must not look like success
                 host.error = DeployError(
@@ -113,7 +113,8 @@ class Session:
             if host.error:
                 self.agents.pop(host.key, None)
         for error in failed[1:]:
-            screen.error(error)
+            if isinstance(error, DeployError):
+                screen.error(error)
         if failed:
             raise failed[0]
 

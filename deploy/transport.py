@@ -144,7 +144,7 @@ def opened(made: Connection) -> Connection:
             str(error),
         ) from error
     except NoValidConnectionsError as error:
-        reasons = {reason.strerror or str(reason) for reason in error.errors.values()}
+        reasons = {str(getattr(reason, "strerror", "") or reason) for reason in error.errors.values()}
         if any(isinstance(reason, ConnectionRefusedError) for reason in error.errors.values()):
             what, hint = (
                 f"{made.host} refuses connections on port {made.port}",

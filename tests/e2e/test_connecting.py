@@ -125,14 +125,14 @@ def test_a_user_who_is_no_sudoer_is_told_after_the_password(limited: Project):
 def test_fabric_s_own_option_for_sudo_s_password_works(limited: Project):
     Server(limited.machine).script("echo 'limited ALL=(ALL) ALL' > /etc/sudoers.d/limited")
     words = ("--prompt-for-sudo-password", "provision", "--check")
-    status, text = at_a_terminal(limited, *words, answers={"sudo' password": "tide"})
+    status, text = at_a_terminal(limited, *words, answers={"'sudo.password' config value": "tide"})
     assert status == 0, text
 
 
 def test_a_password_that_sudo_does_not_want_does_no_harm(limited: Project):
     Server(limited.machine).script("echo 'limited ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/limited")
     words = ("--prompt-for-sudo-password", "provision", "--check")
-    status, text = at_a_terminal(limited, *words, answers={"sudo' password": "tide"})
+    status, text = at_a_terminal(limited, *words, answers={"'sudo.password' config value": "tide"})
     assert status == 0, text
 
 

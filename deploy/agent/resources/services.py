@@ -112,20 +112,22 @@ def journal(unit: str, lines: int = 200) -> str:
 
 
 def telling(text: str) -> str:
-    """Of a journal's end, the last Python traceback without the server's own frames; where there is none, 25 lines."""
+    """Of a journal's end, the last traceback that has frames of the app, those only; else 25 lines without frames."""
     lines = text.splitlines()
     starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
-    if not starts:
-        return "\n".join(lines[-25:])
-    kept, mine = [lines[starts[-1]]], False
-    for line in lines[starts[-1] + 1 :]:
-        if not line.startswith(" "):
-            return "\n".join([*kept, line])
-        if line.startswith("  File "):
-            mine = "/releases/" in line and "/source/" in line
-        if mine:
-            kept.append(line)
-    return "\n".join(kept)
+    for start in reversed(starts):
+        kept, mine = [lines[start]], False
+        for line in lines[start + 1 :]:
+            if not line.startswith(" "):
+                kept.append(line)
+                break
+            if line.startswith("  File "):
+                mine = "/releases/" in line and "/source/" in line
+            if mine:
+                kept.append(line)
+        if len(kept) > 2:
+            return "\n".join(kept)
+    return "\n".join([line for line in lines if not line.startswith("  ")][-25:])
 
 
 def http_status(address: str | tuple[str, int], host: str, path: str, seconds: float) -> str:

@@ -1,0 +1,115 @@
+"""Source tree → release."""
+
+import subprocess
+import zlib
+from pathlib import Path
+
+import pytest
+
+from deploy.agent.resources.releases import Entry, escaping
+from deploy.archive import collect, stream
+from deploy.errors import SourceError
+
+
+def git(directory: Path, *words: str) -> None:
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+    subprocess.run(["git", *who, *words], cwd=directory, check=True, capture_output=True)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "app.py").write_text("app = 1\n")
+    (tmp_path / "run.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "run.sh").chmod(0o755)
+    return tmp_path
+
+
+@pytest.fixture
+def repository(tree: Path) -> Path:
+    git(tree, "init", "-q")
+    git(tree, "add", "-A")
+    git(tree, "commit", "-q", "-m", "first")
+    return tree
+
+
+def names(directory: Path, include: tuple[str, ...] = ()) -> list[str]:
+    return [entry.path for entry in collect(directory, include).entries]
+
+
+def test_without_git_everything_but_rubbish_travels(tree: Path):
+    for rubbish in (".venv/x.py", "shop/__pycache__/app.pyc", "env2/pyvenv.cfg", "node_modules/a.js", "db.sqlite3"):
+        (tree / rubbish).parent.mkdir(parents=True, exist_ok=True)
+        (tree / rubbish).write_text("x")
+    assert names(tree) == ["run.sh", "shop/app.py"]
+
+
+def test_with_git_what_it_tracks_travels_as_it_is_in_the_work_tree(repository: Path):
+    (repository / "shop" / "app.py").write_text("app = 2\n")
+    (repository / "untracked.py").write_text("x")
+    source = collect(repository, ())
+    assert [entry.path for entry in source.entries] == ["run.sh", "shop/app.py"]
+    assert source.commit.endswith("+dirty")
+    assert any("git does not track it: untracked.py" in note for note in source.notes)
+    assert source.entries[1].size == len("app = 2\n")
+
+
+def test_a_tracked_file_that_was_deleted_stays_behind(repository: Path):
+    (repository / "run.sh").unlink()
+    assert names(repository) == ["shop/app.py"]
+
+
+def test_executables_are_told_from_plain_files(repository: Path):
+    assert [entry.kind for entry in collect(repository, ()).entries] == ["x", "f"]
+
+
+def test_include_chooses_directories_and_files(repository: Path):
+    assert names(repository, ("shop",)) == ["shop/app.py"]
+    with pytest.raises(SourceError, match=r"app\.include names sho, which is not there"):
+        collect(repository, ("sho",))
+
+
+def test_secrets_are_left_out_and_that_is_said(repository: Path):
+    (repository / ".env").write_text("PASSWORD=x")
+    (repository / ".env.production").write_text("PASSWORD=x")
+    (repository / ".env.example").write_text("PASSWORD=")
+    git(repository, "add", "-A", "-f")
+    source = collect(repository, ())
+    assert [entry.path for entry in source.entries] == [".env.example", "run.sh", "shop/app.py"]
+    assert ".env, .env.production" in source.notes[0]
+
+
+def test_a_repository_that_tracks_nothing_says_what_to_do(tmp_path: Path):
+    git(tmp_path, "init", "-q")
+    (tmp_path / "app.py").write_text("x")
+    with pytest.raises(SourceError, match="no files to deploy") as raised:
+        collect(tmp_path, ())
+    assert "git add" in raised.value.hint
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "shop/../../outside"])
+def test_a_link_that_leaves_the_source_is_refused(tree: Path, target: str):
+    (tree / "link").symlink_to(target)
+    with pytest.raises(SourceError, match="would leave the release"):
+        collect(tree, ())
+
+
+def test_a_link_inside_the_source_travels_as_a_link(tree: Path):
+    (tree / "shop" / "again.py").symlink_to("app.py")
+    assert Entry("shop/again.py", "l", 0, "app.py") in collect(tree, ()).entries
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", "", "a//b", "./a", "a\0b"])
+def test_the_server_refuses_names_that_leave_the_release(path: str):
+    assert escaping([Entry(path, "f", 1, "0" * 64)])
+
+
+def test_the_server_refuses_to_write_through_a_link():
+    assert escaping([Entry("a", "l", 0, "b"), Entry("a/x", "f", 1, "0" * 64)])
+    assert not escaping([Entry("a", "l", 0, "b"), Entry("b/x", "f", 1, "0" * 64)])
+
+
+def test_the_stream_is_the_chosen_files_bytes_in_order(tree: Path):
+    source = collect(tree, ())
+    packed = b"".join(stream(source, [1, 0]))
+    assert zlib.decompress(packed) == b"app = 1\n#!/bin/sh\n"

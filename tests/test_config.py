@@ -1,0 +1,119 @@
+"""deploy.toml: what it may say, and how a mistake is told."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.config import App, Stage, load
+from deploy.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[1]
+GOOD = '[app]\nname = "shop"\nwsgi = "shop:app"\n[stages.production]\nhosts = ["root@web1"]\n'
+
+
+def wrong(directory: Path, text: str) -> ConfigError:
+    (directory / "deploy.toml").write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        load(directory)
+    return raised.value
+
+
+def test_the_least_config_has_good_defaults(tmp_path: Path):
+    (tmp_path / "deploy.toml").write_text(GOOD)
+    config = load(tmp_path)
+    assert config.app == App("shop", "shop:app")
+    assert config.stage("production") == Stage("production", ("root@web1",))
+
+
+def test_the_sample_file_is_the_documentation_and_loads():
+    text = (ROOT / "deploy.toml").read_text()
+    config = load(ROOT)
+    assert config.app.wsgi == "webapp:create_app()"
+    for key in (*App.__dataclass_fields__, "hosts", "domains", "host_keys"):
+        assert key in text, f"the sample does not show {key}"
+
+
+def test_the_sample_s_commented_defaults_are_the_defaults():
+    app = App("x", "x:x")
+    for line in (ROOT / "deploy.toml").read_text().splitlines():
+        key, _, value = line.removeprefix("# ").partition(" = ")
+        if line.startswith("# ") and key in (
+            "workers",
+            "threads",
+            "health_seconds",
+            "keep_releases",
+            "timeout_seconds",
+        ):
+            assert getattr(app, key) == int(value)
+
+
+def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"there is no deploy\.toml here") as raised:
+        load(tmp_path)
+    assert str(tmp_path) in raised.value.where and raised.value.hint
+
+
+def test_broken_toml_is_told_with_line_column_and_the_line_itself(tmp_path: Path):
+    error = wrong(tmp_path, '[app]\nname = "shop\n')
+    assert "line 2" in error.what and "column" in error.what
+    assert 'name = "shop' in error.detail and "^" in error.detail
+
+
+def test_an_unknown_key_names_the_nearest(tmp_path: Path):
+    error = wrong(tmp_path, GOOD.replace("[stages", 'requirments = "r.txt"\n[stages'))
+    assert error.what == "unknown key app.requirments"
+    assert error.hint == "did you mean requirements?"
+    assert "line 4" in error.where
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("threads = '8'", "app.threads should be a whole number, not a string"),
+        ("threads = true", "app.threads should be a whole number, not true or false"),
+        ("threads = 0", "app.threads should be from 1 to 256, not 0"),
+        ("include = 'webapp'", "app.include should be a list of strings"),
+        ("requirements = '../r.txt'", "app.requirements should be a path inside the project"),
+        ("requirements = '/etc/passwd'", "app.requirements should be a path inside the project"),
+        ("health_path = 'healthz'", "app.health_path should be a path like /healthz"),
+        ('health_path = "/a\\r\\nHost: x"', "app.health_path should be a path"),
+        ("static = { 'static' = 'x' }", "app.static has 'static'"),
+        ("env = { lower = 'x' }", "app.env has 'lower'"),
+        ("env = { SECRET_KEY = 'x' }", "a secret does not belong in deploy.toml"),
+        ("env = { RELEASE_ID = 'x' }", "app.env has RELEASE_ID, which the kit sets itself"),
+        ('env = { A = "x\\ny" }', "app.env has A with a line break"),
+        ("env = 'x'", "app.env should be a table, not a string"),
+    ],
+)
+def test_a_wrong_value_names_its_key_and_what_it_should_be(tmp_path: Path, line: str, said: str):
+    error = wrong(tmp_path, GOOD.replace("[stages", f"{line}\n[stages"))
+    assert said in error.what
+    assert "line 4" in error.where
+
+
+@pytest.mark.parametrize("name", ["Shop", "9shop", "sh op", "../etc", "a" * 31, "shop;rm"])
+def test_an_app_s_name_cannot_break_a_path_or_a_command(tmp_path: Path, name: str):
+    assert "app.name should be" in wrong(tmp_path, GOOD.replace('"shop"', f'"{name}"')).what
+
+
+@pytest.mark.parametrize("domain", ["shop example", "shop;}", "SHOP.example", "-shop.example"])
+def test_a_domain_cannot_break_the_site_file(tmp_path: Path, domain: str):
+    assert "domains" in wrong(tmp_path, GOOD + f'domains = ["{domain}"]\n').what
+
+
+def test_missing_keys_and_tables_are_named(tmp_path: Path):
+    assert "app.wsgi is missing" in wrong(tmp_path, '[app]\nname = "shop"\n').what
+    assert "the table [app] is missing" in wrong(tmp_path, "").what
+    assert "stages.production.hosts is missing" in wrong(tmp_path, GOOD.replace('hosts = ["root@web1"]', "")).what
+
+
+def test_an_unknown_stage_lists_those_that_are(tmp_path: Path):
+    (tmp_path / "deploy.toml").write_text(GOOD)
+    with pytest.raises(ConfigError, match=r"no stage 'staging'.*there: production"):
+        load(tmp_path).stage("staging")
+
+
+def test_a_stage_s_environment_goes_over_the_app_s(tmp_path: Path):
+    (tmp_path / "deploy.toml").write_text(GOOD + '[stages.production.env]\nA = 2\n[app.env]\nA = "1"\nB = "b"\n')
+    config = load(tmp_path)
+    assert config.app_on(config.stage("production")).env == (("A", "2"), ("B", "b"))

@@ -1,0 +1,91 @@
+"""The shape of the house: who may import whom."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ORDER = [
+    "errors", "agent.wire", "agent.system", "agent.resources.files", "agent.resources.packages",
+    "agent.resources.users", "agent.resources.host", "agent.resources.services", "agent.resources.releases",
+    "agent.resources", "agent.engine", "agent.journal", "agent.loop", "agent",
+    "config", "layout", "render", "archive", "plans", "transport", "remote", "screen", "session", "carry", "release", "verbs",
+    "sandbox",
+]  # fmt: skip
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in (ROOT / "deploy").rglob("*.py"):
+        parts = path.relative_to(ROOT / "deploy").with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        if name and not name.startswith("sandbox."):
+            found[name] = path
+    return found
+
+
+def imports(name: str, path: Path) -> set[str]:
+    """Modules that a module imports, ours as names below deploy; what only a type checker imports does not count."""
+    package = f"deploy.{name}".split(".") if path.name == "__init__.py" else f"deploy.{name}".split(".")[:-1]
+    found = set()
+    waiting: list[ast.AST] = [ast.parse(path.read_text("utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        waiting += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            target = ".".join([*base, *([node.module] if node.module else [])])
+            found |= (
+                {f"{target}.{alias.name}" for alias in node.names} if target in ("deploy", "deploy.agent") else {target}
+            )
+    return found
+
+
+def test_a_module_imports_only_from_those_before_it():
+    places = {name: number for number, name in enumerate(ORDER)}
+    for name, path in modules().items():
+        for imported in imports(name, path):
+            ours = imported.removeprefix("deploy.")
+            if imported.startswith("deploy.") and ours in places and not name.startswith("sandbox"):
+                assert places[ours] < places[name], f"{name} imports {ours}"
+
+
+def test_every_module_has_its_place():
+    assert set(modules()) == set(ORDER)
+
+
+def test_the_agent_is_standard_library_and_itself():
+    for name, path in modules().items():
+        if name.startswith("agent"):
+            for imported in imports(name, path):
+                top = imported.split(".")[0]
+                assert top in sys.stdlib_module_names or imported.startswith("deploy.agent"), f"{name}: {imported}"
+
+
+def test_the_operator_s_side_needs_nothing_that_only_unix_has():
+    program = (
+        "import sys, fabric, getpass, socket\n"
+        "for name in ('fcntl', 'pwd', 'grp', 'termios', 'resource', 'pty'):\n"
+        "    sys.modules[name] = None\n"
+        "del socket.AF_UNIX\n"
+        "import fabfile\n"
+        "from deploy import verbs, sandbox, remote, plans, archive, render\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_the_app_and_the_kit_know_nothing_of_each_other():
+    for path in (ROOT / "webapp").rglob("*.py"):
+        assert "deploy" not in {name.split(".")[0] for name in imports("webapp", path)}
+    for name, path in modules().items():
+        assert "webapp" not in {imported.split(".")[0] for imported in imports(name, path)}
+
+
+def test_files_stay_small():
+    for path in [*(ROOT / "deploy").rglob("*.py"), *(ROOT / "webapp").rglob("*.py"), ROOT / "fabfile.py"]:
+        assert len(path.read_text("utf-8").splitlines()) <= 300, path

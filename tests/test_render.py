@@ -1,0 +1,63 @@
+"""Templates → text, compared whole with tests/rendered/."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy import plans
+from deploy.agent.resources.files import File, seal, untouched
+from deploy.config import App
+from deploy.errors import ConfigError
+from deploy.render import environment_file, render
+
+RENDERED = Path(__file__).parent / "rendered"
+SHOP = App("shop", "shop:app", static=(("/static/", "shop/static"),))
+
+
+def files(plan: plans.Plan) -> dict[str, str]:
+    found = {}
+    for step in plan.steps:
+        for part in getattr(step, "parts", (step,)):
+            if isinstance(part, File) and untouched(part.text):
+                found[part.path.rpartition("/")[2]] = part.text
+    return found
+
+
+WHOLE = {
+    **files(plans.provision(SHOP)),
+    "shop@.service": plans.unit_text(SHOP),
+    "shop.conf": plans.site_text(SHOP, ("shop.example.com", "www.shop.example.com")),
+}
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE))
+def test_the_rendered_text_is_the_one_that_was_reviewed(name: str):
+    """To accept a change: look at the difference, then write the new text into tests/rendered/."""
+    assert WHOLE[name] == (RENDERED / name).read_text("utf-8")
+
+
+def test_every_reviewed_file_is_still_rendered():
+    assert {path.name for path in RENDERED.iterdir()} == set(WHOLE)
+
+
+def test_the_first_line_says_who_writes_the_file_and_which_template_to_edit():
+    for text in WHOLE.values():
+        assert "Written by Ashore from templates/" in text.splitlines()[0]
+
+
+def test_an_undefined_value_is_an_error_that_names_the_template():
+    with pytest.raises(ConfigError, match=r"nginx/site\.conf\.j2 cannot be rendered"):
+        render("nginx/site.conf.j2")
+
+
+def test_a_seal_tells_an_edit_by_hand():
+    text = seal("# first\nsecond\n")
+    assert untouched(text)
+    assert not untouched(text.replace("second", "edited"))
+    assert not untouched(text.replace("# first", "# other"))
+    assert not untouched("# first\nsecond\n")
+
+
+def test_values_of_the_environment_cannot_break_out():
+    text = environment_file({"A": 'say "hi" $HOME `id` \\ end'})
+    assert text.splitlines()[1] == 'A="say \\"hi\\" \\$HOME \\`id\\` \\\\ end"'
