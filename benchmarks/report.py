@@ -66,7 +66,9 @@ are the round-trip time that a relay adds.
 |---|---|---|---|---|---|
 {chr(10).join(self.claims)}
 
-{peak} {verdict}
+{peak}
+
+{verdict}
 
 For information:
 

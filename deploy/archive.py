@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .agent.resources.releases import Entry, escaping
+from .agent.resources.uploads import Entry, escaping
 from .errors import SourceError
 
 RUBBISH = {

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from . import archive, layout, plans
-from .agent.resources.services import http_status
+from .agent.resources.health import http_status
 from .carry import Options, agent_of, carry_out, title
 from .config import App, Config
 from .errors import Interrupted, StepFailed

@@ -45,7 +45,8 @@ main()
 
 
 CORE = ("agent", "agent.wire", "agent.system", "agent.engine", "agent.loop", "agent.resources", "agent.resources.files")
-REQUESTS = {"survey": ("host",), "missing": ("releases",), "upload": ("releases",)}
+REQUESTS = {"survey": {"host"}, "missing": {"uploads"}, "upload": {"uploads"}}
+BRINGS = {"services": {"health"}, "releases": {"uploads"}}  # what a module of resources imports beside files
 
 
 def modules_for(message: dict[str, Any]) -> set[str]:
@@ -55,8 +56,8 @@ def modules_for(message: dict[str, Any]) -> set[str]:
     if message["request"] != "plan":
         return {f"agent.resources.{name}" for name in REQUESTS[message["request"]]}
     plan = message["plan"]
-    steps = (*plan.steps, *plan.undo, *plan.finish)
-    return {f"agent.resources.{type(step).__module__.rpartition('.')[2]}" for step in steps}
+    named = {type(step).__module__.rpartition(".")[2] for step in (*plan.steps, *plan.undo, *plan.finish)}
+    return {f"agent.resources.{name}" for name in named.union(*(BRINGS.get(name, set()) for name in named))}
 
 
 def source(module: str) -> str:

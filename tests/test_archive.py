@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.resources.releases import Entry, escaping
+from deploy.agent.resources.uploads import Entry, escaping
 from deploy.archive import collect, stream
 from deploy.errors import SourceError
 

@@ -8,10 +8,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = [
     "errors", "agent.wire", "agent.system", "agent.resources.files", "agent.resources.packages",
-    "agent.resources.users", "agent.resources.host", "agent.resources.services", "agent.resources.releases",
-    "agent.resources", "agent.engine", "agent.journal", "agent.loop", "agent",
-    "config", "layout", "render", "archive", "plans", "transport", "remote", "screen", "session", "carry", "release", "verbs",
-    "sandbox",
+    "agent.resources.users", "agent.resources.host", "agent.resources.health", "agent.resources.services",
+    "agent.resources.uploads", "agent.resources.releases", "agent.resources", "agent.engine", "agent.journal",
+    "agent.loop", "agent",
+    "config", "layout", "render", "archive", "plans", "transport", "remote", "screen", "session", "carry",
+    "release", "verbs", "sandbox",
 ]  # fmt: skip
 
 

@@ -6,9 +6,10 @@ import pytest
 
 from deploy import layout, plans
 from deploy.agent.resources.files import Absent, Link
+from deploy.agent.resources.health import Healthy, Reachable
 from deploy.agent.resources.host import Platform, Port
-from deploy.agent.resources.releases import Entry
-from deploy.agent.resources.services import Healthy, Reachable, Retired, Service
+from deploy.agent.resources.services import Retired, Service
+from deploy.agent.resources.uploads import Entry
 from deploy.agent.wire import Secret, pack
 from deploy.config import App
 from deploy.errors import HostError, SourceError
@@ -115,7 +116,7 @@ def test_included_requirements_are_found():
 
 
 def test_a_missing_requirements_file_and_an_editable_install_are_refused():
-    with pytest.raises(SourceError, match="no requirements file needs.txt"):
+    with pytest.raises(SourceError, match=r"no requirements file needs\.txt"):
         plans.check_requirements(SHOP, ENTRIES, {"needs.txt": ""})
     with pytest.raises(SourceError, match="editable"):
         plans.check_requirements(SHOP, ENTRIES, {"requirements.txt": "-e .\n"})

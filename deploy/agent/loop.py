@@ -81,7 +81,7 @@ class Conversation:
         return {"event": "reply", **survey(app_directory)}
 
     def answer_missing(self, app_directory: str, manifest: list[Any]) -> dict[str, Any]:
-        from .resources.releases import Entry, known_files, stored_name
+        from .resources.uploads import Entry, known_files, stored_name
 
         have = known_files(app_directory)
         new = {
@@ -92,7 +92,7 @@ class Conversation:
         return {"event": "reply", "files": len(new), "bytes": sum(new.values())}
 
     def answer_upload(self, app_directory: str, manifest: list[Any]) -> dict[str, Any]:
-        from .resources.releases import receive
+        from .resources.uploads import receive
 
         system = System((), self.emit, self.cancelled.is_set)
         return {"event": "reply", **receive(app_directory, manifest, self.next_blob, system)}

@@ -193,7 +193,8 @@ class Server:
     def state(self) -> str:
         """Everything that a dry run or a refusal must not have changed."""
         return self.script(
-            "find /etc /srv /usr/local /home /var/lib/dpkg/status /run/visitors -xdev -printf '%p %m %u %g %s %l %C@\\n' 2>/dev/null | sort;"
+            "find /etc /srv /usr/local /home /var/lib/dpkg/status /run/visitors -xdev"
+            " -printf '%p %m %u %g %s %l %C@\\n' 2>/dev/null | sort;"
             " systemctl list-units --plain --no-legend --type=service --state=active | awk '{print $1}' | grep -v @ ",
             check=False,
         )

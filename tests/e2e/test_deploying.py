@@ -221,7 +221,7 @@ def test_ctrl_c_before_the_connection_changes_nothing(live: Server, project: Pro
     before = live.state()
     process = project.start("deploy")
     interrupt(process)
-    out, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=30)
     assert process.returncode != 0
     assert "Traceback" not in err
     assert live.state() == before
@@ -240,7 +240,7 @@ def test_a_cut_link_does_not_stop_a_deploy_and_the_next_command_tells_how_it_end
         if "link to the virtualenv" in line:
             break
     relay.cut()
-    out, err = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "the link to the server dropped" in out and "it finishes or undoes by itself" in out
     wait_for(lambda: live.release() > before, "the server to switch by itself")

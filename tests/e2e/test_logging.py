@@ -52,7 +52,7 @@ def test_following_shows_new_lines_and_ctrl_c_ends_it_cleanly(live: Server, proj
     live.run("systemctl", "kill", "--signal=USR1", unit)
     assert json.loads(followed(process, "usr1"))["source"] == unit
     interrupt(process)
-    out, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=10)
     assert process.returncode == 0 and "Traceback" not in err
     assert "journalctl" not in live.script("ps -eo args | grep '[j]ournalctl.*-f' || true")
 

@@ -8,7 +8,8 @@ HOMES = {
     "host": ("Platform", "Port", "HostNames"),
     "packages": ("Packages", "Uv"),
     "users": ("User", "Member"),
-    "services": ("Service", "Healthy", "Reachable", "Retired"),
+    "health": ("Healthy", "Reachable"),
+    "services": ("Service", "Retired"),
     "releases": ("Source", "Virtualenv", "SecretKey", "Pruned"),
 }
 

@@ -1,0 +1,158 @@
+"""Whether what a unit runs answers over HTTP; and where it does not, what its journal says of why."""
+
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+
+from ..system import ENVIRONMENT, System
+from ..wire import Drift, Failed, Resource
+
+QUICK_SECONDS = 1  # for a look; one that waits is a step of its own
+
+
+def journal(unit: str, lines: int = 200) -> str:
+    """What the unit wrote last, as far as it tells why it ended: see `telling`."""
+    argv = ["journalctl", "-u", unit, "-n", str(lines), "-o", "cat", "--no-pager", "-q"]
+    return telling(subprocess.run(argv, capture_output=True, env=ENVIRONMENT).stdout.decode(errors="replace").strip())
+
+
+def telling(text: str) -> str:
+    """Of a journal's end, the last traceback that has frames of the app, those only; else 25 lines without frames."""
+    lines = text.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    for start in reversed(starts):
+        kept, mine = [lines[start]], False
+        for line in lines[start + 1 :]:
+            if not line.startswith(" "):
+                kept.append(line)
+                break
+            if line.startswith("  File "):
+                mine = "/releases/" in line and "/source/" in line
+            if mine:
+                kept.append(line)
+        if len(kept) > 2:
+            return "\n".join(kept)
+    return "\n".join([line for line in lines if not line.startswith("  ")][-25:])
+
+
+def http_status(address: str | tuple[str, int], host: str, path: str, seconds: float) -> str:
+    """The status code of GET, from a unix socket's path or (host, port); or what was in the way."""
+    # As Nginx asks: an app that sends http visitors to https must not see its own health check as one of them.
+    request = f"GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: ashore-health\r\nX-Forwarded-Proto: https\r\n\r\n"
+    try:
+        with connected(address, seconds) as connection:
+            connection.sendall(request.encode())
+            line = connection.makefile("rb").readline().decode("latin-1").split()
+    except OSError as error:
+        return error.strerror or str(error) or "no answer"
+    return line[1] if len(line) > 1 and line[0].startswith("HTTP/") else "no HTTP answer"
+
+
+def connected(address: str | tuple[str, int], seconds: float) -> socket.socket:
+    if not isinstance(address, str):
+        return socket.create_connection(address, seconds)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(seconds)
+    try:
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+@dataclass(frozen=True)
+class Healthy(Resource):
+    """The instance answers GET `path` with 200 on its own socket, within `seconds` of being asked."""
+
+    unit: str
+    socket: str
+    path: str
+    host: str
+    seconds: float
+
+    @property
+    def title(self) -> str:
+        return f"{self.unit.removesuffix('.service')} answers GET {self.path}"
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return (self.unit,)
+
+    def check(self, system: System) -> list[Drift]:
+        answer = http_status(self.socket, self.host, self.path, QUICK_SECONDS)
+        return [] if answer == "200" else [Drift("answer", answer, "200")]
+
+    def apply(self, system: System) -> None:
+        deadline = time.monotonic() + self.seconds
+        while True:
+            left = deadline - time.monotonic()
+            answer = self._ask(system, max(left, 0.1))
+            if answer == "200":
+                return
+            system.forget()
+            found = system.unit(self.unit)
+            if found.get("ActiveState") == "failed" or found.get("NRestarts", "0") != "0":
+                raise Failed(f"{self.unit} ended while starting", hint_logs(self.unit), journal(self.unit))
+            if left <= 0:
+                late = f"within {self.seconds:g} s (last answer: {answer})"
+                raise Failed(
+                    f"{self.unit} did not answer GET {self.path} with 200 {late}",
+                    hint_logs(self.unit),
+                    journal(self.unit),
+                )
+            system.progress(100 * (1 - left / self.seconds), f"last answer: {answer}")
+            time.sleep(0.05)
+
+    def _ask(self, system: System, seconds: float) -> str:
+        """The status, asked for in a thread: an app that takes long to import must not keep Ctrl-C waiting."""
+        found: list[str] = []
+
+        def ask() -> None:
+            found.append(http_status(self.socket, self.host, self.path, seconds))
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        while asking.is_alive():
+            system.stop_if_cancelled()
+            asking.join(0.05)
+        return found[0]
+
+
+def hint_logs(unit: str) -> str:
+    return f"fab logs --release {unit.partition('@')[2].removesuffix('.service')}"
+
+
+@dataclass(frozen=True)
+class Reachable(Resource):
+    """The site answers GET `path` with 200 through Nginx, as visitors reach it."""
+
+    host: str
+    path: str
+    seconds: float
+    port: int = 80
+
+    @property
+    def title(self) -> str:
+        return f"Nginx passes visitors of {self.host} to it"
+
+    def check(self, system: System) -> list[Drift]:
+        answer = http_status(("127.0.0.1", self.port), self.host, self.path, self.seconds)
+        return [] if answer == "200" else [Drift("answer through Nginx", answer, "200")]
+
+    def apply(self, system: System) -> None:
+        deadline = time.monotonic() + self.seconds
+        answer = ""
+        while time.monotonic() < deadline:
+            drifts = self.check(system)
+            if not drifts:
+                return
+            answer = str(drifts[0].found)
+            time.sleep(0.05)
+        raise Failed(
+            f"GET http://{self.host}{self.path} through Nginx did not answer with 200 (last answer: {answer})",
+            "fab logs --nginx",
+            journal("nginx.service", 10),
+        )
