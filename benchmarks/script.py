@@ -7,9 +7,8 @@ import shlex
 from functools import singledispatch
 
 from deploy.agent.resources.files import Absent, Config, Directory, File, Link
-from deploy.agent.resources.host import HostNames, Platform, Port
+from deploy.agent.resources.host import HostNames, Platform, Port, SecretKey
 from deploy.agent.resources.packages import APT, Packages, Uv
-from deploy.agent.resources.releases import SecretKey
 from deploy.agent.resources.services import Service
 from deploy.agent.resources.users import Member, User
 from deploy.agent.wire import Plan, Resource, Secret

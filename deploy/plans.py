@@ -10,9 +10,9 @@ from typing import Any
 from . import layout
 from .agent.resources.files import Absent, Config, Directory, File, Link
 from .agent.resources.health import Healthy, Reachable
-from .agent.resources.host import HostNames, Platform, Port
+from .agent.resources.host import HostNames, Platform, Port, SecretKey
 from .agent.resources.packages import Packages, Uv
-from .agent.resources.releases import Pruned, SecretKey, Source, Virtualenv
+from .agent.resources.releases import Pruned, Source, Virtualenv
 from .agent.resources.services import Retired, Service
 from .agent.resources.uploads import Entry
 from .agent.resources.users import Member, User

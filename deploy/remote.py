@@ -22,7 +22,8 @@ BOOT = "import sys,zlib;r=sys.stdin.buffer;n=int(r.readline());exec(zlib.decompr
 NO_PYTHON, NO_SUDO, OLD_PYTHON, PARTIAL_PYTHON = 90, 91, 92, 93
 PROMPT = "ashore-asks-for-the-password:"
 LOADER = """
-import sys
+import sys, gc
+gc.disable()  # it lives for seconds; collecting costs a tenth of its start
 if sys.version_info < (3, 10):
     sys.stderr.write("%d.%d" % sys.version_info[:2])
     sys.exit(92)

@@ -1,16 +1,18 @@
-"""What each verb does on its hosts."""
+"""What each verb does on its hosts. What only planning needs is imported while the connection is being made."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import layout, plans
+from . import layout
 from .agent.wire import Plan
 from .carry import Options, agent_of, carry_out, title
 from .errors import HostError, StepFailed
-from .release import Deploy, Local, gather
 from .remote import Event
 from .screen import Screen
 from .session import Host, Session
+
+if TYPE_CHECKING:
+    from .release import Local
 
 __all__ = ["Options", "deploy", "logs", "provision"]
 
@@ -22,6 +24,8 @@ def provision(session: Session, context: Any, screen: Screen, options: Options) 
     prepared: dict[str, Plan] = {}
 
     def prepare() -> None:
+        from . import plans
+
         prepared["plan"] = plans.provision(config.app, options.overwrite)
 
     def job(host: Host) -> None:
@@ -44,9 +48,13 @@ def deploy(session: Session, context: Any, screen: Screen, options: Options) -> 
         local: dict[str, Local] = {}
 
         def prepare(local: dict[str, "Local"] = local, host: Host = host) -> None:
+            from .release import gather
+
             local["it"] = gather(config, host)
 
         def job(host: Host, local: dict[str, "Local"] = local) -> None:
+            from .release import Deploy
+
             Deploy(host, local["it"], screen, options).run()
 
         session.on_each([host], job, screen, prepare=prepare, may_install=False)

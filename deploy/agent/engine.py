@@ -22,6 +22,7 @@ def carry_out(
     """
     every = (*plan.steps, *plan.finish)
     system = System([unit for step in (*every, *plan.undo) for unit in step.units], emit, cancelled)
+    system.ask_systemd()  # it answers while the files are looked at
     began = time.monotonic()
     changed = 0
     applying = False

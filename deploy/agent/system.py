@@ -31,10 +31,14 @@ class System:
         self.replaced: dict[str, tuple[bytes, int] | None] = {}  # path: content and mode before this run
         self._names = sorted(set(units))
         self._units: dict[str, dict[str, str]] | None = None
+        self._asking: subprocess.Popen[bytes] | None = None
         self._packages: bytes | None = None
 
     def forget(self) -> None:
         """Something was changed: ask anew."""
+        if self._asking is not None:
+            self._asking.communicate()
+            self._asking = None
         self._units = self._packages = None
 
     def stop_if_cancelled(self) -> None:
@@ -102,15 +106,19 @@ class System:
                 f"{argv[0]} is not on the server", "run `fab provision`: it installs what is missing"
             ) from error
 
+    def ask_systemd(self) -> None:
+        """Start asking for all units at once; the answer is read when `unit` needs it."""
+        if self._names and self._asking is None and self._units is None:
+            argv = ["systemctl", "show", "-p", UNIT_PROPERTIES, *self._names]
+            self._asking = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+
     def unit(self, name: str) -> dict[str, str]:
         """The unit's UNIT_PROPERTIES; {} where the plan did not announce it or systemd does not know it."""
         if self._units is None:
-            self._units = {}
-            if self._names:
-                show = subprocess.run(
-                    ["systemctl", "show", "-p", UNIT_PROPERTIES, *self._names], capture_output=True, env=ENVIRONMENT
-                )
-                self._units = unit_blocks(show.stdout.decode(errors="replace"))
+            self.ask_systemd()
+            answer = self._asking.communicate()[0] if self._asking else b""
+            self._asking = None
+            self._units = unit_blocks(answer.decode(errors="replace"))
         return self._units.get(name, {})
 
     def installed(self, package: str) -> bool:

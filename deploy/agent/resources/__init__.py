@@ -5,12 +5,12 @@ from importlib import import_module
 
 HOMES = {
     "files": ("File", "Directory", "Link", "Absent", "Config"),
-    "host": ("Platform", "Port", "HostNames"),
+    "host": ("Platform", "Port", "HostNames", "SecretKey"),
     "packages": ("Packages", "Uv"),
     "users": ("User", "Member"),
     "health": ("Healthy", "Reachable"),
     "services": ("Service", "Retired"),
-    "releases": ("Source", "Virtualenv", "SecretKey", "Pruned"),
+    "releases": ("Source", "Virtualenv", "Pruned"),
 }
 
 

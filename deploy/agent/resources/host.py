@@ -79,6 +79,28 @@ class HostNames(Resource):
             return file.read()
 
 
+@dataclass(frozen=True)
+class SecretKey(Resource):
+    """A random key in a file for systemd's EnvironmentFile=, made once on the server and never shown."""
+
+    path: str
+    name: str = "SECRET_KEY"
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}, generated on the server"
+
+    def check(self, system: System) -> list[Drift]:
+        if os.path.exists(self.path) and os.path.getsize(self.path):
+            return []
+        return [Drift(self.name, "absent", "[hidden]")]
+
+    def apply(self, system: System) -> None:
+        import secrets
+
+        replace(self.path, f"{self.name}={secrets.token_hex(32)}\n".encode(), 0o600, 0, 0)
+
+
 def with_host_names(text: str, hostname: str) -> str:
     """The text of /etc/hosts, with lines added at its end for what it does not name."""
     named = {name for line in text.splitlines() for name in line.split("#")[0].split()[1:]}

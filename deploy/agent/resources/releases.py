@@ -1,4 +1,4 @@
-"""What makes a release on the server: its source tree, its virtualenv, its secrets, and the end of old ones."""
+"""What makes a release on the server: its source tree, its virtualenv, and the end of old ones."""
 
 import json
 import os
@@ -141,28 +141,6 @@ class Virtualenv(Resource):
         with suppress(FileNotFoundError):
             os.unlink(f"{self.path}/.lock")  # uv's, writable by everybody
         replace(self.marker, b"", 0o644, 0, 0)
-
-
-@dataclass(frozen=True)
-class SecretKey(Resource):
-    """A random key in a file for systemd's EnvironmentFile=, made once on the server and never shown."""
-
-    path: str
-    name: str = "SECRET_KEY"
-
-    @property
-    def title(self) -> str:
-        return f"{self.name}, generated on the server"
-
-    def check(self, system: System) -> list[Drift]:
-        if os.path.exists(self.path) and os.path.getsize(self.path):
-            return []
-        return [Drift(self.name, "absent", "[hidden]")]
-
-    def apply(self, system: System) -> None:
-        import secrets
-
-        replace(self.path, f"{self.name}={secrets.token_hex(32)}\n".encode(), 0o600, 0, 0)
 
 
 @dataclass(frozen=True)
