@@ -1,7 +1,6 @@
 """Carrying out a plan: look at all of it, then apply what drifts, one step after the other."""
 
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -123,6 +122,8 @@ def blame(error: Exception) -> Event:
             "hint": hint,
             "detail": what,
         }
+    import traceback
+
     detail = "".join(traceback.format_exception(error))
     return {
         "state": "failed",

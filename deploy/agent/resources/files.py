@@ -1,9 +1,7 @@
 """Files, directories and links: written whole or not at all, and never over somebody else's edit."""
 
-import hashlib
 import os
 import re
-import shutil
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +14,8 @@ SEAL = re.compile(r" \[seal ([0-9a-f]{12})\]")
 
 def seal(text: str) -> str:
     """The text with its own checksum at the end of its first line, by which a later run sees an edit by hand."""
+    import hashlib  # late, as all that a look at a server as it should be does not need
+
     first, newline, rest = text.partition("\n")
     return f"{first} [seal {hashlib.sha256((first + newline + rest).encode()).hexdigest()[:12]}]{newline}{rest}"
 
@@ -142,6 +142,8 @@ class File(Resource):
         with suppress(FileNotFoundError), open(self.path, encoding="utf-8", errors="replace", newline="") as file:
             found = file.read()
             if untouched(self.text) and not untouched(found):
+                import shutil
+
                 shutil.copy2(self.path, f"{self.path}.before-ashore")
         replace(self.path, self.text.encode(), self.mode, *required_ids(self.owner, self.group))
 
@@ -211,6 +213,8 @@ class Absent(Resource):
 
     def apply(self, system: System) -> None:
         if os.path.isdir(self.path) and not os.path.islink(self.path):
+            import shutil
+
             shutil.rmtree(self.path)
         else:
             os.unlink(self.path)

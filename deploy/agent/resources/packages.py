@@ -2,8 +2,6 @@
 
 import glob
 import os
-import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -113,6 +111,9 @@ class Uv(Resource):
         wheels = sorted(glob.glob("/usr/share/python-wheels/pip-*.whl"))
         if not wheels:
             raise Failed("the pip wheel of package python3-pip-whl is not on the server", "run `fab provision` again")
+        import shutil
+        import subprocess
+
         building = f"{self.directory}.building"
         shutil.rmtree(building, ignore_errors=True)  # left by an interrupted run
         os.makedirs(os.path.dirname(self.directory), exist_ok=True)

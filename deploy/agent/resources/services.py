@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from ..system import ENVIRONMENT, System
 from ..wire import Drift, Failed, Resource
-from .health import journal
 
 RUN = "/run/ashore"  # root's, empty after a boot like the facts it holds
 CGROUP_NOT_READY = "219"  # systemd's EXIT_CGROUP: the unit's old control group was still being removed
@@ -76,6 +75,8 @@ class Service(Resource):
         try:
             system.run(["systemctl", "start", self.unit])
         except Failed:
+            from .health import journal
+
             system.forget()
             if system.unit(self.unit).get("ExecMainStatus") != CGROUP_NOT_READY:
                 raise Failed(f"{self.unit} did not start", "", journal(self.unit)) from None
