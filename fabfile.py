@@ -10,6 +10,7 @@
 """
 
 import atexit
+import gc
 import os
 import re
 import sys
@@ -27,6 +28,7 @@ from deploy.screen import Screen
 from deploy.session import Session
 
 SESSION = Session()  # Invoke hands tasks nothing of each other's; one connection serves a whole command line
+atexit.register(gc.freeze)  # last of all: a process that ends need not look for garbage first (20 ms)
 atexit.register(SESSION.close)
 CHECK = "show what would change, as diffs, and change nothing"
 JSON = "one event a line, as JSON"

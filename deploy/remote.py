@@ -244,7 +244,8 @@ class Agent:
         return self.running
 
     def plan(self, plan: Plan, *, check: bool, who: str, on_event: Callable[[Event], None]) -> Event:
-        return self.request({"request": "plan", "plan": plan, "check": check, "who": who}, on_event)
+        units = sorted({unit for step in (*plan.steps, *plan.undo, *plan.finish) for unit in step.units})
+        return self.request({"request": "plan", "plan": plan, "units": units, "check": check, "who": who}, on_event)
 
     def upload(self, home: str, manifest: list[Any], blobs: Callable[[list[int]], Iterable[bytes]]) -> Event:
         """Send the files of a manifest that the server lacks; `blobs` gives their bytes for their indices."""

@@ -42,7 +42,7 @@ class Step(Resource):
 
 def run(plan: Plan, *, check: bool = False, cancelled: Callable[[], bool] = lambda: False) -> tuple[dict, list[dict]]:
     events: list[dict] = []
-    end = carry_out(plan, check=check, emit=events.append, cancelled=cancelled, before=lambda: None)
+    end = carry_out(plan, System((), events.append, cancelled), check=check, before=lambda: None)
     return end, [event for event in events if event["event"] == "step"]
 
 

@@ -59,7 +59,7 @@ def child():
 
 
 def check(plan: Plan) -> dict[str, Any]:
-    return {"request": "plan", "plan": plan, "check": True, "who": "test@here"}
+    return {"request": "plan", "plan": plan, "units": [], "check": True, "who": "test@here"}
 
 
 def test_a_plan_goes_out_and_events_come_back(child: Child, tmp_path: Path):

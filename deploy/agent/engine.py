@@ -7,21 +7,17 @@ from typing import Any
 from .system import System
 from .wire import Cancelled, Drift, Failed, Plan, Refused, Resource
 
-Emit = Callable[[dict[str, Any]], None]
 Event = dict[str, Any]
 
 
-def carry_out(
-    plan: Plan, *, check: bool, emit: Emit, cancelled: Callable[[], bool], before: Callable[[], None]
-) -> Event:
-    """Run a plan and tell how it ended; one event a step on the way, in `emit`.
+def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], None]) -> Event:
+    """Run a plan and tell how it ended; one event a step on the way, by `system.emit`.
 
     All steps are looked at before the first is applied, so that what must be refused is refused before anything
     was changed. `before` runs once, just before the first change.
     """
+    emit = system.emit
     every = (*plan.steps, *plan.finish)
-    system = System([unit for step in (*every, *plan.undo) for unit in step.units], emit, cancelled)
-    system.ask_systemd()  # it answers while the files are looked at
     began = time.monotonic()
     changed = 0
     applying = False
@@ -39,7 +35,7 @@ def carry_out(
                 changed += bool(drifts)
                 emit(told(step, "would change" if drifts else "ok", drifts, seconds))
                 continue
-            if main and cancelled():
+            if main and system.cancelled():
                 raise Cancelled("stopped by the operator")
             began_step = time.monotonic()
             if applying:  # an earlier step may have changed what this one looks at
@@ -61,7 +57,7 @@ def carry_out(
             "changed": changed,
         } | blame(error)
         if applying and main:
-            end["undo_errors"] = undo(plan, system, emit)
+            end["undo_errors"] = undo(plan, system)
         return end | {"seconds": time.monotonic() - began}
     return {"event": "end", "state": "ok", "changed": changed, "seconds": time.monotonic() - began}
 
@@ -77,7 +73,7 @@ def put_right(step: Resource, system: System) -> None:
         )
 
 
-def undo(plan: Plan, system: System, emit: Emit) -> list[str]:
+def undo(plan: Plan, system: System) -> list[str]:
     """Put back what a failed plan had changed, as far as it says; returns what could not be put back."""
     from .resources.files import put_back
 
@@ -94,7 +90,7 @@ def undo(plan: Plan, system: System, emit: Emit) -> list[str]:
             drifts = step.check(system)
             if drifts:
                 put_right(step, system)
-                emit(told(step, "undone", drifts, 0.0))
+                system.emit(told(step, "undone", drifts, 0.0))
         except (Refused, OSError) as error:
             errors.append(f"{step.title}: {error}")
     return errors

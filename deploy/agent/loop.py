@@ -102,7 +102,9 @@ class Conversation:
 
         return follow(self.emit, lambda: self.gone.is_set() or self.cancelled.is_set(), **wanted)
 
-    def answer_plan(self, plan: dict[str, Any], check: bool, who: str) -> dict[str, Any]:
+    def answer_plan(self, plan: dict[str, Any], units: list[str], check: bool, who: str) -> dict[str, Any]:
+        system = System(units, self.emit, self.cancelled.is_set)
+        system.ask_systemd()  # it answers while the plan is unpacked and the files are looked at
         made = unpack(plan, KINDS)
         if not check:
             self.take_lock(made.verb, who)
@@ -114,7 +116,7 @@ class Conversation:
             applied = True
             self.note({**started, "state": "running"})
 
-        end = carry_out(made, check=check, emit=self.emit, cancelled=self.cancelled.is_set, before=before)
+        end = carry_out(made, system, check=check, before=before)
         if applied:
             self.note({**started, "state": end["state"], "what": end.get("what", ""), "step": end.get("step", "")})
         self.release_lock()
