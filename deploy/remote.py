@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,18 @@ def source(module: str) -> str:
     return bare(path.read_text("utf-8"))
 
 
-def payload(modules: Iterable[str]) -> bytes:
-    """What BOOT reads: a length line, and the agent's source as one packed program."""
-    sources = {name: source(name) for name in modules}
+@cache
+def payload(modules: frozenset[str]) -> bytes:
+    """What BOOT reads: a length line, and the core's and these modules' source as one packed program."""
+    sources = {name: source(name) for name in (*CORE, *sorted(modules.difference(CORE)))}
     program = f"SOURCES = {sources!r}\nPACKAGES = ('agent', 'agent.resources')\n{LOADER}"
     packed = zlib.compress(program.encode(), 9)
     return b"%d\n" % len(packed) + packed
+
+
+def pack_ahead(plan: Plan) -> None:
+    """Make the payload that a plan will need, while the connection is still being made."""
+    payload(frozenset(modules_for({"request": "plan", "plan": plan})))
 
 
 DOCSTRING = re.compile(r'^( *)""".*?"""$', re.M | re.S)
@@ -124,7 +131,7 @@ class Agent:
         if not root and self.password is not None:
             self._answer_prompt(started, self.password)
         with suppress(ConnectionFailed):  # it has ended already: its exit status says why
-            started.send(payload((*CORE, *sorted(modules - set(CORE)))) + first)
+            started.send(payload(frozenset(modules)) + first)
         hello = started.line()
         if hello is not None:
             self.last_run = json.loads(hello)["last"]

@@ -6,6 +6,7 @@ Session for the life of the process.
 
 import getpass
 import socket
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from .screen import Screen
 from .transport import ASKING, connection, opened, terminal_question, trust
 
 DEFAULT_STAGE = "production"
+SWITCH_SECONDS = 0.0005  # ten times Python's own: planning must not keep the SSH handshake waiting
 Job = Callable[["Host"], Any]
 
 
@@ -82,6 +84,7 @@ class Session:
         Raises the first host's error after all have ended, the others' having been shown.
         """
         ready = threading.Event()
+        sys.setswitchinterval(SWITCH_SECONDS)
 
         def work(host: Host) -> None:
             try:

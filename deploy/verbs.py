@@ -7,7 +7,7 @@ from . import layout
 from .agent.wire import Plan
 from .carry import Options, agent_of, carry_out, title
 from .errors import HostError, StepFailed
-from .remote import Event
+from .remote import Event, pack_ahead
 from .screen import Screen
 from .session import Host, Session
 
@@ -27,6 +27,7 @@ def provision(session: Session, context: Any, screen: Screen, options: Options) 
         from . import plans
 
         prepared["plan"] = plans.provision(config.app, options.overwrite)
+        pack_ahead(prepared["plan"])
 
     def job(host: Host) -> None:
         title(screen, "provision", host, options)

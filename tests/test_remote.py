@@ -24,7 +24,7 @@ class Child:
         self.process = subprocess.Popen(
             [sys.executable, "-ISc", remote.BOOT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        self.send_bytes(remote.payload((*remote.CORE, *sorted(modules - set(remote.CORE)))))
+        self.send_bytes(remote.payload(frozenset(modules)))
 
     def send_bytes(self, data: bytes) -> None:
         assert self.process.stdin
