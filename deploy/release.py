@@ -15,6 +15,7 @@ from .screen import Screen
 from .session import Host, operator
 
 OUTSIDE_SECONDS = 5
+SETTLE_SECONDS = 2  # a worker of Nginx from before its reload may still take a connection, and know no such site
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,14 @@ class Deploy:
         if self.host.made.gateway:
             return  # visitors may well reach what this machine cannot
         host = self.host.made.host
-        began = time.monotonic()
-        answer = http_status((host, 80), release.names[0], "/", OUTSIDE_SECONDS)
-        seconds = time.monotonic() - began
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            began = time.monotonic()
+            answer = http_status((host, 80), release.names[0], "/", OUTSIDE_SECONDS)
+            seconds = time.monotonic() - began
+            if answer.isdigit() or time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
         if answer.isdigit():
             step = f"from here, http://{release.names[0]}/ answers {answer} in {1000 * seconds:.0f} ms"
             self._show({"event": "step", "step": step, "state": "ok", "seconds": 0.0, "drift": []})
