@@ -119,15 +119,23 @@ class Agent:
         self.password: str | None = made.config.sudo.password
         self.running: Command | None = None
         self.modules: set[str] = set()
+        self._opened: Command | None = None
 
     @property
     def where(self) -> str:
         return address(self.connection)
 
+    def open(self) -> None:
+        """Have the server start its side, while this side may still be making the plan."""
+        if self.running is None and self.password is None and self._opened is None:
+            self._opened = Command(self.connection, command(self.connection.user == "root", False))
+
     def _start(self, first: bytes, modules: set[str], retry: bool = True) -> Command:
         """Start it and send the first request along, so that starting costs no round trip of its own."""
         root = self.connection.user == "root"
-        started = Command(self.connection, command(root, self.password is not None))
+        started, self._opened = self._opened, None
+        if started is None:
+            started = Command(self.connection, command(root, self.password is not None))
         if not root and self.password is not None:
             self._answer_prompt(started, self.password)
         with suppress(ConnectionFailed):  # it has ended already: its exit status says why

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Host:
     named: bool = False  # by -H, there and then
     agent: Agent | None = None
     error: DeployError | BrokenPipeError | None = None
+    connected: threading.Event = field(default_factory=threading.Event)  # or failed to
     done: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -47,6 +48,13 @@ class Host:
 def operator() -> str:
     """Who is at work, for the lock and the release's record."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def wait_for(events: Iterable[threading.Event]) -> None:
+    """Not Thread.join: a Ctrl-C in it can make a thread look ended that is not. Bounded, for Windows' sake."""
+    for event in events:
+        while not event.wait(0.5):
+            pass
 
 
 @dataclass
@@ -89,6 +97,8 @@ class Session:
         def work(host: Host) -> None:
             try:
                 host.agent = self._agent(host, may_install)
+                host.connected.set()
+                host.agent.open()
                 ready.wait()
                 job(host)
             except (DeployError, BrokenPipeError) as error:
@@ -101,6 +111,7 @@ class Session:
                     detail=traceback.format_exc(),
                 )
             finally:
+                host.connected.set()
                 host.done.set()
 
         try:
@@ -108,7 +119,7 @@ class Session:
                 threading.Thread(target=work, args=(host,), daemon=True).start()
             prepare()
             ready.set()
-            self._wait(hosts)
+            wait_for(host.done for host in hosts)
         except KeyboardInterrupt:
             self._stop(hosts, screen)
         failed = [host.error for host in hosts if host.error]
@@ -139,12 +150,6 @@ class Session:
                 self.passwords[user] = getpass.getpass(f"sudo password of {where}: ")
             return self.passwords[user]
 
-    def _wait(self, hosts: Sequence[Host]) -> None:
-        for host in hosts:
-            # Not Thread.join: a Ctrl-C in it can make a thread look ended that is not. Bounded, for Windows' sake.
-            while not host.done.wait(0.5):
-                pass
-
     def _stop(self, hosts: Sequence[Host], screen: Screen) -> None:
         """Ctrl-C: ask the servers to stop and undo, and wait for how that ends; a second Ctrl-C leaves them to it."""
         told = [host for host in hosts if host.agent is not None and host.agent.running is not None]
@@ -157,7 +162,7 @@ class Session:
             for host in told:
                 if host.agent is not None:
                     host.agent.cancel()
-            self._wait(hosts)
+            wait_for(host.done for host in hosts)
         except ConnectionFailed:
             pass  # the link has gone: the host's own thread says so
         except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from .carry import Options, agent_of, carry_out, title
 from .errors import HostError, StepFailed
 from .remote import Event, pack_ahead
 from .screen import Screen
-from .session import Host, Session
+from .session import Host, Session, wait_for
 
 if TYPE_CHECKING:
     from .release import Local
@@ -24,6 +24,7 @@ def provision(session: Session, context: Any, screen: Screen, options: Options) 
     prepared: dict[str, Plan] = {}
 
     def prepare() -> None:
+        wait_for(host.connected for host in hosts)  # two that want the CPU would wait for each other
         from . import plans
 
         prepared["plan"] = plans.provision(config.app, options.overwrite)
