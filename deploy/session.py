@@ -125,7 +125,9 @@ class Session:
         failed = [host.error for host in hosts if host.error]
         for host in hosts:
             if host.error:
-                self.agents.pop(host.key, None)
+                agent = self.agents.pop(host.key, None)
+                if agent is not None:
+                    agent.close()  # it lets go of the lock, and knows that its failure was heard
         for error in failed[1:]:
             if isinstance(error, DeployError):
                 screen.error(error)

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from conftest import FAB, REPO, Project, Server, wait_for
+from standing import FAB, REPO, Project, Server, wait_for
 
 from deploy import sandbox
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from conftest import DOMAIN, Project, Server
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from standing import DOMAIN, Project, Server
 
 from tests.webapp.browser import browser
 

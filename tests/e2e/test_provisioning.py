@@ -3,7 +3,7 @@
 import socket
 from contextlib import suppress
 
-from conftest import Project, Server, machine, wait_for
+from standing import Project, Server, machine, wait_for
 
 from deploy import sandbox
 

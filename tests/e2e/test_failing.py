@@ -1,0 +1,225 @@
+"""`fab deploy` on a real server: what a failure leaves."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from standing import Project, Relay, Server, answers, change_app, interrupt, wait_for
+
+from deploy import sandbox
+from deploy.agent.resources.uploads import receive
+from deploy.agent.system import System
+
+
+def test_an_app_that_raises_at_import_is_shown_and_the_old_release_serves(live: Server, project: Project):
+    before = project.deployed()
+    change_app(project, 'raise ImportError("no module named tide")')
+    with live.requests("/") as answered:
+        ran = project.fab("deploy", status=1)
+    assert "ImportError: no module named tide" in ran.err and "Traceback (most recent call last)" in ran.err
+    assert f"state: traffic stays on {before}; the new release was stopped and removed" in ran.err
+    assert re.search(r"hint: +fab logs --release \d{8}-\d{6}", ran.err)
+    assert set(answered.statuses) == {200}
+    assert live.release() == before
+    assert live.run("ls", "/srv/visitors/releases").split()[-1] == before
+    assert "note: `deploy` by" not in project.fab("deploy", "--check").out  # its end was heard
+    assert "failed" not in live.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "visitors@*")
+
+
+def test_a_missing_app_callable_is_shown_and_the_old_release_serves(live: Server, project: Project):
+    before = project.deployed()
+    project.write_config(wsgi="webapp:no_such_factory()")
+    ran = project.fab("deploy", status=1)
+    assert "no_such_factory" in ran.err
+    assert f"traffic stays on {before}" in ran.err
+    assert live.release() == before
+
+
+def test_a_release_that_answers_500_gets_no_traffic(live: Server, project: Project):
+    before = project.deployed()
+    project.write_config('[app.env]\nNOTE = "x"')
+    text = (project.directory / "deploy.toml").read_text().replace("health_seconds = 10", "health_seconds = 1")
+    (project.directory / "deploy.toml").write_text(text.replace('"/healthz"', '"/no-such-page"'))
+    ran = project.fab("deploy", status=1)
+    assert "did not answer GET /no-such-page with 200 within 1 s (last answer: 404)" in ran.err
+    assert live.release() == before
+
+
+def test_requirements_that_cannot_be_resolved_are_quoted_and_the_old_release_serves(live: Server, project: Project):
+    before = project.deployed()
+    project.append("webapp/requirements.txt", "flask==99.99\n")
+    project.commit()
+    ran = project.fab("deploy", status=1)
+    assert "the packages that webapp/requirements.txt asks for could not be installed" in ran.err
+    assert "flask==99.99" in ran.err
+    assert f"traffic stays on {before}" in ran.err
+    assert live.release() == before
+    complete = live.script("ls -d /srv/visitors/venvs/*; ls /srv/visitors/venvs/*/.complete | wc -l").split()
+    assert int(complete[-1]) == len(complete) - 1, "a virtualenv that was not finished stayed"
+
+
+def test_a_template_that_systemd_starts_badly_is_put_back(own: Server, project: Project):
+    before = project.deployed()
+    unit = own.run("cat", "/etc/systemd/system/visitors@.service")
+    project.write_config("timeout_seconds = 31")  # another unit text, and an app that does not come up with it
+    change_app(project, "raise SystemExit(7)")
+    project.fab("deploy", status=1)
+    assert own.run("cat", "/etc/systemd/system/visitors@.service") == unit
+    sandbox.reboot(own.machine.name)
+    wait_for(lambda: answers(own), "the old release after a reboot")
+    assert own.release() == before
+
+
+def test_deploying_before_provisioning_says_so(bare: sandbox.Machine, project: Project):
+    server = Server(bare)
+    before = server.state()
+    ran = project.fab("deploy", status=1)
+    assert "the server is not provisioned yet for visitors" in ran.err
+    assert re.search(r"hint: +fab provision", ran.err)
+    assert server.state() == before
+
+
+def test_a_full_disk_is_told_and_the_old_release_serves(own: Server, project: Project):
+    before = project.deployed()
+    own.script("mkdir -p /srv/visitors/incoming; mount -t tmpfs -o size=70m tmpfs /srv/visitors/incoming")
+    big = project.directory / "webapp" / "big.bin"
+    big.write_bytes(b"\0" * (90 << 20))
+    project.commit()
+    ran = project.fab("deploy", status=1)
+    assert "the disk of the server is full" in ran.err and "make room" in ran.err
+    assert f"traffic stays on {before}" in ran.err or "nothing was changed" in ran.err
+    assert own.release() == before
+    assert own.script("ls /srv/visitors/incoming 2>/dev/null | wc -l").strip() == "0"
+
+
+def test_a_disk_that_fills_during_the_upload_is_emptied_again(tmp_path: Path):
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", incoming], check=True)
+    try:
+        data = [os.urandom(1 << 20), os.urandom(8 << 20)]
+        manifest = [[str(n), "f", len(text), hashlib.sha256(text).hexdigest()] for n, text in enumerate(data)]
+        packer = zlib.compressobj()
+        blobs = [packer.compress(data[0]), packer.compress(data[1]), packer.flush()]
+
+        def next_blob() -> bytes:
+            if len(blobs) == 2:  # the first file is there; now somebody else takes the rest
+                with suppress(OSError), (incoming / "filler").open("wb") as filler:
+                    while True:
+                        filler.write(bytes(1 << 16))
+            return blobs.pop(0)
+
+        with pytest.raises(OSError, match="No space left"):
+            receive(str(tmp_path), manifest, next_blob, System())
+        assert list(incoming.iterdir()) == []
+    finally:
+        subprocess.run(["umount", incoming], check=True)
+
+
+def test_ctrl_c_during_a_deploy_leaves_the_old_release_and_the_next_deploy_works(live: Server, project: Project):
+    before = project.deployed()
+    change_app(project, "import time; time.sleep(3)")
+    process = project.start("deploy", "--json")
+    for line in process.stdout:
+        if json.loads(line).get("event") == "start" and "answers GET" in json.loads(line)["step"]:
+            break
+    interrupt(process)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, out + err
+    assert f"traffic stays on {before}" in out, out
+    assert live.release() == before
+    assert project.deployed() > before
+
+
+def test_ctrl_c_before_the_connection_changes_nothing(live: Server, project: Project):
+    project.hosts = ["admin@127.0.0.1:1"]
+    before = live.state()
+    process = project.start("deploy")
+    interrupt(process)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "Traceback" not in err
+    assert live.state() == before
+
+
+def test_a_cut_link_does_not_stop_a_deploy_and_the_next_command_tells_how_it_ended(live: Server, project: Project):
+    before = project.deployed()
+    relay = Relay(live.machine.address)
+    key = (live.machine.root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()
+    (project.home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{relay.port} {key[0]} {key[1]}\n")
+    project.hosts = [f"admin@127.0.0.1:{relay.port}"]
+    project.write_config()
+    change_app(project, "import time; time.sleep(1)")
+    process = project.start("deploy", "--json")
+    for line in process.stdout:
+        if "link to the virtualenv" in line:
+            break
+    relay.cut()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the link to the server dropped" in out and "it finishes or undoes by itself" in out
+    wait_for(lambda: live.release() > before, "the server to switch by itself")
+    wait_for(lambda: live.run("flock", "-n", "/run/ashore.lock", "echo", "free", check=False), "the server to finish")
+    project.hosts = [f"admin@{live.machine.address}"]
+    project.know_host()
+    project.write_config()
+    ran = project.fab("deploy")
+    assert "went on without its operator and finished" in ran.out
+    assert "went on without its operator" not in project.fab("deploy").out
+
+
+def test_a_second_operator_is_told_who_is_at_work(live: Server, project: Project):
+    project.fab("deploy")
+    change_app(project, "import time; time.sleep(2)")
+    process = project.start("deploy", "--json")
+    for line in process.stdout:
+        if "answers GET" in line:
+            break
+    ran = project.fab("deploy", status=1)
+    assert re.search(r"error: \S+@\S+ is at work on this server: `deploy`, since \d\d:\d\d:\d\d UTC", ran.err)
+    assert "nothing was changed" in ran.err
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_a_reboot_brings_the_current_release_back(own: Server, project: Project):
+    change_app(project, "BOOT = 1")
+    current = project.deployed()
+    sandbox.reboot(own.machine.name)
+    wait_for(lambda: answers(own), "the site after a reboot")
+    assert own.release() == current
+    assert "0 changed" in project.fab("provision").out
+    assert "0 changed" in project.fab("deploy").out
+
+
+def test_a_power_cut_in_the_middle_leaves_a_site_and_the_next_deploy_finishes(own: Server, project: Project):
+    before = project.deployed()
+    change_app(project, "import time; time.sleep(2)")
+    process = project.start("deploy", "--json")
+    for line in process.stdout:
+        if "answers GET" in line:
+            break
+    sandbox.cut_power(own.machine.name)
+    process.kill()
+    process.communicate()
+    sandbox.up(own.machine.name, say=lambda text: None, snapshot="e-live")
+    wait_for(lambda: answers(own), "the old release after the power cut")
+    assert own.release() == before
+    ran = project.fab("deploy")
+    assert "was cut off; this run finishes the job" in ran.out
+    assert own.release() > before
+
+
+def test_a_link_that_leaves_the_source_is_refused(live: Server, project: Project):
+    (project.directory / "webapp" / "passwords").symlink_to("/etc/shadow")
+    project.commit()
+    before = live.state()
+    ran = project.fab("deploy", status=1)
+    assert "'webapp/passwords' is a link to '/etc/shadow', outside the source" in ran.err
+    assert live.state() == before
