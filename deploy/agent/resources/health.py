@@ -19,7 +19,10 @@ def journal(unit: str, lines: int = 200) -> str:
 
 
 def telling(text: str) -> str:
-    """Of a journal's end, the last traceback that has frames of the app, those only; else 25 lines without frames."""
+    """Of a journal's end, the last traceback that has frames of the app, those only; else 25 lines without frames.
+
+    What Gunicorn says in passing ([INFO]) is in the log, not here.
+    """
     lines = text.splitlines()
     starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
     for start in reversed(starts):
@@ -34,7 +37,7 @@ def telling(text: str) -> str:
                 kept.append(line)
         if len(kept) > 2:
             return "\n".join(kept)
-    return "\n".join([line for line in lines if not line.startswith("  ")][-25:])
+    return "\n".join([line for line in lines if not line.startswith("  ") and "] [INFO] " not in line][-25:])
 
 
 def http_status(address: str | tuple[str, int], host: str, path: str, seconds: float) -> str:

@@ -26,7 +26,9 @@ class Platform(Resource):
         release = os_release()
         if release.get("ID") not in self.ids:
             name = release.get("PRETTY_NAME") or release.get("ID") or "an unknown system"
-            raise Refused(f"the server runs {name}", f"use a server with {' or '.join(self.ids).title()}")
+            raise Refused(
+                f"the server runs {name}", f"use a server with {' or '.join(name.capitalize() for name in self.ids)}"
+            )
         return []
 
 
@@ -51,7 +53,7 @@ class Port(Resource):
             if name != self.program:
                 raise Refused(
                     f"port {self.number} is taken by {name} (process {pid})",
-                    f"stop it and keep it from starting (`systemctl disable --now {name}`), then run again",
+                    f"stop it and keep it from starting (a service: `systemctl disable --now {name}`), then run again",
                 )
         return []
 
