@@ -1,6 +1,5 @@
 """Ashore takes a Python web app from localhost to a live server.
 
-\b
     fab sandbox provision deploy      try it on a throwaway server on this machine
     fab provision deploy              on the stage `production` of deploy.toml
     fab staging deploy                on another stage
@@ -182,6 +181,14 @@ def sandbox_list(c: Any, json: bool = False) -> None:
         if not machines and not json:
             screen.say("no sandbox; `fab sandbox` boots one")
 
+
+def listing(words: list[str]) -> bool:
+    """Whether the command line asks for the list of commands, for a person to read."""
+    return bool({"-l", "--list"} & set(words)) and not any("format" in word or word == "-F" for word in words)
+
+
+if listing(sys.argv[1:]):
+    print(__doc__)  # Invoke's list of commands has no place for what they are for together
 
 ns = Collection(provision, deploy, logs, *(stage_task(name) for name in stage_names()))
 ns.add_collection(Collection("sandbox", sandbox_up, sandbox_down, sandbox_reset, sandbox_shell, sandbox_list))

@@ -31,6 +31,8 @@ def fab(directory: Path, *words: str) -> subprocess.CompletedProcess:
 def test_list_names_every_command_with_what_it_is_for(tmp_path: Path):
     (tmp_path / "deploy.toml").write_text(GOOD)
     text = fab(tmp_path, "--list").stdout
+    assert text.startswith("Ashore takes a Python web app from localhost to a live server.")
+    assert json.loads(fab(tmp_path, "--list", "--list-format=json").stdout)
     for name in ("provision", "deploy", "logs", "production", "sandbox.up (sandbox)", "sandbox.down", "sandbox.list"):
         assert re.search(rf"^  {re.escape(name)} +\w.{{20,}}", text, re.M), f"{name}\n{text}"
 

@@ -100,7 +100,7 @@ Acquire::Languages "none";
 
 def test_pips_indexes_are_taken_along_unless_they_are_files_of_this_machine():
     system = "[global]\nindex-url = https://a.example/simple\nfind-links = /opt/wheels\ntimeout = 9\n"
-    user = "[global]\nextra-index-url = file:///opt/pypi\n    https://b.example/simple\n"
+    user = "[global]\nextra-index-url = file:///opt/index\n    https://b.example/simple\n"
     assert lent.pip_indexes([system, user]) == {
         "index-url": "https://a.example/simple",
         "extra-index-url": "https://b.example/simple",
