@@ -10,20 +10,15 @@
 
 import atexit
 import gc
-import os
-import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from fabric import task
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 
-from deploy.errors import DeployError, Interrupted
-from deploy.screen import Screen
+from deploy.commandline import left_out, listing, stage_names, telling
+from deploy.errors import Interrupted
 from deploy.session import Session
 
 SESSION = Session()  # Invoke hands tasks nothing of each other's; one connection serves a whole command line
@@ -32,42 +27,147 @@ atexit.register(SESSION.close)
 CHECK = "show what would change, as diffs, and change nothing"
 JSON = "one event a line, as JSON"
 VERBOSE = "the output of the commands that run on the server, too"
-OVERWRITE = "replace files that were edited by hand on the server (a copy stays beside each)"
+RELEASE_ID = r"\d{8}-\d{6}"
+VARIABLE = r"[A-Z_][A-Z0-9_]*(=.*)?"
+WAIT = "if somebody else is at work there, wait for the end of that"
+FORCE = "replace files that were edited by hand on the server (a copy stays beside each)"
 
 
-@contextmanager
-def telling(as_json: bool = False, verbose: bool = False) -> Iterator[Screen]:
-    """A screen for one task; failures are told on it in the kit's words and end with a status that is not zero."""
-    screen = Screen(as_json=as_json, verbose=verbose)
-    try:
-        yield screen
-    except DeployError as error:
-        screen.error(error)
-        raise Exit(code=130 if isinstance(error, Interrupted) else 1) from None
-    except KeyboardInterrupt:
-        screen.error(Interrupted("interrupted", state="nothing was changed"))
-        raise Exit(code=130) from None
-    except BrokenPipeError:  # `fab logs | head`: whoever read has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise Exit(code=0) from None
+def options(check: bool = False, force: bool = False, wait: bool = False) -> Any:
+    from deploy.carry import Options
+
+    return Options(check, force, wait)
 
 
-@task(help={"check": CHECK, "overwrite": OVERWRITE, "json": JSON, "verbose": VERBOSE})
-def provision(c: Any, check: bool = False, overwrite: bool = False, json: bool = False, verbose: bool = False) -> None:
+CHANGING = {"check": CHECK, "force": FORCE, "wait": WAIT, "json": JSON, "verbose": VERBOSE}
+SWITCHING = {key: value for key, value in CHANGING.items() if key != "check"}
+
+
+@task(help=CHANGING)
+def provision(
+    c: Any, check: bool = False, force: bool = False, wait: bool = False, json: bool = False, verbose: bool = False
+) -> None:
     """Make a server ready for the app: packages, users, directories, Nginx, uv, log limits. First of all, once."""
     from deploy import verbs
 
     with telling(json, verbose) as screen:
-        verbs.provision(SESSION, c, screen, verbs.Options(check, overwrite))
+        verbs.provision(SESSION, c, screen, options(check, force, wait))
 
 
-@task(help={"check": CHECK, "overwrite": OVERWRITE, "json": JSON, "verbose": VERBOSE})
-def deploy(c: Any, check: bool = False, overwrite: bool = False, json: bool = False, verbose: bool = False) -> None:
+@task(help=CHANGING)
+def deploy(
+    c: Any, check: bool = False, force: bool = False, wait: bool = False, json: bool = False, verbose: bool = False
+) -> None:
     """Put the app's source live as a new release; the old one serves until it answers, and stays if it fails."""
     from deploy import verbs
 
     with telling(json, verbose) as screen:
-        verbs.deploy(SESSION, c, screen, verbs.Options(check, overwrite))
+        verbs.deploy(SESSION, c, screen, options(check, force, wait))
+
+
+@task(
+    positional=[] if left_out("rollback", RELEASE_ID, sys.argv) else ["release"],
+    help={"release": "its ID, from `fab releases`"} | CHANGING,
+)
+def rollback(
+    c: Any,
+    release: str | None = None,
+    check: bool = False,
+    force: bool = False,
+    wait: bool = False,
+    json: bool = False,
+    verbose: bool = False,
+) -> None:
+    """Go back to the release before, or to another (fab rollback ID): its code, packages and environment."""
+    from deploy import verbs
+
+    with telling(json, verbose) as screen:
+        verbs.rollback(SESSION, c, screen, options(check, force, wait), release or "")
+
+
+@task(help={"json": JSON})
+def releases(c: Any, json: bool = False) -> None:
+    """List the releases: current, good, rolled back, failed; who made them, when and from which commit."""
+    from deploy import verbs
+
+    with telling(json) as screen:
+        verbs.releases(SESSION, c, screen)
+
+
+@task(help={"n": "how many lines (30; 0: all)", "json": JSON})
+def history(c: Any, n: int = 30, json: bool = False) -> None:
+    """List what was done to the app on its server: who, from where, what, how it ended, how long it took."""
+    from deploy import verbs
+
+    with telling(json) as screen:
+        verbs.history(SESSION, c, screen, n)
+
+
+@task(help=SWITCHING)
+def restart(c: Any, force: bool = False, wait: bool = False, json: bool = False, verbose: bool = False) -> None:
+    """Start the app anew, without losing a request: the same code and environment, in fresh processes."""
+    from deploy import verbs
+
+    with telling(json, verbose) as screen:
+        verbs.restart(SESSION, c, screen, options(False, force, wait))
+
+
+@task(
+    positional=["state"],
+    help={"state": "on or off", "allow": "addresses that still get through, beside yours", "json": JSON, "wait": WAIT},
+)
+def maintenance(c: Any, state: str, allow: str = "", wait: bool = False, json: bool = False) -> None:
+    """Close the site to visitors, who get a 503 page, or open it again: fab maintenance on|off."""
+    from deploy import verbs
+
+    with telling(json) as screen:
+        verbs.maintenance(SESSION, c, screen, options(wait=wait), state, allow)
+
+
+@task(name="list", default=True, help={"json": JSON})
+def env_list(c: Any, json: bool = False) -> None:
+    """List the names in the app's environment and where each comes from; values are never shown."""
+    from deploy import verbs
+
+    with telling(json) as screen:
+        verbs.env(SESSION, c, screen)
+
+
+@task(
+    name="set",
+    positional=[] if left_out("env.set", VARIABLE, sys.argv) else ["name"],
+    help={"name": "whose value is asked for, or piped in", "file": "NAME=value lines; - is standard input"} | SWITCHING,
+)
+def env_set(
+    c: Any,
+    name: str | None = None,
+    file: str = "",
+    force: bool = False,
+    wait: bool = False,
+    json: bool = False,
+    verbose: bool = False,
+) -> None:
+    """Set variables of the app's environment: fab env.set NAME. Makes a release with the same code."""
+    from deploy import variables, verbs
+
+    with telling(json, verbose) as screen:
+        changes = variables.wanted(name or "", file)
+        verbs.env_set(SESSION, c, screen, options(False, force, wait), "env.set", {**changes})
+
+
+@task(
+    name="unset",
+    positional=["name"],
+    help={"name": "what `fab env.set` has set"} | SWITCHING,
+)
+def env_unset(
+    c: Any, name: str, force: bool = False, wait: bool = False, json: bool = False, verbose: bool = False
+) -> None:
+    """Take variables away that `fab env.set` has set: fab env.unset NAME."""
+    from deploy import verbs
+
+    with telling(json, verbose) as screen:
+        verbs.env_set(SESSION, c, screen, options(False, force, wait), "env.unset", {name: None})
 
 
 @task(
@@ -108,15 +208,6 @@ def stage_task(name: str) -> Any:
 
     choose.__doc__ = f"Work on the stage {name}: fab {name} deploy."
     return task(name=name)(choose)
-
-
-def stage_names() -> list[str]:
-    """The stages of deploy.toml, as it stands; a broken file is told of by the task that reads it, not by --list."""
-    try:
-        text = Path("deploy.toml").read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return []
-    return sorted(set(re.findall(r"^\s*\[stages\.([a-z][a-z0-9_-]*)", text, re.M)))
 
 
 NAME = "which sandbox; several live side by side"
@@ -182,13 +273,10 @@ def sandbox_list(c: Any, json: bool = False) -> None:
             screen.say("no sandbox; `fab sandbox` boots one")
 
 
-def listing(words: list[str]) -> bool:
-    """Whether the command line asks for the list of commands, for a person to read."""
-    return bool({"-l", "--list"} & set(words)) and not any("format" in word or word == "-F" for word in words)
-
-
 if listing(sys.argv[1:]):
     print(__doc__)  # Invoke's list of commands has no place for what they are for together
 
-ns = Collection(provision, deploy, logs, *(stage_task(name) for name in stage_names()))
+VERBS = (provision, deploy, rollback, releases, history, restart, maintenance, logs)
+ns = Collection(*VERBS, *(stage_task(name) for name in stage_names()))
+ns.add_collection(Collection("env", env_list, env_set, env_unset))
 ns.add_collection(Collection("sandbox", sandbox_up, sandbox_down, sandbox_reset, sandbox_shell, sandbox_list))

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .agent.resources.uploads import Entry, escaping
+from .agent.resources.uploads import escaping
+from .agent.wire import Entry
 from .errors import SourceError
 
 RUBBISH = {
@@ -110,6 +111,17 @@ def commit(directory: Path, include: tuple[str, ...]) -> str:
         return ""
     dirty = git(directory, "status", "--porcelain", "--untracked-files=no", "--", *include)
     return f"{head}+dirty" if dirty else head
+
+
+def log_since(source: Source, commit: str) -> list[str]:
+    """One line for each commit since a release's, the newest first; none where git does not know that commit."""
+    start = commit.removesuffix("+dirty")
+    if not start or not source.commit:
+        return []
+    log = git(source.directory, "log", "--format=%h %s", f"{start}..HEAD", accept=(0, 128))  # 128: it is not known here
+    back = git(source.directory, "log", "--format=%h %s (taken back)", f"HEAD..{start}", accept=(0, 128))
+    dirty = ["and changes that are not committed"] if source.commit.endswith("+dirty") else []
+    return log.splitlines() + back.splitlines() + dirty
 
 
 def walk(directory: Path, below: str = "") -> Iterator[str]:

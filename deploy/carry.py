@@ -1,6 +1,7 @@
 """One plan on one host: carried out, counted, shown."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from .agent.wire import Plan
 from .errors import Interrupted, StepFailed
@@ -12,7 +13,8 @@ from .session import Host, operator
 @dataclass(frozen=True)
 class Options:
     check: bool = False
-    overwrite: bool = False
+    force: bool = False
+    wait: bool = False
 
 
 @dataclass
@@ -21,13 +23,15 @@ class Count:
 
     ok: int = 0
     changed: int = 0
-    failed: int = 0
+    done: set[str] = field(default_factory=set)  # titles of the steps that changed something
     end: Event = field(default_factory=dict)
 
     def take(self, event: Event) -> None:
         if event["event"] == "step":
             self.ok += event["state"] == "ok"
             self.changed += event["state"] in ("changed", "would change")
+            if event["state"] == "changed":
+                self.done.add(event["step"])
         elif event["event"] == "end":
             self.end = event
 
@@ -42,24 +46,38 @@ def agent_of(host: Host) -> Agent:
     return host.agent
 
 
-def carry_out(agent: Agent, plan: Plan, host: Host, screen: Screen, options: Options, done: str) -> None:
-    count = Count()
+def carry_out(
+    plan: Plan, host: Host, screen: Screen, options: Options, done: str, run: Event, count: Count, **upload: Any
+) -> None:
+    """Carry out a plan on a host and show it. done: the word for its success. run: for the server's history."""
 
     def show(event: Event) -> None:
         count.take(event)
         screen.event(host.name, event)
 
+    run = {**run, "verb": plan.verb, "who": operator()}
     try:
-        end = agent.plan(plan, check=options.check, who=operator(), on_event=show)
+        end = agent_of(host).plan(plan, check=options.check, run=run, wait=options.wait, on_event=show, **upload)
     except StepFailed as error:
         end = count.end
         line = {"event": "step", "step": end["step"], "state": "failed", "seconds": 0.0, "drift": []}
-        screen.event(host.name, line)
+        if end["step"]:
+            screen.event(host.name, line)
+        tell_probe(end, host, screen)
         if end["state"] == "cancelled":
             raise Interrupted(
                 "interrupted", error.where, error.state, "run the same command again to finish the job"
             ) from error
         raise
+    tell_probe(end, host, screen)
     changes = f"{count.changed} would change" if options.check else f"{count.changed} changed"
     summary = f"{done if not options.check else 'checked'}: {changes}, {count.ok} ok, in {end['seconds']:.1f} s"
     screen.say(summary, "bold", host.name)
+
+
+def tell_probe(end: Event, host: Host, screen: Screen) -> None:
+    """What visitors noticed: our own requests, from before the switch until the old release had stopped."""
+    if probe := end.get("probe"):
+        first = f" (the first: {probe['first_failure']})" if probe["failed"] else ""
+        text = f"{probe['failed']} of {probe['requests']} requests failed{first}, slowest {probe['slowest_ms']} ms"
+        screen.say(text, "bold red" if probe["failed"] else "bold green", host.name)

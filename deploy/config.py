@@ -13,12 +13,17 @@ from .errors import ConfigError
 FILE = "deploy.toml"
 RESERVED = ("RELEASE_ID", "DATA_DIR", "WSGI_APP", "GUNICORN_CMD_ARGS")
 SECRETS = re.compile(r"SECRET|PASSWORD|TOKEN|PRIVATE_KEY|API_KEY")
+TAKEN = ("sandbox", "provision", "deploy", "rollback", "releases", "history", "env", "restart", "run", "shell",
+         "maintenance", "logs")  # the commands of fabfile.py, which a stage cannot be called  # fmt: skip
 Env = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class App:
-    """The program. `static` maps a URL prefix to a directory of the source; `workers` 0 means one for each CPU."""
+    """The program. `static` maps a URL prefix to a directory of the source; `workers` 0 means one for each CPU.
+
+    release_command: run with /bin/sh before each new release gets traffic; "" for none.
+    """
 
     name: str
     wsgi: str
@@ -27,8 +32,12 @@ class App:
     static: tuple[tuple[str, str], ...] = ()
     env: Env = ()
     health_path: str = "/"
-    health_seconds: float = 30
+    health_seconds: int = 30
+    watch_seconds: int = 10
+    release_command: str = ""
+    release_seconds: int = 300
     keep_releases: int = 5
+    worker_class: str = "gthread"
     workers: int = 0
     threads: int = 8
     timeout_seconds: int = 30
@@ -164,7 +173,11 @@ APP_KEYS: dict[str, Callable[[Any], Any]] = {
     "env": env,
     "health_path": word(r"/[!-~]*", "a path like /healthz"),
     "health_seconds": number(1, 600),
+    "watch_seconds": number(0, 3600),
+    "release_command": word(r"[^\0\n]*", "one line for /bin/sh"),
+    "release_seconds": number(1, 86_400),
     "keep_releases": number(1, 100),
+    "worker_class": word(r"gthread|sync|gevent|eventlet", "gthread, sync, gevent or eventlet"),
     "workers": number(0, 256),
     "threads": number(1, 256),
     "timeout_seconds": number(1, 3600),
@@ -225,7 +238,7 @@ def read(data: dict[str, Any], source: str, directory: Path) -> Config:
         raise reader.error("stages", f"stages should be tables [stages.NAME], not {_kind(stages)}")
     made = []
     for name, table in stages.items():
-        if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name in ("sandbox", "provision", "deploy", "logs"):
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name in TAKEN:
             raise reader.error(
                 name, f"{name!r} cannot be a stage's name (small letters, digits, - and _; not a command's)"
             )

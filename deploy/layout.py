@@ -16,6 +16,16 @@ def current(app: str) -> str:
     return f"/srv/{app}/current"
 
 
+def previous(app: str) -> str:
+    """The release before, for the static files of pages that were loaded before the switch."""
+    return f"/srv/{app}/previous"
+
+
+def maintenance(app: str) -> str:
+    """While it holds a file `on`, visitors get a 503; but those whose address is the name of a file in `let`."""
+    return f"/srv/{app}/maintenance"
+
+
 def data(app: str) -> str:
     return f"/var/lib/{app}"
 
@@ -32,8 +42,8 @@ def unit(app: str, release_id: str) -> str:
     return f"{app}@{release_id}.service"
 
 
-def unit_file(app: str) -> str:
-    return f"/etc/systemd/system/{app}@.service"
+def unit_file(app: str, release_id: str) -> str:
+    return f"/etc/systemd/system/{unit(app, release_id)}"
 
 
 def site(app: str) -> str:

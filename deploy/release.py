@@ -1,34 +1,35 @@
-"""One deploy to one host: what travels, which release it makes, and the three answers at its end."""
+"""One change of the release that serves, on one host: deploy, rollback, another environment, a restart."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from . import archive, layout, plans
+from . import archive, build, layout, plans, preview, switching
 from .agent.resources.health import http_status
-from .carry import Options, agent_of, carry_out, title
+from .agent.wire import Plan
+from .carry import Count, Options, agent_of, carry_out, title
 from .config import App, Config
-from .errors import Interrupted, StepFailed
-from .remote import Agent, Event
-from .screen import Screen
+from .errors import HostError, Interrupted, StepFailed
+from .remote import Event
+from .screen import Screen, size
 from .session import Host, operator
 
 OUTSIDE_SECONDS = 5
 SETTLE_SECONDS = 2  # a worker of Nginx from before its reload may still take a connection, and know no such site
+AHEAD_BYTES = 256 << 10  # an upload up to so much is sent without waiting to be asked for it
 
 
 @dataclass(frozen=True)
 class Local:
-    """What a deploy takes from the operator's machine."""
+    """What a deploy takes from the operator's machine. requirements: text of each requirements file by its path."""
 
-    app: App
     source: archive.Source
     requirements: dict[str, str]
 
 
-def gather(config: Config, host: Host) -> Local:
-    app = config.app_on(host.stage)
+def gather(config: Config, app: App) -> Local:
     source = archive.collect(config.directory, app.include)
     read: dict[str, str] = {}
     waiting = [app.requirements]
@@ -36,91 +37,99 @@ def gather(config: Config, host: Host) -> Local:
         path = waiting.pop()
         file = config.directory / path
         read[path] = file.read_text("utf-8") if file.is_file() else ""
-        waiting += [name for name in plans.included(path, read[path]) if name not in read]
-    plans.check_requirements(app, source.entries, read)
-    return Local(app, source, read)
+        waiting += [name for name in build.included(path, read[path]) if name not in read]
+    build.check_requirements(source.entries, read)
+    return Local(source, read)
 
 
 @dataclass
-class Deploy:
+class Change:
+    """What the verbs below have in common. `facts` are known once `survey` has asked."""
+
+    verb: str
     host: Host
-    local: Local
+    app: App
     screen: Screen
     options: Options
+    who: str = field(default_factory=operator)
 
-    def run(self) -> None:
-        agent, app, source = agent_of(self.host), self.local.app, self.local.source
-        title(self.screen, "deploy", self.host, self.options)
-        for note in source.notes:
-            self.screen.say(f"note: {note}", "yellow", self.host.name)
-        who = operator()
-        lock = "" if self.options.check else "deploy"
-        ask = {"request": "survey", "app_directory": layout.home(app.name), "lock": lock, "who": who}
-        facts = plans.Facts.of(agent.request(ask, self._show))
-        plans.require_provisioned(app, facts, agent.where)
-        release = self._release(facts, who)
-        try:
-            if release.id != facts.current:
-                self._upload(agent)
-            plan = plans.deploy(app, release, facts, self.options.overwrite)
-            carry_out(
-                agent,
-                plan,
-                self.host,
-                self.screen,
-                self.options,
-                "deployed" if release.id != facts.current else "nothing new",
-            )
-        except (StepFailed, Interrupted) as error:
-            serving = f"traffic stays on {facts.current}" if facts.current else "no release serves yet"
-            error.state = error.state or f"{serving}; the new release was stopped and removed"
-            raise
-        if not self.options.check:
-            self._look_from_here(release)
-            self._answers(facts, release)
+    def survey(self, manifest: list[Any] | None = None) -> tuple[plans.Facts, Event]:
+        title(self.screen, self.verb, self.host, self.options)
+        reply = agent_of(self.host).request(
+            {
+                "request": "survey",
+                "app": self.app.name,
+                "app_directory": layout.home(self.app.name),
+                "lock": None if self.options.check else {"verb": self.verb, "who": self.who},
+                "wait": self.options.wait,
+                "manifest": manifest,
+                "compare": self.options.check,
+            },
+            self.show,
+        )
+        facts = plans.Facts.of(reply)
+        plans.require_provisioned(self.app, facts, agent_of(self.host).where)
+        return facts, reply
 
-    def _show(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
         self.screen.event(self.host.name, event)
 
-    def _release(self, facts: plans.Facts, who: str) -> plans.Release:
-        app, entries = self.local.app, self.local.source.entries
-        key = plans.venv_key(app, entries, self.local.requirements, facts.python)
-        digest = plans.digest(app, entries, key, facts.cpus)
+    def release(self, facts: plans.Facts, **record: Any) -> plans.Release:
+        """A new release: its ID, and its record with what all records have."""
         now = datetime.now(timezone.utc)
-        return plans.Release(
-            id=facts.current if digest == facts.digest else next_id(now, facts.releases),
-            entries=entries,
-            venv_key=key,
-            digest=digest,
-            commit=self.local.source.commit,
-            by=who,
-            at=now.isoformat(timespec="seconds"),
-            names=site_names(self.host),
+        release_id = next_id(now, tuple(facts.records))
+        made = {"id": release_id, "by": self.who, "at": now.isoformat(timespec="seconds"), "verb": self.verb}
+        return plans.Release(release_id, site_names(self.host), {**record, **made})
+
+    def copied(self, facts: plans.Facts) -> plans.Release:
+        """A new release with the code of the current one."""
+        return self.release(
+            facts, **{key: value for key, value in facts.record.items() if key not in ("state", "note")}
         )
 
-    def _upload(self, agent: Agent) -> None:
-        source = self.local.source
-        home = layout.home(self.local.app.name)
-        manifest = [list(entry) for entry in source.entries]
+    def require_release(self, facts: plans.Facts) -> None:
+        if not facts.current:
+            where = agent_of(self.host).where
+            raise HostError(f"no release of {self.app.name} serves yet", where, "nothing was changed", "fab deploy")
+
+    def carry_out(self, plan: Plan, facts: plans.Facts, release: plans.Release, done: str, **upload: Any) -> None:
+        run = {"app": self.app.name, "release": release.id, "previous": facts.current}
+        run |= {"commit": release.record.get("commit", ""), "note": release.record.get("note", "")}
+        count = Count()
+        try:
+            carry_out(plan, self.host, self.screen, self.options, done, run, count, **upload)
+        except (StepFailed, Interrupted) as error:
+            switched = f"traffic goes to {release.id}" in count.done
+            serving = f"traffic {'is back' if switched else 'stays'} on {facts.current}"
+            gone = "stopped and removed" if release.id not in facts.records else "stopped"
+            left = f"{serving if facts.current else 'no release serves yet'}; {release.id} was {gone}"
+            error.state = error.state or left
+            raise
+
+    def tell(self, facts: plans.Facts, release: plans.Release, app: App) -> None:
+        """Look at the site from here, and answer the three questions."""
         if self.options.check:
-            reply = agent.request({"request": "missing", "app_directory": home, "manifest": manifest})
-            self.screen.say(f"{'would send':>12}  {amount(reply)} of {len(manifest)} files", "yellow", self.host.name)
             return
-        sent = 0
-
-        def blobs(indices: list[int]) -> Any:
-            nonlocal sent
-            total = sum(source.entries[index].size for index in indices) or 1
-            for blob in archive.stream(source, indices):
-                yield blob
-                sent += len(blob)
-                self._show({"event": "progress", "percent": min(100, 100 * sent / total), "what": "upload"})
-
-        reply = agent.upload(home, manifest, blobs)
-        state = "changed" if reply["files"] else "ok"
-        packed = f", {size(sent)} packed" if reply["files"] else ""
-        step = f"upload: {amount(reply)} of {len(manifest)} files{packed}"
-        self._show({"event": "step", "step": step, "state": state, "seconds": 0.0, "drift": []})
+        self._look_from_here(release)
+        name = release.names[0]
+        python = ".".join(release.record.get("python", facts.python).split(".")[:2])
+        commit = release.record.get("commit", "")
+        threads = f" × {app.threads} threads" if app.worker_class == "gthread" else f", {app.worker_class}"
+        answers = {
+            "where": f"{facts.hostname} ({self.host.made.host}), {facts.system}, in {layout.current(app.name)}",
+            "what": f"{layout.unit(app.name, release.id)}: Gunicorn, {app.workers or facts.cpus} workers{threads},"
+            f" Python {python}" + (f", commit {commit}" if commit else ""),
+            "how": f"http://{name}/ → Nginx, port 80 → unix socket → Gunicorn",
+        }
+        if facts.maintenance:
+            answers["how"] += " (in maintenance: visitors get a 503 until `fab maintenance off`)"
+        lines = [
+            f"where is it running?    {answers['where']}",
+            f"what is running it?     {answers['what']}",
+            f"how do users reach it?  {answers['how']}",
+        ]
+        event = {"event": "answers", "host": self.host.name, "url": f"http://{name}/", "release": release.id, **answers}
+        self.screen.result(event, "\n" + "\n".join(lines))
 
     def _look_from_here(self, release: plans.Release) -> None:
         """Ask for the page as a visitor would: a firewall in front of the server shows only from outside."""
@@ -137,28 +146,88 @@ class Deploy:
             time.sleep(0.05)
         if answer.isdigit():
             step = f"from here, http://{release.names[0]}/ answers {answer} in {1000 * seconds:.0f} ms"
-            self._show({"event": "step", "step": step, "state": "ok", "seconds": 0.0, "drift": []})
+            self.show({"event": "step", "step": step, "state": "ok", "seconds": 0.0, "drift": []})
         else:
             why = f"{host} does not answer on port 80 from here ({answer}): is it open in the provider's firewall?"
             self.screen.say(f"note: {why}", "yellow", self.host.name)
 
-    def _answers(self, facts: plans.Facts, release: plans.Release) -> None:
-        app, name = self.local.app, release.names[0]
-        python = ".".join(facts.python.split(".")[:2])
-        workers = app.workers or facts.cpus
-        answers = {
-            "where": f"{facts.hostname} ({self.host.made.host}), {facts.system}, in {layout.current(app.name)}",
-            "what": f"{layout.unit(app.name, release.id)}: Gunicorn, {workers} workers × {app.threads} threads,"
-            f" Python {python}" + (f", commit {release.commit}" if release.commit else ""),
-            "how": f"http://{name}/ → Nginx, port 80 → unix socket → Gunicorn",
-        }
-        lines = [
-            f"where is it running?    {answers['where']}",
-            f"what is running it?     {answers['what']}",
-            f"how do users reach it?  {answers['how']}",
-        ]
-        event = {"event": "answers", "host": self.host.name, "url": f"http://{name}/", "release": release.id, **answers}
-        self.screen.result(event, "\n" + "\n".join(lines))
+
+def deploy(change: Change, local: Local) -> None:
+    app, source, options = change.app, local.source, change.options
+    facts, reply = change.survey([list(entry) for entry in source.entries])
+    for note in source.notes:
+        change.screen.say(f"note: {note}", "yellow", change.host.name)
+    key = build.venv_key(source.entries, local.requirements, facts.python)
+    digest = build.digest(app, source.entries, key, facts.cpus)
+    if digest == facts.record.get("digest"):
+        release = plans.Release(facts.current, site_names(change.host), facts.record)
+        plan = switching.activate("deploy", app, release, facts, force=options.force)
+        change.carry_out(plan, facts, release, "nothing new")
+        return change.tell(facts, release, app)
+    record = {"digest": digest, "commit": source.commit, "python": facts.python, "venv": key}
+    release = change.release(facts, **record, app=build.recorded(app))
+    if options.check:
+        preview.show(change.screen, change.host, app, facts, reply, local.requirements, release, source)
+    missing: list[int] = reply["missing"]
+    size_bytes = sum(source.entries[index].size for index in missing)
+    news = f"{len(missing)} new of {len(source.entries)} files, {size(size_bytes)}"
+    built = switching.build(app, release, facts, news if missing else "nothing new")
+    plan = switching.activate("deploy", app, release, facts, built, force=options.force)
+
+    def blobs(indices: list[int]) -> Iterator[bytes]:
+        sent, total = 0, sum(source.entries[index].size for index in indices) or 1
+        for blob in archive.stream(source, indices):
+            yield blob
+            sent += len(blob)
+            change.show({"event": "progress", "percent": min(100, 100 * sent / total), "what": "upload"})
+
+    ahead = missing if missing and size_bytes <= AHEAD_BYTES and not options.check else None
+    change.carry_out(plan, facts, release, "deployed", blobs=blobs, ahead=ahead)
+    return change.tell(facts, release, app)
+
+
+def rollback(change: Change, wanted: str) -> None:
+    """Back to the release `wanted`; "" is the newest good one before the current."""
+    facts, _ = change.survey()
+    change.require_release(facts)
+    target = switching.rollback_target(facts, wanted, agent_of(change.host).where)
+    record = facts.records[target]
+    app = build.as_recorded(change.app, record)
+    release = plans.Release(target, site_names(change.host), record)
+    leave = "rolled back" if target < facts.current else ""
+    plan = switching.activate("rollback", app, release, facts, leave=leave, force=change.options.force)
+    change.carry_out(plan, facts, release, f"rolled back to {target}")
+    change.tell(facts, release, app)
+
+
+def set_environment(change: Change, changes: dict[str, str | None]) -> None:
+    """The current release again, with another environment. None takes a name away."""
+    facts, _ = change.survey()
+    change.require_release(facts)
+    directory = layout.release(change.app.name, facts.current)
+    news = agent_of(change.host).ask("resources.environment", "news", directory=directory, change=changes)
+    if not news:
+        change.screen.say("nothing new: the environment is like that already", "bold", change.host.name)
+        return
+    names = ", ".join(f"{name} {how}" for name, how in news)
+    release = change.copied(facts)
+    release = replace(release, record={**release.record, "note": f"environment: {names}"})
+    copy_of(change, facts, release, changes, f"environment set: {names}", "")
+
+
+def restart(change: Change) -> None:
+    facts, _ = change.survey()
+    change.require_release(facts)
+    copy_of(change, facts, change.copied(facts), {}, "restarted", "restarted")
+
+
+def copy_of(
+    change: Change, facts: plans.Facts, release: plans.Release, changes: dict[str, str | None], done: str, leave: str
+) -> None:
+    app = build.as_recorded(change.app, facts.record)
+    built = switching.copy(app, release, facts.current, changes)
+    plan = switching.activate(change.verb, app, release, facts, built, leave, change.options.force)
+    change.carry_out(plan, facts, release, done)
 
 
 def site_names(host: Host) -> tuple[str, ...]:
@@ -175,15 +244,3 @@ def next_id(now: datetime, releases: tuple[str, ...]) -> str:
         return wanted
     later = datetime.strptime(last, "%Y%m%d-%H%M%S") + timedelta(seconds=1)
     return later.strftime("%Y%m%d-%H%M%S")
-
-
-def amount(reply: Event) -> str:
-    return f"{reply['files']} new files, {size(reply['bytes'])}" if reply["files"] else "nothing new"
-
-
-def size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

@@ -4,91 +4,21 @@ Its source travels in the first bytes of the channel and runs from memory; nothi
 """
 
 import json
-import re
-import zlib
+import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from fabric import Connection
 
 from .agent.wire import Plan, frame
 from .errors import ConnectionFailed, HostError, StepFailed
+from .payload import BOOT, CORE, modules_for, payload, source
 from .transport import Command, address
 
 Event = dict[str, Any]
-BOOT = "import sys,zlib;r=sys.stdin.buffer;n=int(r.readline());exec(zlib.decompress(r.read(n)))"
 NO_PYTHON, NO_SUDO, OLD_PYTHON, PARTIAL_PYTHON = 90, 91, 92, 93
 PROMPT = "ashore-asks-for-the-password:"
-LOADER = """
-import sys, gc
-gc.disable()  # it lives for seconds; collecting costs a tenth of its start
-if sys.version_info < (3, 10):
-    sys.stderr.write("%d.%d" % sys.version_info[:2])
-    sys.exit(92)
-class Loader:
-    def find_spec(self, name, path=None, target=None):
-        if name in SOURCES:
-            return type(sys.__spec__)(name, self, is_package=name in PACKAGES)
-    def create_module(self, spec):
-        return None
-    def exec_module(self, module):
-        exec(compile(SOURCES[module.__name__], "<%s>" % module.__name__, "exec"), module.__dict__)
-sys.meta_path.insert(0, Loader())
-try:
-    from agent.loop import main
-except ImportError as error:
-    sys.stderr.write(str(error))
-    sys.exit(93)
-main()
-"""
-
-
-CORE = ("agent", "agent.wire", "agent.system", "agent.engine", "agent.loop", "agent.resources", "agent.resources.files")
-REQUESTS = {"survey": {"host"}, "missing": {"uploads"}, "upload": {"uploads"}}
-BRINGS = {"services": {"health"}, "releases": {"uploads"}}  # what a module of resources imports beside files
-
-
-def modules_for(message: dict[str, Any]) -> set[str]:
-    """The agent's modules that a request needs: only those travel."""
-    if message["request"] == "logs":
-        return {"agent.journal"}
-    if message["request"] != "plan":
-        return {f"agent.resources.{name}" for name in REQUESTS[message["request"]]}
-    plan = message["plan"]
-    named = {type(step).__module__.rpartition(".")[2] for step in (*plan.steps, *plan.undo, *plan.finish)}
-    return {f"agent.resources.{name}" for name in named.union(*(BRINGS.get(name, set()) for name in named))}
-
-
-def source(module: str) -> str:
-    root = Path(__file__).parent / module.replace(".", "/")
-    path = root / "__init__.py" if root.is_dir() else root.with_suffix(".py")
-    return bare(path.read_text("utf-8"))
-
-
-@cache
-def payload(modules: frozenset[str]) -> bytes:
-    """What BOOT reads: a length line, and the core's and these modules' source as one packed program."""
-    sources = {name: source(name) for name in (*CORE, *sorted(modules.difference(CORE)))}
-    program = f"SOURCES = {sources!r}\nPACKAGES = ('agent', 'agent.resources')\n{LOADER}"
-    packed = zlib.compress(program.encode(), 9)
-    return b"%d\n" % len(packed) + packed
-
-
-def pack_ahead(plan: Plan) -> None:
-    """Make the payload that a plan will need, while the connection is still being made."""
-    payload(frozenset(modules_for({"request": "plan", "plan": plan})))
-
-
-DOCSTRING = re.compile(r'^( *)""".*?"""$', re.M | re.S)
-COMMENT = re.compile(r"^ *#.*\n|  # .*$", re.M)
-
-
-def bare(source: str) -> str:
-    """The agent's source without its prose: a payload above 12 kB would cost a round trip more."""
-    return COMMENT.sub("", DOCSTRING.sub(r"\g<1>0", source))
 
 
 def command(root: bool, password: bool) -> str:
@@ -115,7 +45,6 @@ class Agent:
         self.connection = made
         self.ask_password = ask_password
         self.may_install = may_install
-        self.last_run: Event | None = None
         self.password: str | None = made.config.sudo.password
         self.running: Command | None = None
         self.modules: set[str] = set()
@@ -142,7 +71,6 @@ class Agent:
             started.send(payload(frozenset(modules)) + first)
         hello = started.line()
         if hello is not None:
-            self.last_run = json.loads(hello)["last"]
             self.modules = set(CORE) | modules
             return started
         status, errors = started.end()
@@ -221,15 +149,20 @@ class Agent:
         if self.running is not None:
             self.running.send(frame(message))
 
-    def request(self, message: dict[str, Any], on_event: Callable[[Event], None] = lambda event: None) -> Event:
+    def request(
+        self,
+        message: dict[str, Any],
+        on_event: Callable[[Event], None] = lambda event: None,
+        behind: Iterable[bytes] = (),
+    ) -> Event:
         """Ask, hand every event to `on_event`, and return the answer: the event "reply" or "end".
 
+        behind: bytes that follow the question without waiting for anything.
         Raises StepFailed for an end that is not "ok", and ConnectionFailed where the link drops before the end.
         """
-        new = self.running is None
         running = self._ask(message)
-        if new:
-            on_event({"event": "hello", "last": self.last_run})
+        for blob in behind:
+            self.send(blob)
         while (line := running.line()) is not None:
             event: Event = json.loads(line)
             if event["event"] == "end" and event["state"] != "ok":
@@ -258,19 +191,38 @@ class Agent:
         self.modules |= lacking
         return self.running
 
-    def plan(self, plan: Plan, *, check: bool, who: str, on_event: Callable[[Event], None]) -> Event:
+    def ask(self, module: str, question: str, **words: Any) -> Any:
+        """What a function of the agent answers, by module and name: `agent.facts`, "releases"."""
+        return self.request({"request": "ask", "module": module, "question": question, **words})["answer"]
+
+    def plan(
+        self,
+        plan: Plan,
+        *,
+        check: bool,
+        run: dict[str, Any],
+        wait: bool,
+        on_event: Callable[[Event], None],
+        blobs: Callable[[list[int]], Iterable[bytes]] = lambda indices: (),
+        ahead: list[int] | None = None,
+    ) -> Event:
+        """Have a plan carried out. run: what the server's history tells of it, see `Conversation.answer_plan`.
+
+        blobs: the bytes of files of the manifest that the survey took, by their indices. ahead: those to send at once,
+        without waiting to be asked for them.
+        """
         units = sorted({unit for step in (*plan.steps, *plan.undo, *plan.finish) for unit in step.units})
-        return self.request({"request": "plan", "plan": plan, "units": units, "check": check, "who": who}, on_event)
+        halt = os.environ.get("ASHORE_HALT")  # for tests, see `engine.wait_at`
+        message = {"request": "plan", "plan": plan, "units": units, "check": check, "run": run, "wait": wait}
 
-    def upload(self, home: str, manifest: list[Any], blobs: Callable[[list[int]], Iterable[bytes]]) -> Event:
-        """Send the files of a manifest that the server lacks; `blobs` gives their bytes for their indices."""
-
-        def answer(event: Event) -> None:
-            if event["event"] == "missing":
+        def show(event: Event) -> None:
+            if event["event"] != "missing":
+                on_event(event)
+            elif ahead is None:
                 for blob in blobs(event["indices"]):
                     self.send(blob)
 
-        return self.request({"request": "upload", "app_directory": home, "manifest": manifest}, answer)
+        return self.request({**message, "halt": int(halt) if halt else None}, show, blobs(ahead) if ahead else ())
 
     def cancel(self) -> None:
         self.send({"request": "cancel"})

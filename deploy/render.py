@@ -40,12 +40,3 @@ def render(template: str, **values: Any) -> str:
             where=f"templates/{template}" + (f", line {line}" if line else ""),
             hint="mend the template; docs/how-it-works.md lists the values that it is given",
         ) from error
-
-
-def environment_file(values: dict[str, str]) -> str:
-    """The text of a file for systemd's EnvironmentFile=: each value in double quotes, escaped as systemd reads it."""
-    lines = ["# Written by Ashore for this release."]
-    for key, value in values.items():
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`").replace("$", "\\$")
-        lines.append(f'{key}="{escaped}"')
-    return "\n".join(lines) + "\n"

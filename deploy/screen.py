@@ -39,7 +39,7 @@ class Screen:
         """Show one event of the agent on `host`."""
         with self.lock:
             if self.as_json:
-                if event["event"] not in ("hello", "reply", "missing"):
+                if event["event"] not in ("reply", "missing"):
                     self._write(json.dumps({"host": host, **event}))
                 return
             kind = event["event"]
@@ -54,8 +54,12 @@ class Screen:
                     self._line(host, f"  {line}", "dim")
             elif kind == "line":
                 self._log(host, event)
-            elif kind == "hello" and event["last"]:
-                self._line(host, last_run(event["last"]), "yellow")
+            elif kind == "last":
+                self._line(host, last_run(event["run"]), "yellow")
+            elif kind == "waiting":
+                self._line(host, f"waiting: {event['holder']}", "yellow")
+            elif kind == "said":
+                self._line(host, " " * (WIDTH + 2) + event["text"], "dim")
             elif kind == "end":
                 self._finish(host)
 
@@ -73,6 +77,25 @@ class Screen:
                 self._write(json.dumps(event))
             else:
                 self._line("", text, "")
+
+    def table(self, host: str, rows: list[Event], nothing: str) -> None:
+        """A list of things: each row an object for programs; for people, its columns under each other.
+
+        A row's "style" colours it; "event" is what it is for programs. nothing: what to say of an empty list.
+        """
+        if not rows:
+            return self.say(f"note: {nothing}", host=host)
+        with self.lock:
+            if self.as_json:
+                for row in rows:
+                    self._write(json.dumps({"host": host, **row["event"]}))
+                return None
+            names = [name for name in rows[0] if name not in ("event", "style")]
+            widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
+            lines = [({name: name for name in names}, "bold"), *((row, row["style"]) for row in rows)]
+            for row, style in lines:
+                self._line(host, "  ".join(row[name].ljust(widths[name]) for name in names).rstrip(), style)
+        return None
 
     def error(self, error: DeployError) -> None:
         """The four lines of an error, on stderr; with --json, as an event on stdout."""
@@ -164,6 +187,14 @@ def last_run(run: Event) -> str:
         "ok": "went on without its operator and finished",
         "failed": f"failed at: {run.get('step', '')}: {run.get('what', '')}",
         "cancelled": "was stopped by its operator",
-        "running": "was cut off; this run finishes the job",
+        "cut off": "was cut off; this run finishes the job",
     }.get(run["state"], run["state"])
     return f"note: `{run['verb']}` by {run['who']}, begun {when}, {how}"
+
+
+def size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

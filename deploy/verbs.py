@@ -1,20 +1,26 @@
 """What each verb does on its hosts. What only planning needs is imported while the connection is being made."""
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import layout
 from .agent.wire import Plan
-from .carry import Options, agent_of, carry_out, title
-from .errors import HostError, StepFailed
-from .remote import Event, pack_ahead
+from .carry import Count, Options, agent_of, carry_out, title
+from .config import App, Config
+from .errors import ConfigError, HostError, StepFailed
+from .payload import pack_ahead
+from .remote import Event
 from .screen import Screen
 from .session import Host, Session, wait_for
 
 if TYPE_CHECKING:
-    from .release import Local
+    from .release import Change, Local
 
-__all__ = ["Options", "deploy", "logs", "provision"]
+__all__ = [
+    "Options", "deploy", "env", "env_set", "history", "logs", "maintenance", "provision", "releases", "restart",
+    "rollback",
+]  # fmt: skip
 
 
 def provision(session: Session, context: Any, screen: Screen, options: Options) -> None:
@@ -27,13 +33,14 @@ def provision(session: Session, context: Any, screen: Screen, options: Options) 
         wait_for(host.connected for host in hosts)  # two that want the CPU would wait for each other
         from . import plans
 
-        prepared["plan"] = plans.provision(config.app, options.overwrite)
+        prepared["plan"] = plans.provision(config.app, options.force)
         pack_ahead(prepared["plan"])
 
     def job(host: Host) -> None:
         title(screen, "provision", host, options)
         try:
-            carry_out(agent_of(host), prepared["plan"], host, screen, options, "provisioned")
+            run = {"app": config.app.name}
+            carry_out(prepared["plan"], host, screen, options, "provisioned", run, Count())
         except StepFailed as error:
             error.state = error.state or "the steps before it stand; run again and it goes on from there"
             raise
@@ -41,25 +48,138 @@ def provision(session: Session, context: Any, screen: Screen, options: Options) 
     session.on_each(hosts, job, screen, prepare=prepare, may_install=not options.check)
 
 
-def deploy(session: Session, context: Any, screen: Screen, options: Options) -> None:
-    """Host after host: a release that fails on the first does not reach the second."""
+def changing(
+    session: Session,
+    context: Any,
+    screen: Screen,
+    options: Options,
+    verb: str,
+    job: Callable[["Change", Any], None],
+    gather: Callable[[Config, App], Any] = lambda config, app: None,
+) -> None:
+    """Host after host: what fails on the first does not reach the second. `gather` runs while it connects."""
     config = session.config()
     hosts = session.hosts(context, config)
     screen.several = len(hosts) > 1
     for host in hosts:
-        local: dict[str, Local] = {}
+        app = config.app_on(host.stage)
+        gathered: list[Any] = []
 
-        def prepare(local: dict[str, "Local"] = local, host: Host = host) -> None:
-            from .release import gather
+        def prepare(app: App = app, gathered: list[Any] = gathered) -> None:
+            from . import release  # noqa: F401  its import takes as long as a connection
 
-            local["it"] = gather(config, host)
+            gathered.append(gather(config, app))
 
-        def job(host: Host, local: dict[str, "Local"] = local) -> None:
-            from .release import Deploy
+        def work(host: Host, app: App = app, gathered: list[Any] = gathered) -> None:
+            from .release import Change
 
-            Deploy(host, local["it"], screen, options).run()
+            job(Change(verb, host, app, screen, options), gathered[0])
 
-        session.on_each([host], job, screen, prepare=prepare, may_install=False)
+        session.on_each([host], work, screen, prepare=prepare, may_install=False)
+
+
+def deploy(session: Session, context: Any, screen: Screen, options: Options) -> None:
+    def gather(config: Config, app: App) -> "Local":
+        from .release import gather
+
+        return gather(config, app)
+
+    def job(change: "Change", local: "Local") -> None:
+        from .release import deploy
+
+        deploy(change, local)
+
+    changing(session, context, screen, options, "deploy", job, gather)
+
+
+def rollback(session: Session, context: Any, screen: Screen, options: Options, wanted: str) -> None:
+    def job(change: "Change", _: None) -> None:
+        from .release import rollback
+
+        rollback(change, wanted)
+
+    changing(session, context, screen, options, "rollback", job)
+
+
+def restart(session: Session, context: Any, screen: Screen, options: Options) -> None:
+    def job(change: "Change", _: None) -> None:
+        from .release import restart
+
+        restart(change)
+
+    changing(session, context, screen, options, "restart", job)
+
+
+def env_set(
+    session: Session, context: Any, screen: Screen, options: Options, verb: str, changes: dict[str, str | None]
+) -> None:
+    def job(change: "Change", _: None) -> None:
+        from .release import set_environment
+
+        set_environment(change, changes)
+
+    changing(session, context, screen, options, verb, job)
+
+
+def maintenance(session: Session, context: Any, screen: Screen, options: Options, state: str, allow: str) -> None:
+    if state not in ("on", "off"):
+        raise ConfigError(f"maintenance is on or off, not {state}", state=NOTHING, hint="fab maintenance on")
+
+    def job(change: "Change", _: None) -> None:
+        from . import plans
+
+        change.survey()
+        own = agent_of(change.host).ask("history", "origin")
+        through = plans.addresses(["127.0.0.1", "::1", own, *allow.replace(",", " ").split()])
+        plan = plans.maintenance(change.app, through, state == "on")
+        run = {"app": change.app.name, "note": plan.verb}
+        others = ", ".join(address for address in through if address not in ("127.0.0.1", "::1")) or "the server itself"
+        done = f"visitors get a 503; {others} still get through" if state == "on" else "the site is open"
+        carry_out(plan, change.host, screen, options, done, run, Count())
+
+    changing(session, context, screen, options, "maintenance", job)
+
+
+def looking(session: Session, context: Any, screen: Screen, job: Callable[[Host, App], None]) -> None:
+    """A verb that only asks, on all hosts at once."""
+    config = session.config()
+    hosts = session.hosts(context, config)
+    screen.several = len(hosts) > 1
+    session.on_each(hosts, lambda host: job(host, config.app), screen, prepare=lambda: None, may_install=False)
+
+
+def releases(session: Session, context: Any, screen: Screen) -> None:
+    def job(host: Host, app: App) -> None:
+        from .listing import releases
+
+        found = agent_of(host).ask("facts", "releases", app=app.name, app_directory=layout.home(app.name))
+        screen.table(host.name, releases(found), f"no release of {app.name} is on {host.name} yet (`fab deploy`)")
+
+    looking(session, context, screen, job)
+
+
+def history(session: Session, context: Any, screen: Screen, lines: int) -> None:
+    def job(host: Host, app: App) -> None:
+        from .listing import history
+
+        found = agent_of(host).ask("history", "read", app=app.name, count=lines)
+        screen.table(host.name, history(found), f"nothing was done yet to {app.name} on {host.name}")
+
+    looking(session, context, screen, job)
+
+
+def env(session: Session, context: Any, screen: Screen) -> None:
+    def job(host: Host, app: App) -> None:
+        from .listing import environment
+
+        words = {"directory": layout.current(app.name), "secrets": layout.secrets(app.name)}
+        found = agent_of(host).ask("resources.environment", "listing", **words)
+        screen.table(host.name, environment(found), f"no release of {app.name} is on {host.name} yet (`fab deploy`)")
+
+    looking(session, context, screen, job)
+
+
+NOTHING = "nothing was changed"
 
 
 def logs(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.resources.files import Absent, Config, Directory, File, Link, seal
+from deploy.agent.resources.files import Absent, Config, Directory, File, Link, beside, seal
 from deploy.agent.system import System
 from deploy.agent.wire import Failed, Refused, Secret
 
@@ -24,7 +24,7 @@ def test_a_link_is_repointed_and_then_drifts_no_more(tmp_path: Path, system: Sys
 
 
 def test_a_link_left_half_made_does_not_matter(tmp_path: Path, system: System):
-    os.symlink("nowhere", tmp_path / "current.new")
+    os.symlink("nowhere", beside(str(tmp_path / "current")))
     link = Link(str(tmp_path / "current"), "releases/2")
     link.apply(system)
     assert os.readlink(tmp_path / "current") == "releases/2"
@@ -33,9 +33,33 @@ def test_a_link_left_half_made_does_not_matter(tmp_path: Path, system: System):
 
 def test_a_file_s_drift_is_a_unified_diff(tmp_path: Path, system: System):
     path = tmp_path / "a.conf"
-    path.write_text("old\nsame\n")
-    (drift,) = File(str(path), "new\nsame\n").check(system)
-    assert "-old" in drift.diff and "+new" in drift.diff and " same" in drift.diff
+    path.write_text(seal("# old\nsame\n"))
+    (drift,) = File(str(path), seal("# new\nsame\n")).check(system)
+    assert "-# old" in drift.diff and "+# new" in drift.diff and " same" in drift.diff
+
+
+def test_what_waits_for_its_name_is_not_read_by_nginx(tmp_path: Path):
+    """Debian's nginx.conf includes sites-enabled/*, which leaves out what begins with a dot."""
+    assert os.path.basename(beside("/etc/nginx/sites-enabled/shop.conf")).startswith(".")
+
+
+def test_a_file_that_is_kept_may_have_an_older_text_of_ours_but_no_edit(tmp_path: Path, system: System):
+    path = tmp_path / "shop@1.service"
+    path.write_text(seal("# ours\nolder\n"))
+    file = File(str(path), seal("# ours\nnewer\n"), keep=True)
+    path.chmod(0o644)
+    assert file.check(system) == []
+    path.write_text(path.read_text() + "mine\n")
+    with pytest.raises(Refused, match="edited by hand"):
+        file.check(system)
+
+
+def test_a_new_file_s_diff_is_against_the_one_that_it_comes_after(tmp_path: Path, system: System):
+    (tmp_path / "1").write_text(seal("# unit\nA=1\n"))
+    (drift,) = File(str(tmp_path / "2"), seal("# unit\nA=2\n"), was=str(tmp_path / "1")).check(system)
+    assert "-A=1" in drift.diff and "+A=2" in drift.diff
+    (drift,) = File(str(tmp_path / "2"), seal("# unit\nA=1\n"), was=str(tmp_path / "1")).check(system)
+    assert drift.diff == ""
 
 
 def test_looking_changes_nothing(tmp_path: Path, system: System):
@@ -72,7 +96,7 @@ def test_an_edit_by_hand_is_refused_with_the_difference(tmp_path: Path, system: 
     path.write_text(seal("# ours\nold\n") + "by hand\n")
     with pytest.raises(Refused, match="edited by hand") as raised:
         File(str(path), seal("# ours\nnew\n")).check(system)
-    assert "-by hand" in raised.value.detail and "--overwrite" in raised.value.hint
+    assert "-by hand" in raised.value.detail and "--force" in raised.value.hint
 
 
 def test_a_newer_text_of_ours_goes_over_an_older_one(tmp_path: Path, system: System):
@@ -86,7 +110,7 @@ def test_a_newer_text_of_ours_goes_over_an_older_one(tmp_path: Path, system: Sys
 def test_overwriting_keeps_a_copy(tmp_path: Path, system: System):
     path = tmp_path / "a.conf"
     path.write_text("by hand\n")
-    file = File(str(path), seal("# ours\n"), overwrite=True)
+    file = File(str(path), seal("# ours\n"), force=True)
     assert file.check(system)
     file.apply(system)
     assert (tmp_path / "a.conf.before-ashore").read_text() == "by hand\n"

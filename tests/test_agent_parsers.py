@@ -8,9 +8,9 @@ from deploy.agent.journal import file_tail, journal_line, nginx_line
 from deploy.agent.resources.health import telling
 from deploy.agent.resources.host import listening_sockets, with_host_names
 from deploy.agent.resources.packages import apt_percent
-from deploy.agent.resources.uploads import Entry, ancestors_of, receive
+from deploy.agent.resources.uploads import ancestors_of, receive
 from deploy.agent.system import System, package_installed, unit_blocks
-from deploy.agent.wire import Failed, Refused
+from deploy.agent.wire import Entry, Failed, Refused
 
 STATUS = b"""
 Package: nginx
@@ -115,7 +115,7 @@ def test_the_parents_of_a_path_come_from_the_top():
     assert ancestors_of("c") == []
 
 
-MANIFEST = [list(Entry("a/x.py", "f", 3, "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"))]  # "foo"
+MANIFEST = [Entry("a/x.py", "f", 3, "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae")]  # "foo"
 
 
 def blobs(*parts: object):
@@ -150,4 +150,4 @@ def test_a_file_that_is_there_is_not_asked_for_again(tmp_path: Path):
 
 def test_a_name_that_escapes_is_refused_by_the_server_too(tmp_path: Path):
     with pytest.raises(Refused, match="could leave its directory"):
-        receive(str(tmp_path), [["../x", "f", 1, "0" * 64]], blobs(), System())
+        receive(str(tmp_path), [Entry("../x", "f", 1, "0" * 64)], blobs(), System())

@@ -9,10 +9,11 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = [
     "errors", "agent.wire", "agent.system", "agent.resources.files", "agent.resources.packages",
     "agent.resources.users", "agent.resources.host", "agent.resources.health", "agent.resources.services",
-    "agent.resources.uploads", "agent.resources.releases", "agent.resources", "agent.engine", "agent.journal",
-    "agent.loop", "agent",
-    "config", "layout", "render", "archive", "plans", "transport", "remote", "screen", "session", "carry",
-    "release", "verbs", "sandbox",
+    "agent.resources.uploads", "agent.resources.releases", "agent.resources.environment", "agent.resources.commands",
+    "agent.resources.traffic", "agent.resources", "agent.locks", "agent.history", "agent.engine", "agent.journal",
+    "agent.facts", "agent.dependencies", "agent.loop", "agent",
+    "config", "layout", "render", "archive", "build", "plans", "switching", "variables", "transport", "payload",
+    "remote", "screen", "session", "carry", "listing", "preview", "release", "verbs", "commandline", "sandbox",
 ]  # fmt: skip
 
 

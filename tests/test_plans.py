@@ -1,67 +1,200 @@
 """What is decided, without a server."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from deploy import layout, plans
-from deploy.agent.resources.files import Absent, Link
+from deploy import build, layout, plans, switching
+from deploy.agent.resources.files import Absent, File
 from deploy.agent.resources.health import Healthy, Reachable
 from deploy.agent.resources.host import Platform, Port
-from deploy.agent.resources.services import Retired, Service
-from deploy.agent.resources.uploads import Entry
-from deploy.agent.wire import Secret, pack
+from deploy.agent.resources.services import Retired
+from deploy.agent.resources.traffic import Probed, Watched
+from deploy.agent.wire import Entry, Plan, Secret, pack
 from deploy.config import App
-from deploy.errors import HostError, SourceError
+from deploy.errors import ConfigError, HostError, SourceError
 
 SHOP = App("shop", "shop:app", env=(("LANGUAGE", "en"),))
 ENTRIES = (Entry("requirements.txt", "f", 3, "a" * 64), Entry("shop.py", "f", 3, "b" * 64))
+OLDER, OLD, NEW = "20260227-080000", "20260228-091733", "20260301-120405"
+
+
+def record(state: str) -> dict:
+    return {"digest": "d" * 16, "venv": "k" * 12, "state": state, "app": build.recorded(SHOP)}
+
+
 FACTS = plans.Facts(
-    "web1", "Debian", "3.11.2", 2, ("20260228-091733",), "20260228-091733", "d" * 16, True, (layout.UV_VERSION,)
+    hostname="web1",
+    system="Debian",
+    python="3.11.2",
+    cpus=2,
+    nginx="1.22.1-9+deb12u3",
+    records={OLDER: record("good"), OLD: record("good")},
+    current=OLD,
+    previous=OLDER,
+    maintenance=False,
+    provisioned=True,
+    uv=(layout.UV_VERSION,),
 )
-RELEASE = plans.Release(
-    "20260301-120405", ENTRIES, "k" * 12, "e" * 16, "abc123", "me@here", "now", ("shop.example.com",)
-)
+FIRST = replace(FACTS, records={}, current="", previous="")
+RELEASE = plans.Release(NEW, ("shop.example.com",), {"digest": "e" * 16, "commit": "abc123", "venv": "k" * 12})
 
 
-def test_traffic_is_switched_only_after_the_health_check_and_the_start_at_boot():
-    steps = plans.deploy(SHOP, RELEASE, FACTS).steps
-    order = [step for step in steps if isinstance(step, (Healthy, Link, Service)) and "nginx" not in step.title]
-    kinds = [(type(step).__name__, getattr(step, "enabled", None)) for step in order[-4:]]
-    assert kinds == [("Service", None), ("Healthy", None), ("Service", True), ("Link", None)]
-    assert isinstance(steps[-1], Reachable)
+def deployed(facts: plans.Facts = FACTS, app: App = SHOP) -> Plan:
+    built = switching.build(app, RELEASE, facts, "1 file")
+    return switching.activate("deploy", app, RELEASE, facts, built)
 
 
-def test_the_old_release_is_stopped_only_after_the_switch():
-    plan = plans.deploy(SHOP, RELEASE, FACTS)
-    assert plan.finish[0] == Retired("shop", "20260301-120405", plans.DRAIN_SECONDS)
+def rolled_back(to: str = OLDER) -> Plan:
+    release = plans.Release(to, ("shop.example.com",), FACTS.records[to])
+    return switching.activate("rollback", SHOP, release, FACTS, leave="rolled back")
+
+
+def position(plan: Plan, wanted: object) -> int:
+    """Where the step stands that is of a kind, or has a title."""
+    every = (*plan.steps, *plan.finish)
+    return next(
+        n for n, step in enumerate(every) if (wanted == step.title if isinstance(wanted, str) else type(step) is wanted)
+    )
+
+
+@pytest.mark.parametrize("plan", [deployed(), rolled_back()])
+def test_traffic_is_switched_only_after_the_health_check_and_the_start_at_boot(plan: Plan):
+    release = NEW if plan.verb == "deploy" else OLDER
+    order = [f"shop@{release} runs", Healthy, f"shop@{release} runs, and at boot", Probed, f"traffic goes to {release}"]
+    positions = [position(plan, step) for step in [*order, Reachable, Watched, Retired]]
+    assert positions == sorted(positions)
+
+
+def test_nginx_is_not_touched_before_the_release_answers():
+    plan = deployed()
+    assert position(plan, "Nginx site shop.example.com") > position(plan, Healthy)
+
+
+def test_the_release_command_runs_before_the_release_starts_and_only_for_a_new_one():
+    app = replace(SHOP, release_command="flask db upgrade")
+    plan = deployed(app=app)
+    assert position(plan, "release command: flask db upgrade") < position(plan, f"shop@{NEW} runs")
+    kinds = [type(step).__name__ for step in (*rolled_back().steps, *deployed().steps)]
+    assert "ReleaseCommand" not in kinds
+
+
+def test_the_old_release_is_stopped_only_after_the_watch():
+    plan = deployed()
+    assert plan.finish[0] == Retired("shop", NEW, 30)
     assert not any(isinstance(step, Retired) for step in plan.steps)
 
 
+def test_without_watch_seconds_or_an_older_release_there_is_no_watch():
+    assert not any(isinstance(step, Watched) for step in deployed(app=replace(SHOP, watch_seconds=0)).steps)
+    assert not any(isinstance(step, (Watched, Probed)) for step in deployed(FIRST).steps)
+
+
 def test_a_failure_puts_traffic_back_then_stops_and_removes_the_new_release():
-    plan = plans.deploy(SHOP, RELEASE, FACTS)
-    back, stopped, gone = plan.undo
-    assert isinstance(back, Link) and back.target == "releases/20260228-091733"
-    assert stopped == Service("shop@20260301-120405.service", active=False, enabled=False)
-    assert gone == Absent("/srv/shop/releases/20260301-120405")
+    plan = deployed()
+    titles = [step.title for step in plan.undo]
+    assert titles[:2] == [f"shop@{OLD} runs", f"traffic goes to {OLD}"]
+    assert plan.undo[3] == Retired("shop", OLD, 30)
+    assert Absent(f"/srv/shop/releases/{NEW}") in plan.undo
     assert plan.restore
 
 
+def test_a_failed_rollback_removes_nothing():
+    undo = rolled_back().undo
+    assert not any(isinstance(step, Absent) for step in undo)
+    assert Retired("shop", OLD, 30) in undo
+
+
 def test_the_first_deploy_s_failure_leaves_no_current_release():
-    assert plans.deploy(SHOP, RELEASE, replace(FACTS, current="")).undo[0] == Absent("/srv/shop/current")
+    assert deployed(FIRST).undo[0] == Absent("/srv/shop/current")
 
 
 def test_the_current_release_deployed_again_builds_nothing_and_undoes_nothing():
-    plan = plans.deploy(SHOP, RELEASE, replace(FACTS, current=RELEASE.id))
+    release = plans.Release(OLD, ("shop.example.com",), FACTS.record)
+    plan = switching.activate("deploy", SHOP, release, FACTS)
     assert plan.undo == ()
-    assert not any(type(step).__name__ in ("Source", "Virtualenv") for step in plan.steps)
+    assert not {type(step).__name__ for step in plan.steps} & {"Source", "Virtualenv", "Probed", "Watched"}
+
+
+def test_the_release_that_a_rollback_leaves_is_marked_after_the_switch():
+    assert File(f"/srv/shop/releases/{OLD}/state", "rolled back\n") in rolled_back().finish
+
+
+def test_the_units_of_both_releases_are_looked_at_for_edits_by_hand():
+    titles = [step.title for step in rolled_back().steps]
+    assert f"unit shop@{OLD}.service" in titles and f"unit shop@{OLDER}.service" in titles
+    assert f"unit shop@{OLD}.service" in [step.title for step in deployed().steps]
+
+
+def test_rolling_back_goes_to_the_newest_good_release_before_the_current():
+    assert switching.rollback_target(FACTS, "", "web1") == OLDER
+    assert switching.rollback_target(FACTS, OLDER, "web1") == OLDER
+
+
+@pytest.mark.parametrize(
+    ("wanted", "records", "what"),
+    [
+        ("", {OLD: record("good")}, "no good release before"),
+        ("", {OLDER: record("rolled back"), OLD: record("good")}, "no good release before"),
+        ("", {OLDER: record(""), OLD: record("good")}, "no good release before"),
+        (OLD, FACTS.records, "serves already"),
+        (NEW, FACTS.records, "no release 20260301-120405"),
+        (OLDER, {OLDER: record(""), OLD: record("good")}, "never served"),
+    ],
+)
+def test_a_release_that_cannot_be_gone_back_to_is_refused(wanted: str, records: dict, what: str):
+    with pytest.raises(HostError, match=what):
+        switching.rollback_target(replace(FACTS, records=records), wanted, "web1")
+
+
+def test_a_rolled_back_release_can_be_named():
+    facts = replace(FACTS, records={**FACTS.records, NEW: record("rolled back")})
+    assert switching.rollback_target(facts, NEW, "web1") == NEW
 
 
 def test_the_environment_travels_as_a_secret_and_is_not_shown():
-    plan = plans.deploy(SHOP, RELEASE, FACTS)
-    (env,) = [step for step in plan.steps if getattr(step, "path", "").endswith("/env")]
-    assert isinstance(env.content, Secret) and "LANGUAGE" not in repr(env)
-    assert "LANGUAGE" in pack(plan)["steps"][plan.steps.index(env)]["content"]["value"]
+    plan = deployed()
+    (env,) = [step for step in plan.steps if type(step).__name__ == "Environment"]
+    assert isinstance(env.layers, Secret) and "LANGUAGE" not in repr(env)
+    assert "LANGUAGE" in pack(plan)["steps"][plan.steps.index(env)]["layers"]["value"]
+
+
+def test_another_environment_is_a_release_with_the_code_of_the_current_one():
+    source, env, *_ = switching.copy(SHOP, RELEASE, OLD, {"TOKEN": "tide", "GONE": None})
+    assert source.base == OLD and env.base == f"/srv/shop/releases/{OLD}"
+    assert env.layers == Secret("") and json.loads(env.change.value) == {"TOKEN": "tide", "GONE": None}
+    assert "tide" not in repr(env)
+
+
+def test_static_files_of_the_release_before_stay_within_reach():
+    before = replace(SHOP, static=(("/static/", "old/static"), ("/gone/", "gone")))
+    app = replace(SHOP, static=(("/static/", "static"), ("/new/", "new")))
+    text = build.site_text(app, ("x",), dict(before.static), FACTS.nginx)
+    assert "try_files /current/source/static$uri /previous/source/old/static$uri =404;" in text
+    assert "location ^~ /gone/" in text and "location ^~ /new/" in text
+
+
+def test_an_old_nginx_gets_no_directive_that_it_does_not_know():
+    assert "keepalive_time 1s" in build.site_text(SHOP, ("x",), {}, "1.22.1-9+deb12u3")
+    assert "keepalive_time " not in build.site_text(SHOP, ("x",), {}, "1.18.0-6ubuntu14")
+
+
+def test_maintenance_does_not_open_the_front_page_for_its_health_s_sake():
+    assert "location = /healthz" in build.site_text(replace(SHOP, health_path="/healthz?full=1"), ("x",), {}, "1.22")
+    assert "location = /\n" not in build.site_text(SHOP, ("x",), {}, "1.22")
+
+
+def test_an_older_release_brings_the_settings_that_belong_to_its_code():
+    old = replace(SHOP, static=(("/static/", "static"),), health_path="/old", threads=3)
+    found = build.as_recorded(replace(SHOP, keep_releases=9), json.loads(json.dumps({"app": build.recorded(old)})))
+    assert (found.static, found.health_path, found.threads, found.keep_releases) == (old.static, "/old", 3, 9)
+
+
+def test_addresses_are_written_as_nginx_writes_them_each_once():
+    assert plans.addresses(["::ffff:1.2.3.4", "1.2.3.4", "", "2001:DB8::0:1"]) == ("1.2.3.4", "2001:db8::1")
+    with pytest.raises(ConfigError, match="not an IP address"):
+        plans.addresses(["example.com"])
 
 
 def test_provisioning_looks_at_system_and_port_before_anything_else():
@@ -70,12 +203,12 @@ def test_provisioning_looks_at_system_and_port_before_anything_else():
 
 
 def test_workers_are_one_for_each_cpu_unless_said():
-    assert "--workers 2 --threads 8" in plans.settings(SHOP, 2, "x")["GUNICORN_CMD_ARGS"]
-    assert "--workers 5 " in plans.settings(replace(SHOP, workers=5), 2, "x")["GUNICORN_CMD_ARGS"]
+    assert "--workers 2 --threads 8" in build.settings(SHOP, 2)["GUNICORN_CMD_ARGS"]
+    assert "--workers 5 " in build.settings(replace(SHOP, workers=5), 2)["GUNICORN_CMD_ARGS"]
 
 
 def digest(app: App = SHOP, entries: tuple[Entry, ...] = ENTRIES, key: str = "k", cpus: int = 2) -> str:
-    return plans.digest(app, entries, key, cpus)
+    return build.digest(app, entries, key, cpus)
 
 
 @pytest.mark.parametrize(
@@ -99,27 +232,27 @@ def test_what_does_not_reach_the_app_makes_no_release():
 
 def test_virtualenvs_are_shared_by_releases_with_the_same_requirements():
     read = {"requirements.txt": "flask\n"}
-    key = plans.venv_key(SHOP, ENTRIES, read, "3.11.2")
-    assert key == plans.venv_key(SHOP, ENTRIES[:1], read, "3.11.9")
-    assert key != plans.venv_key(SHOP, ENTRIES, read, "3.13.1")
-    assert key != plans.venv_key(SHOP, ENTRIES, {"requirements.txt": "flask>3\n"}, "3.11.2")
+    key = build.venv_key(ENTRIES, read, "3.11.2")
+    assert key == build.venv_key(ENTRIES[:1], read, "3.11.9")
+    assert key != build.venv_key(ENTRIES, read, "3.13.1")
+    assert key != build.venv_key(ENTRIES, {"requirements.txt": "flask>3\n"}, "3.11.2")
 
 
 def test_a_virtualenv_built_from_the_source_belongs_to_that_source():
     read = {"requirements.txt": "./lib\n"}
-    assert plans.venv_key(SHOP, ENTRIES, read, "3.11") != plans.venv_key(SHOP, ENTRIES[:1], read, "3.11")
+    assert build.venv_key(ENTRIES, read, "3.11") != build.venv_key(ENTRIES[:1], read, "3.11")
 
 
 def test_included_requirements_are_found():
     text = "flask\n-r base.txt\n--constraint=../pins.txt\n-r https://example.com/x.txt\n"
-    assert plans.included("req/prod.txt", text) == ["req/base.txt", "pins.txt"]
+    assert build.included("req/prod.txt", text) == ["req/base.txt", "pins.txt"]
 
 
 def test_a_missing_requirements_file_and_an_editable_install_are_refused():
     with pytest.raises(SourceError, match=r"no requirements file needs\.txt"):
-        plans.check_requirements(SHOP, ENTRIES, {"needs.txt": ""})
+        build.check_requirements(ENTRIES, {"needs.txt": ""})
     with pytest.raises(SourceError, match="editable"):
-        plans.check_requirements(SHOP, ENTRIES, {"requirements.txt": "-e .\n"})
+        build.check_requirements(ENTRIES, {"requirements.txt": "-e .\n"})
 
 
 @pytest.mark.parametrize("facts", [replace(FACTS, provisioned=False), replace(FACTS, uv=())])

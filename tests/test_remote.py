@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from deploy import remote
+from deploy import payload, remote
 from deploy.agent.resources import KINDS
 from deploy.agent.resources.files import File, Link
 from deploy.agent.resources.services import Service
 from deploy.agent.wire import Plan, Secret, frame, pack, unpack
 
-PLAN_MODULES = remote.modules_for({"request": "plan", "plan": Plan("x", (File("/x", ""),))})
+PLAN_MODULES = payload.modules_for({"request": "plan", "plan": Plan("x", (File("/x", ""),))})
 
 
 class Child:
@@ -22,9 +22,12 @@ class Child:
 
     def __init__(self, modules: set[str]) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-ISc", remote.BOOT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-ISc", payload.BOOT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
-        self.send_bytes(remote.payload(frozenset(modules)))
+        self.send_bytes(payload.payload(frozenset(modules)))
 
     def send_bytes(self, data: bytes) -> None:
         assert self.process.stdin
@@ -59,7 +62,8 @@ def child():
 
 
 def check(plan: Plan) -> dict[str, Any]:
-    return {"request": "plan", "plan": plan, "units": [], "check": True, "who": "test@here"}
+    run = {"app": "x", "verb": "x", "who": "test@here"}
+    return {"request": "plan", "plan": plan, "units": [], "check": True, "run": run, "wait": False, "halt": None}
 
 
 def test_a_plan_goes_out_and_events_come_back(child: Child, tmp_path: Path):
@@ -72,7 +76,7 @@ def test_a_plan_goes_out_and_events_come_back(child: Child, tmp_path: Path):
 
 def test_modules_that_a_later_plan_needs_are_sent_later(child: Child):
     plan = Plan("x", (Service("no-such.service", active=False),))
-    sources = {name: remote.source(name) for name in remote.modules_for({"request": "plan", "plan": plan})}
+    sources = {name: payload.source(name) for name in payload.modules_for({"request": "plan", "plan": plan})}
     child.send({"request": "modules", "sources": sources})
     child.send(check(plan))
     assert child.until("end")[-1]["state"] in ("ok", "failed")
@@ -100,7 +104,7 @@ def test_a_frame_that_breaks_off_ends_it():
 
 
 def test_a_python_that_is_too_old_says_so():
-    program = remote.LOADER.replace("(3, 10)", "(99, 0)")
+    program = payload.LOADER.replace("(3, 10)", "(99, 0)")
     ran = subprocess.run(
         [sys.executable, "-c", "SOURCES = {}; PACKAGES = ()\n" + program], capture_output=True, text=True
     )
@@ -108,8 +112,8 @@ def test_a_python_that_is_too_old_says_so():
 
 
 def test_the_agent_s_prose_stays_at_home():
-    for module in remote.CORE:
-        text = remote.source(module)
+    for module in payload.CORE:
+        text = payload.source(module)
         assert '"""' not in text
         compile(text, module, "exec")
 

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy import plans
+from deploy import build, plans
+from deploy.agent.resources.environment import environment_file
 from deploy.agent.resources.files import File, seal, untouched
 from deploy.config import App
 from deploy.errors import ConfigError
-from deploy.render import environment_file, render
+from deploy.render import render
 
 RENDERED = Path(__file__).parent / "rendered"
-SHOP = App("shop", "shop:app", static=(("/static/", "shop/static"),))
+SHOP = App("shop", "shop:app", health_path="/healthz", static=(("/static/", "shop/static"),))
 
 
 def files(plan: plans.Plan) -> dict[str, str]:
@@ -25,8 +26,10 @@ def files(plan: plans.Plan) -> dict[str, str]:
 
 WHOLE = {
     **files(plans.provision(SHOP)),
-    "shop@.service": plans.unit_text(SHOP),
-    "shop.conf": plans.site_text(SHOP, ("shop.example.com", "www.shop.example.com")),
+    "shop@.service": build.unit_text(SHOP),
+    "shop.conf": build.site_text(
+        SHOP, ("shop.example.com", "www.shop.example.com"), {"/old/": "shop/old"}, "1.22.1-9+deb12u3"
+    ),
 }
 
 

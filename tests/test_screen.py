@@ -67,7 +67,7 @@ def test_an_error_is_an_event_with_json():
 
 
 def test_a_run_that_lost_its_operator_is_told_of():
-    run = {"verb": "deploy", "who": "me@here", "started": 0, "state": "running"}
+    run = {"verb": "deploy", "who": "me@here", "started": 0, "state": "cut off"}
     assert (
         last_run(run) == "note: `deploy` by me@here, begun 1970-01-01 00:00 UTC, was cut off; this run finishes the job"
     )

@@ -10,11 +10,11 @@ from .wire import Cancelled, Drift, Failed, Plan, Refused, Resource
 Event = dict[str, Any]
 
 
-def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], None]) -> Event:
+def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], None], halt: int | None = None) -> Event:
     """Run a plan and tell how it ended; one event a step on the way, by `system.emit`.
 
     All steps are looked at before the first is applied, so that what must be refused is refused before anything
-    was changed. `before` runs once, just before the first change.
+    was changed. `before` runs once, just before the first change. halt: wait before the step of this number.
     """
     emit = system.emit
     every = (*plan.steps, *plan.finish)
@@ -29,12 +29,14 @@ def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], N
             looked = time.monotonic()
             first.append((step.check(system), time.monotonic() - looked))
         drifting = any(drifts for drifts, _ in first)
-        for step, (drifts, seconds) in zip(every, first, strict=True):
-            main = main and not any(step is late for late in plan.finish)
+        for number, (step, (drifts, seconds)) in enumerate(zip(every, first, strict=True)):
+            main = main and number < len(plan.steps)
             if check or not drifting:
                 changed += bool(drifts)
                 emit(told(step, "would change" if drifts else "ok", drifts, seconds))
                 continue
+            if number == halt:
+                wait_at(number, step.title, system)
             if main and system.cancelled():
                 raise Cancelled("stopped by the operator")
             began_step = time.monotonic()
@@ -48,18 +50,29 @@ def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], N
                 put_right(step, system)
                 changed += 1
             emit(told(step, "changed" if drifts else "ok", drifts, time.monotonic() - began_step))
+        if halt == len(every) and drifting and not check:
+            wait_at(halt, "", system)
+        end: Event = {"event": "end", "state": "ok"}
     except Exception as error:  # whatever it was: say so, and undo
-        end = {
-            "event": "end",
-            "step": step.title,
-            "applied": applying,
-            "switched": not main,
-            "changed": changed,
-        } | blame(error)
+        end = {"event": "end", "step": step.title, "applied": applying, "switched": not main} | blame(error)
         if applying and main:
             end["undo_errors"] = undo(plan, system)
-        return end | {"seconds": time.monotonic() - began}
-    return {"event": "end", "state": "ok", "changed": changed, "seconds": time.monotonic() - began}
+    if system.probe:
+        end["probe"] = system.probe.end()
+    return end | {"changed": changed, "seconds": time.monotonic() - began}
+
+
+def wait_at(number: int, title: str, system: System) -> None:
+    """Stand still until SIGUSR1, for a test to kill, to cut or to pull the plug just here."""
+    import os
+    import signal
+    import threading
+
+    resumed = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: resumed.set())
+    system.emit({"event": "halted", "number": number, "step": title, "pid": os.getpid()})
+    while not resumed.wait(0.05):
+        pass
 
 
 def put_right(step: Resource, system: System) -> None:

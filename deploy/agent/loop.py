@@ -4,24 +4,24 @@ Once it has a plan it needs nobody: the link may drop, it finishes (or undoes) a
 command to show.
 """
 
-import fcntl
 import json
 import os
 import queue
 import signal
 import sys
 import threading
-import time
 from contextlib import suppress
+from importlib import import_module
 from typing import Any, BinaryIO
 
+from . import history
 from .engine import blame, carry_out
+from .locks import Locks
 from .resources import KINDS
 from .system import System
-from .wire import Cancelled, Refused, read_frame, unpack
+from .wire import Cancelled, Entry, read_frame, unpack
 
-LOCK = "/run/ashore.lock"
-LAST_RUN = "/var/lib/ashore/last-run.json"  # exists from a run's first change until its operator has heard the end
+Run = dict[str, Any]
 
 
 class Conversation:
@@ -30,7 +30,10 @@ class Conversation:
         self.messages: queue.Queue[Any] = queue.Queue(maxsize=16)
         self.cancelled = threading.Event()
         self.gone = threading.Event()
-        self.lock: Any = None
+        self.locks = Locks()
+        self.told: set[str] = set()  # apps whose last run this operator has heard the end of
+        self.waiting_for = ""
+        self.manifest: list[Entry] = []
         self.writing = threading.Lock()
 
     def emit(self, event: dict[str, Any]) -> None:
@@ -58,7 +61,8 @@ class Conversation:
             if isinstance(message, bytes):
                 continue  # the rest of an upload that was given up
             if message["request"] == "bye":
-                self.heard()
+                for app in self.told:
+                    history.heard(app)
                 return
             if message["request"] == "cancel":
                 continue  # it came between two requests: nothing to stop
@@ -69,109 +73,84 @@ class Conversation:
             try:
                 self.emit(getattr(self, "answer_" + message.pop("request"))(**message))
             except Exception as error:  # told to the operator as the request's end
+                self.locks.release()
                 self.emit(
                     {"event": "end", "step": "", "applied": False, "switched": False, "changed": 0} | blame(error)
                 )
 
-    def answer_survey(self, app_directory: str, lock: str, who: str) -> dict[str, Any]:
-        from .resources.host import survey
+    def answer_survey(
+        self, app: str, app_directory: str, lock: Run | None, wait: bool, manifest: list[Any] | None, compare: bool
+    ) -> Run:
+        """lock: who wants to do what, {"verb", "who"}; None only to look. manifest: of the source that may travel."""
+        from .facts import missing, survey
 
-        if lock:
-            self.take_lock(lock, who)
-        return {"event": "reply", **survey(app_directory)}
+        self.begin(app, lock, wait=wait)
+        reply = {"event": "reply", **survey(app, app_directory)}
+        if manifest is not None:
+            self.manifest = [Entry(*item) for item in manifest]
+            reply |= missing(app_directory, manifest, compare)
+        return reply
 
-    def answer_missing(self, app_directory: str, manifest: list[Any]) -> dict[str, Any]:
-        from .resources.uploads import Entry, known_files, stored_name
+    def answer_ask(self, module: str, question: str, **words: Any) -> Run:
+        """What `agent.MODULE.QUESTION(**words)` answers: a look that takes no lock."""
+        found = getattr(import_module(f"{__package__}.{module}"), question)(**words)
+        return {"event": "reply", "answer": found}
 
-        have = known_files(app_directory)
-        new = {
-            stored_name(e): e.size
-            for e in (Entry(*m) for m in manifest)
-            if e.kind != "l" and stored_name(e) not in have
-        }
-        return {"event": "reply", "files": len(new), "bytes": sum(new.values())}
-
-    def answer_upload(self, app_directory: str, manifest: list[Any]) -> dict[str, Any]:
-        from .resources.uploads import receive
-
-        system = System((), self.emit, self.cancelled.is_set)
-        return {"event": "reply", **receive(app_directory, manifest, self.next_blob, system)}
-
-    def answer_logs(self, **wanted: Any) -> dict[str, Any]:
+    def answer_logs(self, **wanted: Any) -> Run:
         from .journal import follow
 
         return follow(self.emit, lambda: self.gone.is_set() or self.cancelled.is_set(), **wanted)
 
-    def answer_plan(self, plan: dict[str, Any], units: list[str], check: bool, who: str) -> dict[str, Any]:
+    def answer_plan(
+        self, plan: dict[str, Any], units: list[str], check: bool, run: Run, wait: bool, halt: int | None
+    ) -> Run:
+        """run: what goes into the history, {"app", "verb", "who", …}; a verb "provision" wants the host for itself."""
         system = System(units, self.emit, self.cancelled.is_set)
         system.ask_systemd()  # it answers while the plan is unpacked and the files are looked at
+        system.manifest, system.next_blob = self.manifest, self.next_blob
         made = unpack(plan, KINDS)
-        if not check:
-            self.take_lock(made.verb, who)
-        started = {"verb": made.verb, "who": who, "started": int(time.time())}
+        app = run["app"]
+        self.begin(app, None if check else run, wait=wait)
+        run = {"started": history.now(), **run}
         applied = False
 
         def before() -> None:
             nonlocal applied
             applied = True
-            self.note({**started, "state": "running"})
+            history.note(app, {**run, "state": "running"})
 
-        end = carry_out(made, system, check=check, before=before)
+        end = carry_out(made, system, check=check, before=before, halt=halt)
         if applied:
-            self.note({**started, "state": end["state"], "what": end.get("what", ""), "step": end.get("step", "")})
-        self.release_lock()
+            history.write(app, history.line(run, end))
+            history.note(app, {**run, **{key: end.get(key, "") for key in ("state", "what", "step")}})
+        self.locks.release()
         return end
 
-    def take_lock(self, verb: str, who: str) -> None:
-        if self.lock is not None:
+    def begin(self, app: str, run: Run | None, *, wait: bool) -> None:
+        """Take the locks for a run, and tell how the last one ended if nobody has heard of it. None: only to look."""
+        if run is not None:
+            holder = {"verb": run["verb"], "who": run["who"]}
+            patience = self.wait_for_lock if wait else None
+            self.locks.take(app, holder, whole_host=run["verb"] == "provision", wait=patience)
+        elif self.locks.busy(app):
+            return  # the last run is still under way
+        if app in self.told:
             return
-        lock = os.fdopen(os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused(busy(lock.read()), "wait for it to end, then run again") from None
-        lock.truncate(0)
-        lock.write(json.dumps({"verb": verb, "who": who, "since": int(time.time())}))
-        lock.flush()
-        self.lock = lock
+        last = history.unheard(app)
+        if last and last["state"] == "running":
+            last["state"] = "cut off"
+            if run is not None:
+                history.write(app, history.cut_off(last))
+                history.note(app, last)
+        if last:
+            self.emit({"event": "last", "run": last})
+        self.told.add(app)
 
-    def release_lock(self) -> None:
-        if self.lock is not None:
-            self.lock.close()
-            self.lock = None
-
-    def note(self, run: dict[str, Any]) -> None:
-        os.makedirs(os.path.dirname(LAST_RUN), 0o755, exist_ok=True)
-        with suppress(OSError), open(LAST_RUN, "w", encoding="utf-8") as file:  # a full disk must not stop the undo
-            json.dump(run, file)
-
-    def heard(self) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(LAST_RUN)
-
-
-def busy(holder: str) -> str:
-    try:
-        held = json.loads(holder)
-        since = time.strftime("%H:%M:%S UTC", time.gmtime(held["since"]))
-        return f"{held['who']} is at work on this server: `{held['verb']}`, since {since}"
-    except (ValueError, KeyError):
-        return "somebody else is at work on this server"
-
-
-def last_run() -> dict[str, Any] | None:
-    """How the last run ended that its operator has not heard the end of; None while it still runs."""
-    try:
-        with open(LAST_RUN, encoding="utf-8") as file:
-            found: dict[str, Any] = json.load(file)
-        with open(LOCK, encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
-    except (OSError, ValueError):
-        if not os.path.exists(LAST_RUN) or os.path.exists(LOCK):
-            return None
-    return found
+    def wait_for_lock(self, holder: str) -> bool:
+        if holder != self.waiting_for:
+            self.waiting_for = holder
+            self.emit({"event": "waiting", "holder": holder})
+        return self.cancelled.is_set() or self.gone.is_set()
 
 
 def main() -> None:
@@ -184,7 +163,7 @@ def main() -> None:
     stdout = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a stray print must not break the conversation
     conversation = Conversation(sys.stdin.buffer, stdout)
-    conversation.emit({"event": "hello", "last": last_run()})
+    conversation.emit({"event": "hello"})
     threading.Thread(target=conversation.listen, daemon=True).start()
     conversation.serve()
     with suppress(OSError):

@@ -5,10 +5,11 @@ import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .wire import Cancelled, Failed
+from .wire import Cancelled, Entry, Failed
 
 UNIT_PROPERTIES = (
-    "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,ExecMainStatus,ActiveEnterTimestampMonotonic"
+    "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,ExecMainStatus,ActiveEnterTimestampMonotonic,"
+    "MainPID,InvocationID"
 )
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -29,6 +30,10 @@ class System:
         self.emit = emit
         self.cancelled = cancelled
         self.replaced: dict[str, tuple[bytes, int] | None] = {}  # path: content and mode before this run
+        self.done: set[object] = set()  # steps that are not a state of the machine: what has been done is remembered
+        self.probe: Any = None  # asks the site for its health until the run ends
+        self.manifest: list[Entry] = []  # of the source that the operator has
+        self.next_blob: Callable[[], Any] = lambda: None  # the operator's next bytes
         self._names = sorted(set(units))
         self._units: dict[str, dict[str, str]] | None = None
         self._asking: subprocess.Popen[bytes] | None = None

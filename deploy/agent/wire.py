@@ -8,7 +8,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 if TYPE_CHECKING:
     from .system import System
@@ -24,6 +24,15 @@ class Secret:
         return "[hidden]"
 
     __str__ = __repr__
+
+
+class Entry(NamedTuple):
+    """One file of a source tree. kind: "f" a file, "x" an executable one, "l" a link (then `hash` is its target)."""
+
+    path: str
+    kind: str
+    size: int
+    hash: str
 
 
 @dataclass(frozen=True)

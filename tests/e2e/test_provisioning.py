@@ -67,9 +67,9 @@ def test_an_edit_by_hand_is_reported_and_kept(own: Server, project: Project):
     ran = project.fab("provision", status=1)
     assert f"{path} on the server was edited by hand" in ran.err
     assert "-# mine" in ran.err
-    assert "state: nothing was changed" in ran.err and "--overwrite" in ran.err
+    assert "state: nothing was changed" in ran.err and "--force" in ran.err
     assert own.state() == before
-    ran = project.fab("provision", "--overwrite")
+    ran = project.fab("provision", "--force")
     assert "# mine" not in own.run("cat", path)
     assert "# mine" in own.run("cat", f"{path}.before-ashore")
     assert own.get("/")[0] == 200

@@ -10,7 +10,10 @@ HOMES = {
     "users": ("User", "Member"),
     "health": ("Healthy", "Reachable"),
     "services": ("Service", "Retired"),
+    "uploads": ("Room", "Uploaded"),
     "releases": ("Source", "Virtualenv", "Pruned"),
+    "environment": ("Environment",),
+    "traffic": ("Probed", "Watched"),
 }
 
 

@@ -27,9 +27,14 @@ def untouched(text: str) -> bool:
     return bool(found) and seal(SEAL.sub("", first) + newline + rest) == text
 
 
+def beside(path: str) -> str:
+    """Where a new file or link waits for its name. Hidden, or Nginx would read what a power cut leaves behind."""
+    return f"{os.path.dirname(path)}/.{os.path.basename(path)}.ashore"
+
+
 def replace(path: str, data: bytes, mode: int, uid: int, gid: int) -> None:
     """Write so that a reader, or a power cut, meets the old file or the new one."""
-    fresh = f"{path}.ashore"
+    fresh = beside(path)
     with suppress(FileNotFoundError):
         os.unlink(fresh)  # left by an interrupted run
     try:
@@ -45,6 +50,17 @@ def replace(path: str, data: bytes, mode: int, uid: int, gid: int) -> None:
             os.unlink(fresh)
         raise
     sync_directory(os.path.dirname(path))
+
+
+def text_of(path: str) -> str | None:
+    """A file's text as it stands, odd bytes and line ends included; None where there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError:
+        raise Refused(f"{path} is a directory on the server, not a file", "move it away") from None
 
 
 def sync_directory(path: str) -> None:
@@ -97,7 +113,8 @@ class File(Resource):
     """A file's text, owner and mode.
 
     Sealed text (see `seal`) is guarded: a file at that path which is not as the kit wrote it is refused,
-    unless `overwrite`; then a copy stays beside it as PATH.before-ashore.
+    unless `force`; then a copy stays beside it as PATH.before-ashore. keep: a text that the kit wrote earlier is left
+    as it is. was: the file that this one comes after, to show what is different while it is not there.
     """
 
     path: str
@@ -105,7 +122,9 @@ class File(Resource):
     mode: int = 0o644
     owner: str = "root"
     group: str = "root"
-    overwrite: bool = False
+    force: bool = False
+    keep: bool = False
+    was: str = ""
 
     @property
     def title(self) -> str:
@@ -116,35 +135,33 @@ class File(Resource):
         return self.content.value if isinstance(self.content, Secret) else self.content
 
     def check(self, system: System) -> list[Drift]:
-        try:
-            with open(self.path, encoding="utf-8", errors="replace", newline="") as file:
-                found = file.read()
-        except FileNotFoundError:
-            return [Drift("file", "absent", "present", self._diff(""))]
-        except IsADirectoryError:
-            raise Refused(f"{self.path} is a directory on the server, not a file", "move it away") from None
-        if found == self.text:
+        found = text_of(self.path)
+        if found is None:
+            return [Drift("file", "absent", "present", self._diff((self.was and text_of(self.was)) or ""))]
+        if found == self.text or (self.keep and untouched(found)):
             return owner_and_mode(self.path, self.owner, self.group, self.mode)
-        if untouched(self.text) and not untouched(found) and not self.overwrite:
+        if untouched(self.text) and not untouched(found) and not self.force:
             raise Refused(
                 f"{self.path} on the server was edited by hand (or is not the kit's)",
                 "move the edit into the template that the file's first line names, or give it up: run again with"
-                " --overwrite (a copy stays beside it)",
+                " --force (a copy stays beside it)",
                 self._diff(found),
             )
         return [Drift("text", "different", "as rendered", self._diff(found))]
 
     def _diff(self, found: str) -> str:
-        return "[hidden]" if isinstance(self.content, Secret) else unified(self.path, found, self.text)
+        """Of configuration; what else we write is our own book-keeping, or secret."""
+        if isinstance(self.content, Secret):
+            return "[hidden]"
+        return unified(self.path, found, self.text) if untouched(self.text) else ""
 
     def apply(self, system: System) -> None:
         system.keep(self.path)
-        with suppress(FileNotFoundError), open(self.path, encoding="utf-8", errors="replace", newline="") as file:
-            found = file.read()
-            if untouched(self.text) and not untouched(found):
-                import shutil
+        found = text_of(self.path)
+        if found is not None and untouched(self.text) and not untouched(found):
+            import shutil
 
-                shutil.copy2(self.path, f"{self.path}.before-ashore")
+            shutil.copy2(self.path, f"{self.path}.before-ashore")
         replace(self.path, self.text.encode(), self.mode, *required_ids(self.owner, self.group))
 
 
@@ -190,7 +207,7 @@ class Link(Resource):
         return [] if found == self.target else [Drift("target", found, self.target)]
 
     def apply(self, system: System) -> None:
-        fresh = f"{self.path}.new"
+        fresh = beside(self.path)
         with suppress(FileNotFoundError):
             os.unlink(fresh)  # left by an interrupted run
         os.symlink(self.target, fresh)

@@ -3,7 +3,6 @@
 import glob
 import os
 from dataclasses import dataclass
-from typing import Any
 
 from ..system import System
 from ..wire import Drift, Refused, Resource
@@ -143,30 +142,3 @@ def os_release() -> dict[str, str]:
                         found[key] = value.strip("\"'")
             break
     return found
-
-
-def survey(app_directory: str) -> dict[str, Any]:
-    """Facts of the host and of one app on it, for the operator's planning; shape: `plans.Facts`."""
-    import json
-    import sys
-
-    release = os_release()
-    releases = sorted(os.listdir(f"{app_directory}/releases")) if os.path.isdir(f"{app_directory}/releases") else []
-    current = f"{app_directory}/current"
-    record = {}
-    if os.path.exists(f"{current}/release.json"):
-        with open(f"{current}/release.json", encoding="utf-8") as file:
-            record = json.load(file)
-    return {
-        "hostname": os.uname().nodename,
-        "system": release.get("PRETTY_NAME", "unknown"),
-        "python": "{}.{}.{}".format(*sys.version_info),
-        "cpus": len(os.sched_getaffinity(0)),
-        "releases": [name for name in releases if not name.startswith(".")],
-        "current": os.path.basename(os.readlink(current)) if os.path.islink(current) else "",
-        "digest": record.get("digest", ""),
-        "provisioned": os.path.isdir(f"{app_directory}/releases"),
-        "uv": [
-            os.path.basename(path)[3:] for path in glob.glob("/usr/local/lib/ashore/uv-*") if "building" not in path
-        ],
-    }

@@ -7,25 +7,29 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ..system import System
-from ..wire import Drift, Failed, Refused, Resource
-from .files import replace, required_ids
-from .uploads import MANIFEST, Entry, ancestors_of, escaping, known_files, stored_name
+from ..wire import Drift, Entry, Failed, Refused, Resource
+from .files import replace, required_ids, text_of
+from .uploads import MANIFEST, ancestors_of, escaping, known_files, manifest_of, stored_name
+
+UNITS = "/etc/systemd/system"
 
 
 @dataclass(frozen=True)
 class Source(Resource):
     """A release's source tree: root's, readable by the app's group, hard links to what earlier releases had.
 
-    Made from the manifest and the files that `receive` left in APP/incoming; complete once it has its name.
+    Made from the manifest that came with the survey and the files that `Uploaded` left in APP/incoming; or from those
+    of the release `base`. Complete once it has its name.
     """
 
     app_directory: str
     release: str
     group: str
+    base: str = ""
 
     @property
     def title(self) -> str:
-        return f"source of release {self.release}"
+        return f"source of release {self.release}" + (f", as in {self.base}" if self.base else "")
 
     @property
     def directory(self) -> str:
@@ -36,8 +40,9 @@ class Source(Resource):
 
     def apply(self, system: System) -> None:
         _, gid = required_ids("root", self.group)
-        with open(f"{self.app_directory}/incoming/{MANIFEST}", encoding="utf-8") as file:
-            entries = [Entry(*item) for item in json.load(file)]
+        entries = system.manifest
+        if self.base:
+            entries = manifest_of(f"{self.app_directory}/releases/{self.base}")
         if wrong := escaping(entries):
             raise Refused(f"the source has a name that could leave its directory: {wrong}")
         have = known_files(self.app_directory)
@@ -105,10 +110,7 @@ class Virtualenv(Resource):
         uid, gid = required_ids(self.user, self.user)
         os.mkdir(self.path, 0o755)
         os.chown(self.path, uid, gid)
-        environment = {"HOME": f"/home/{self.user}", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
-        bundle = "/etc/ssl/certs/ca-certificates.crt"  # the server's own trust, where a private CA is in the way
-        if os.path.exists(bundle):
-            environment["SSL_CERT_FILE"] = bundle
+        environment = uv_environment(self.user)
         system.progress(10, "virtualenv")
         try:
             system.run(
@@ -143,38 +145,69 @@ class Virtualenv(Resource):
         replace(self.marker, b"", 0o644, 0, 0)
 
 
+def uv_environment(user: str) -> dict[str, str]:
+    environment = {"HOME": f"/home/{user}", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
+    bundle = "/etc/ssl/certs/ca-certificates.crt"  # the server's own trust, where a private CA is in the way
+    if os.path.exists(bundle):
+        environment["SSL_CERT_FILE"] = bundle
+    return environment
+
+
 @dataclass(frozen=True)
 class Pruned(Resource):
-    """At most `keep` releases beside the current one, no virtualenv that none of them uses, nothing half uploaded."""
+    """At most `keep` good releases beside the current one, and as many that were rolled back.
 
+    With them goes all that no release is behind: virtualenvs, unit files, what a run that died has left. A release
+    whose `state` says nothing never had traffic to the end of its watch: it is such a leftover, unless it is current.
+    """
+
+    app: str
     app_directory: str
     keep: int
 
     @property
     def title(self) -> str:
-        return f"at most {self.keep} older releases are kept"
+        return f"at most {self.keep} older releases are kept, and nothing that is half done"
 
     def check(self, system: System) -> list[Drift]:
         return [Drift(path, "present", "absent") for path in self._surplus()]
 
     def apply(self, system: System) -> None:
-        for path in self._surplus():
-            shutil.rmtree(path)
-        for path in self._surplus():  # the virtualenvs that only those releases used
-            shutil.rmtree(path)
+        units = False
+        while surplus := self._surplus():  # again, for the virtualenvs that only those releases used
+            for path in surplus:
+                units = units or path.startswith(UNITS)
+                if os.path.isdir(path) and not os.path.islink(path):
+                    shutil.rmtree(path)
+                else:
+                    os.unlink(path)
+        if units:
+            system.run(["systemctl", "daemon-reload"])
 
     def _surplus(self) -> list[str]:
-        releases, venvs = f"{self.app_directory}/releases", f"{self.app_directory}/venvs"
-        if not os.path.islink(f"{self.app_directory}/current"):
+        home = self.app_directory
+        if not os.path.islink(f"{home}/current"):
             return []  # the first release is still being made
-        current = os.path.basename(os.readlink(f"{self.app_directory}/current"))
-        older = [name for name in sorted(os.listdir(releases)) if name != current]
-        surplus = [f"{releases}/{name}" for name in older[: len(older) - self.keep if self.keep < len(older) else 0]]
+        current = os.path.basename(os.readlink(f"{home}/current"))
+        names = sorted(os.listdir(f"{home}/releases"))
+        kept = {current}
+        for state in ("good", "rolled back"):
+            kept |= set([name for name in names if name != current and state_of(home, name) == state][-self.keep :])
+        surplus = [f"{home}/releases/{name}" for name in names if name not in kept]
         used = {
-            os.path.basename(os.readlink(f"{releases}/{name}/venv"))
-            for name in os.listdir(releases)
-            if os.path.islink(f"{releases}/{name}/venv")
+            os.path.basename(os.readlink(f"{home}/releases/{name}/venv"))
+            for name in names
+            if os.path.islink(f"{home}/releases/{name}/venv")
         }
-        surplus += [f"{venvs}/{name}" for name in os.listdir(venvs) if name not in used]
-        incoming = f"{self.app_directory}/incoming"
-        return surplus + ([incoming] if os.path.isdir(incoming) else [])
+        surplus += [f"{home}/venvs/{name}" for name in os.listdir(f"{home}/venvs") if name not in used]
+        for name in os.listdir(UNITS):
+            app, _, release = name.removesuffix(".service").partition("@")
+            if app == self.app and release and name.endswith(".service") and release not in kept:
+                surplus.append(f"{UNITS}/{name}")
+        surplus += [entry.path for entry in os.scandir(home) if entry.name == "incoming" or entry.name[0] == "."]
+        return surplus
+
+
+def state_of(app_directory: str, release: str) -> str:
+    """good, rolled back or restarted; nothing for a release that has not had traffic to the end of its watch."""
+    return (text_of(f"{app_directory}/releases/{release}/state") or "").strip()

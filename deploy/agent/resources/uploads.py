@@ -6,23 +6,16 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from ..system import System
-from ..wire import Failed, Refused
-from .files import replace
+from ..wire import Drift, Entry, Failed, Refused, Resource
 
 MANIFEST = "manifest.json"
-SPARE_BYTES = 64 << 20  # what an upload must leave free on the disk
-
-
-class Entry(NamedTuple):
-    """One file of a source tree. kind: "f" a file, "x" an executable one, "l" a link (then `hash` is its target)."""
-
-    path: str
-    kind: str
-    size: int
-    hash: str
+SPARE_BYTES = 64 << 20  # what a release must leave free on the disk
+SPARE_FILES = 5000  # a virtualenv's, among others
+VENV_BYTES = 150 << 20
 
 
 def escaping(entries: Iterable[Entry]) -> str:
@@ -57,37 +50,106 @@ def stored_name(entry: Entry) -> str:
     return f"{entry.hash}-{entry.kind}"
 
 
-def receive(app_directory: str, manifest: list[Any], next_blob: Callable[[], Any], system: System) -> dict[str, Any]:
-    """Take the files of a manifest that no release here has yet, into APP/incoming; says how many came.
+@dataclass(frozen=True)
+class Room(Resource):
+    """The disk has room for a release: its new files, its virtualenv if that must be built, and some to spare."""
+
+    app_directory: str
+    venv: str
+
+    @property
+    def title(self) -> str:
+        return "room on the disk"
+
+    def check(self, system: System) -> list[Drift]:
+        missing = [system.manifest[index].size for index in missing_from(self.app_directory, system.manifest)]
+        needs = {"the upload": sum(missing), "to spare": SPARE_BYTES}
+        if not os.path.exists(f"{self.venv}/.complete"):
+            needs["the virtualenv, about"] = self._virtualenv_bytes()
+        space = os.statvfs(self.app_directory)
+        free, needed = space.f_bavail * space.f_frsize, sum(needs.values())
+        if needed > free:
+            listed = ", ".join(f"{what} {megabytes(size)}" for what, size in needs.items())
+            raise Refused(
+                f"the disk of the server would run full: {megabytes(needed - free)} are missing",
+                "make room (`df -h`, `journalctl --vacuum-size=200M`, lower keep_releases), then deploy again",
+                f"this release needs {megabytes(needed)} ({listed})\n"
+                f"{megabytes(free)} are free in {self.app_directory}",
+            )
+        if space.f_files and space.f_favail < 2 * len(system.manifest) + SPARE_FILES:
+            raise Refused(
+                f"the disk of the server has room for {space.f_favail} more files only",
+                "remove what is small and many there (`df -i`, `du --inodes -x / | sort -n | tail`), then deploy again",
+            )
+        return []
+
+    def _virtualenv_bytes(self) -> int:
+        """As large as the one that serves, and a quarter more."""
+        import subprocess
+
+        current = f"{self.app_directory}/current/venv/"
+        if not os.path.isdir(current):
+            return VENV_BYTES
+        said = subprocess.run(["du", "-sxB1", current], capture_output=True).stdout.split()
+        return int(said[0]) * 5 // 4 if said else VENV_BYTES
+
+
+def megabytes(size: int) -> str:
+    return f"{max(size, 0) / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+@dataclass(frozen=True)
+class Uploaded(Resource):
+    """The files of the manifest that no release here has yet are in APP/incoming. name: how many, for the screen."""
+
+    app_directory: str
+    name: str
+
+    @property
+    def title(self) -> str:
+        return f"upload: {self.name}"
+
+    def check(self, system: System) -> list[Drift]:
+        missing = missing_from(self.app_directory, system.manifest)
+        return [Drift("files", f"{len(missing)} not here", "here")] if missing else []
+
+    def apply(self, system: System) -> None:
+        receive(self.app_directory, system.manifest, system.next_blob, system)
+
+
+def missing_from(app_directory: str, entries: list[Entry]) -> list[int]:
+    """Indices of the entries whose bytes are not on this server; of several with the same bytes, one."""
+    have = known_files(app_directory)
+    lacking = {stored_name(e): i for i, e in enumerate(entries) if e.kind != "l" and stored_name(e) not in have}
+    return sorted(lacking.values())
+
+
+def manifest_of(release: str) -> list[Entry]:
+    """The entries of a release, by its directory; none where it has no manifest."""
+    try:
+        with open(f"{release}/{MANIFEST}", encoding="utf-8") as file:
+            return [Entry(*item) for item in json.load(file)]
+    except FileNotFoundError:
+        return []
+
+
+def receive(app_directory: str, entries: list[Entry], next_blob: Callable[[], Any], system: System) -> None:
+    """Take the files of a manifest that no release here has yet, into APP/incoming.
 
     First event: {"event": "missing", "indices": […]}; the operator answers with those files' bytes, one zlib stream.
     A link that breaks leaves the files that came whole, so the next try goes on; a full disk leaves nothing.
     """
-    entries = [Entry(*item) for item in manifest]
     if wrong := escaping(entries):
         raise Refused(f"the source has a name that could leave its directory: {wrong}")
     incoming = f"{app_directory}/incoming"
     os.makedirs(incoming, 0o700, exist_ok=True)
-    have = known_files(app_directory)
-    missing = {stored_name(e): i for i, e in enumerate(entries) if e.kind != "l" and stored_name(e) not in have}
-    wanted = sorted(missing.values())
-    total = sum(entries[index].size for index in wanted)
-    space = os.statvfs(incoming)
-    if total + SPARE_BYTES > space.f_bavail * space.f_frsize:
-        shutil.rmtree(incoming, ignore_errors=True)
-        raise Refused(
-            f"the disk of the server is full: the upload needs {total} bytes and {SPARE_BYTES} to spare,"
-            f" {space.f_bavail * space.f_frsize} are free on {app_directory}",
-            "make room (`df -h`, `journalctl --vacuum-size=200M`, lower keep_releases), then deploy again",
-        )
+    wanted = missing_from(app_directory, entries)
     system.emit({"event": "missing", "indices": wanted})
     try:
         write_incoming(incoming, [entries[index] for index in wanted], next_blob)
-        replace(f"{incoming}/{MANIFEST}", json.dumps(entries).encode(), 0o600, 0, 0)
     except OSError:
         shutil.rmtree(incoming, ignore_errors=True)  # a full disk must not stay full on our account
         raise
-    return {"files": len(wanted), "bytes": total}
 
 
 def write_incoming(incoming: str, wanted: list[Entry], next_blob: Callable[[], Any]) -> None:
@@ -132,12 +194,10 @@ def known_files(app_directory: str) -> dict[str, str]:
     found: dict[str, str] = {}
     releases = f"{app_directory}/releases"
     for release in sorted(os.listdir(releases), reverse=True) if os.path.isdir(releases) else []:
-        record = f"{releases}/{release}/{MANIFEST}"
-        if os.path.exists(record):
-            with open(record, encoding="utf-8") as file:
-                for entry in (Entry(*item) for item in json.load(file)):
-                    if entry.kind != "l":
-                        found.setdefault(stored_name(entry), f"{releases}/{release}/source/{entry.path}")
+        if os.path.isdir(f"{releases}/{release}/source"):
+            for entry in manifest_of(f"{releases}/{release}"):
+                if entry.kind != "l":
+                    found.setdefault(stored_name(entry), f"{releases}/{release}/source/{entry.path}")
     incoming = f"{app_directory}/incoming"
     if os.path.isdir(incoming):
         found.update({name: f"{incoming}/{name}" for name in os.listdir(incoming) if name[-2:] in ("-f", "-x")})

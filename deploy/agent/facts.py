@@ -1,0 +1,97 @@
+"""What this host is and what stands on it, for the operator's planning and for lists."""
+
+import glob
+import json
+import os
+import re
+import sys
+from typing import Any
+
+from . import history
+from .resources.host import os_release
+
+UV = "/usr/local/lib/ashore"
+
+
+def survey(app: str, app_directory: str) -> dict[str, Any]:
+    """Facts of the host and of one app on it; shape: `plans.Facts`."""
+    current = link_target(f"{app_directory}/current")
+    return {
+        "hostname": os.uname().nodename,
+        "system": os_release().get("PRETTY_NAME", "unknown"),
+        "python": "{}.{}.{}".format(*sys.version_info),
+        "cpus": len(os.sched_getaffinity(0)),
+        "nginx": package_version("nginx"),
+        "records": records(app_directory),
+        "current": current,
+        "previous": link_target(f"{app_directory}/previous"),
+        "maintenance": os.path.exists(f"{app_directory}/maintenance/on"),
+        "provisioned": os.path.isdir(f"{app_directory}/releases") and os.path.isdir(f"{app_directory}/venvs"),
+        "uv": [os.path.basename(path)[3:] for path in glob.glob(f"{UV}/uv-*") if "building" not in path],
+    }
+
+
+def link_target(path: str) -> str:
+    """The release that a link names; "" where there is no link."""
+    return os.path.basename(os.readlink(path)) if os.path.islink(path) else ""
+
+
+def records(app_directory: str) -> dict[str, dict[str, Any]]:
+    """Map release ID to what its release.json says, and its `state`. A release without a record is half of one."""
+    releases = f"{app_directory}/releases"
+    found = {}
+    for name in sorted(os.listdir(releases)) if os.path.isdir(releases) else []:
+        if re.fullmatch(r"\d{8}-\d{6}", name):
+            found[name] = record(f"{releases}/{name}")
+    return found
+
+
+def record(directory: str) -> dict[str, Any]:
+    try:
+        with open(f"{directory}/release.json", encoding="utf-8") as file:
+            read: dict[str, Any] = json.load(file)
+    except (OSError, ValueError):
+        read = {}
+    try:
+        with open(f"{directory}/state", encoding="utf-8") as file:
+            state = file.read().strip()
+    except OSError:
+        state = ""
+    return {**read, "state": state}
+
+
+def package_version(package: str) -> str:
+    """Of an installed Debian package, "1.22.1-9+deb12u3"; "" where it is not installed."""
+    try:
+        with open("/var/lib/dpkg/status", "rb") as file:
+            record = rb"^Package: %s\nStatus: install ok installed\n(?:.+\n)*?Version: (.+)" % package.encode()
+            found = re.search(record, file.read(), re.M)
+    except OSError:
+        return ""
+    return found[1].decode() if found else ""
+
+
+def missing(app_directory: str, manifest: list[Any], compare: bool) -> dict[str, Any]:
+    """Which entries of a manifest this server lacks, and with `compare` how it differs from the current release's."""
+    from .resources.uploads import manifest_of, missing_from
+    from .wire import Entry
+
+    entries = [Entry(*item) for item in manifest]
+    found: dict[str, Any] = {"missing": missing_from(app_directory, entries)}
+    if compare:
+        before = {entry.path: entry[1:] for entry in manifest_of(f"{app_directory}/current")}
+        after = {entry.path: entry[1:] for entry in entries}
+        found["added"] = sorted(after.keys() - before.keys())
+        found["removed"] = sorted(before.keys() - after.keys())
+        found["changed"] = sorted(path for path in after.keys() & before.keys() if after[path] != before[path])
+    return found
+
+
+def releases(app: str, app_directory: str) -> dict[str, Any]:
+    """For `fab releases`: the records with their size, and the history, which knows of those that failed."""
+    from .resources.uploads import manifest_of
+
+    found = records(app_directory)
+    for name, read in found.items():
+        read["size_bytes"] = sum(entry.size for entry in manifest_of(f"{app_directory}/releases/{name}"))
+    return {"records": found, "current": link_target(f"{app_directory}/current"), "history": history.read(app)}

@@ -1,0 +1,122 @@
+"""What was done to an app on this server: a line for each run, and a note while one is under way.
+
+The note exists from a run's first change until its operator has heard the end; so a run that was cut off, or whose
+operator went away, is told of by the next command.
+"""
+
+import json
+import os
+import re
+import time
+from contextlib import suppress
+from typing import Any
+
+from .resources.files import beside, sync_directory
+
+DIRECTORY = "/var/lib/ashore"
+Run = dict[str, Any]
+
+
+def home(app: str) -> str:
+    return f"{DIRECTORY}/{app}"
+
+
+def note(app: str, run: Run) -> None:
+    """Remember how a run stands. A full disk must not stop an undo, so that is let pass."""
+    path = f"{home(app)}/last-run.json"
+    with suppress(OSError):
+        os.makedirs(home(app), 0o755, exist_ok=True)
+        with open(beside(path), "w", encoding="utf-8") as file:
+            json.dump(run, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside(path), path)
+        sync_directory(home(app))
+
+
+def heard(app: str) -> None:
+    """The operator knows how the run ended."""
+    with suppress(FileNotFoundError):
+        os.unlink(f"{home(app)}/last-run.json")
+
+
+def unheard(app: str) -> Run | None:
+    """How the last run ended whose operator has not heard of it. Its state "running": it was cut off."""
+    try:
+        with open(f"{home(app)}/last-run.json", encoding="utf-8") as file:
+            found: Run = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def write(app: str, run: Run) -> None:
+    """One line more. A line that a power cut left without its end is closed first; a full disk is let pass."""
+    path = f"{home(app)}/history.jsonl"
+    with suppress(OSError):
+        os.makedirs(home(app), 0o755, exist_ok=True)
+        with open(path, "ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                torn = file.read(1) != b"\n"
+                if torn:
+                    file.write(b"\n")
+            file.write(json.dumps(run, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read(app: str, count: int = 0) -> list[Run]:
+    """The last `count` lines (0: all), oldest first; torn ones are left out."""
+    try:
+        with open(f"{home(app)}/history.jsonl", encoding="utf-8", errors="replace") as file:
+            lines = file.readlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines[-count:]:
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
+
+
+def origin() -> str:
+    """The address that the operator's SSH session came from; "" where that is not known.
+
+    sudo does not pass SSH_CONNECTION on; the processes above this one still have it.
+    """
+    pid = os.getpid()
+    while pid > 1:
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                found = re.search(rb"(?:^|\0)SSH_CONNECTION=(\S+) ", file.read())
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                parent = int(file.read().rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            return ""
+        if found:
+            return found[1].decode(errors="replace")
+        pid = parent
+    return ""
+
+
+def line(run: Run, end: Run) -> Run:
+    """The line of a run: who, from where, what, how it ended, how long it took, what the probe found."""
+    told = {key: value for key, value in run.items() if key != "state" and value not in ("", None)}
+    told |= {"from": origin(), "outcome": end["state"], "seconds": round(end.get("seconds", 0.0), 1)}
+    if end["state"] != "ok":
+        told |= {"step": end.get("step", ""), "why": end.get("what", "")}
+        told |= {"undone": not end.get("switched") and not end.get("undo_errors")}
+    if probe := end.get("probe"):
+        told |= {"requests": probe["requests"], "failed": probe["failed"]}
+    return told
+
+
+def cut_off(run: Run) -> Run:
+    """The line of a run that nobody could write: the agent or the machine died in the middle."""
+    told = {key: value for key, value in run.items() if key != "state"}
+    return told | {"outcome": "cut off", "seconds": 0.0}
+
+
+def now() -> int:
+    return int(time.time())

@@ -1,0 +1,125 @@
+"""What a release is made of: its virtualenv's name, its environment, its unit and site, and the digest of them all."""
+
+import hashlib
+import json
+import posixpath
+import re
+from dataclasses import replace
+from typing import Any
+
+from . import layout
+from .agent.wire import Entry
+from .config import App
+from .errors import SourceError
+from .render import render
+
+INCLUDES = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[=\s]*(\S+)", re.M)
+LOCAL = re.compile(r"^\s*(?:\.|/|-e\b|--editable\b|file:)", re.M)
+RECORDED = (
+    "wsgi", "requirements", "static", "health_path", "health_seconds", "worker_class", "workers", "threads",
+    "timeout_seconds",
+)  # fmt: skip  # what belongs to the code: a release that is taken up again brings its own
+
+
+def venv_key(entries: tuple[Entry, ...], read: dict[str, str], python: str) -> str:
+    """Names the virtualenv: releases with the same Python and the same requirements share one.
+
+    read: text of each requirements file by its path in the source, see `requirements`.
+    """
+    python_minor = ".".join(python.split(".")[:2])
+    parts: list[Any] = [python_minor, layout.UV_VERSION, sorted(read.items())]
+    if any(LOCAL.search(text) for text in read.values()):
+        parts.append(entries)  # built from the source itself, so the source is part of what it is
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def included(path: str, text: str) -> list[str]:
+    """Paths of the files that a requirements file includes with -r or -c."""
+    if not path.endswith((".txt", ".in")):
+        return []
+    names = [name for name in INCLUDES.findall(text) if "://" not in name]
+    return [posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) for name in names]
+
+
+def check_requirements(entries: tuple[Entry, ...], read: dict[str, str]) -> None:
+    """Refuse what cannot be installed in a virtualenv that outlives its release."""
+    names = {entry.path for entry in entries}
+    for path in read:
+        if path not in names:
+            raise SourceError(
+                f"there is no requirements file {path} in what is deployed",
+                where="app.requirements in deploy.toml",
+                state="nothing was changed",
+                hint="create it (`pip freeze > requirements.txt` is a start), `git add` it, or set app.requirements",
+            )
+        if re.search(r"^\s*(-e|--editable)\b", read[path], re.M):
+            raise SourceError(
+                f"{path} has an editable install (-e), which would tie the virtualenv to one release's directory",
+                where=path,
+                state="nothing was changed",
+                hint="name the package without -e",
+            )
+
+
+def settings(app: App, cpus: int) -> dict[str, str]:
+    """What the kit sets in the environment of a release, beside RELEASE_ID."""
+    gunicorn = {
+        "--worker-class": app.worker_class,
+        "--workers": app.workers or cpus,
+        "--threads": app.threads if app.worker_class == "gthread" else 1,
+        "--timeout": app.timeout_seconds,
+        "--graceful-timeout": app.timeout_seconds,
+    }
+    return {
+        "DATA_DIR": layout.data(app.name),
+        "FLASK_APP": app.wsgi,  # for `fab run "flask …"` and release commands
+        "WSGI_APP": app.wsgi,
+        "GUNICORN_CMD_ARGS": " ".join(f"{option} {value}" for option, value in gunicorn.items()),
+    }
+
+
+def unit_text(app: App) -> str:
+    return render("systemd/app@.service.j2", app=app, stop_seconds=app.timeout_seconds + 10)
+
+
+def site_text(app: App, names: tuple[str, ...], static_before: dict[str, str], nginx: str) -> str:
+    """The Nginx site. static_before: `app.static` of the release before, whose files stay within reach.
+
+    nginx: the server's version as its package has it, "1.22.1-9+deb12u3".
+    """
+    now = dict(app.static)
+    static = [
+        (prefix, now.get(prefix, static_before.get(prefix)), static_before.get(prefix, now.get(prefix)))
+        for prefix in sorted({**now, **static_before})
+    ]
+    open_path = (
+        app.health_path.partition("?")[0] if app.health_path != "/" else ""
+    )  # the front page is what maintenance is to close
+    connection_seconds = 1 if version(nginx) >= (1, 19, 10) else 0
+    return render(
+        "nginx/site.conf.j2", app=app, names=names, static=static, open_path=open_path, seconds=connection_seconds
+    )
+
+
+def version(package: str) -> tuple[int, ...]:
+    """The upstream version of a Debian package: "1:1.22.1-9+deb12u3" is (1, 22, 1)."""
+    return tuple(int(part) for part in re.findall(r"\d+", package.rpartition(":")[2].partition("-")[0]))
+
+
+def digest(app: App, entries: tuple[Entry, ...], key: str, cpus: int) -> str:
+    """Same digest, same release: what would be built, but for its ID and what was set on the server."""
+    parts = [entries, key, settings(app, cpus), app.env, unit_text(app)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def recorded(app: App) -> dict[str, Any]:
+    """Those settings of the app that go with a release, for its release.json."""
+    return {name: getattr(app, name) for name in RECORDED}
+
+
+def as_recorded(app: App, record: dict[str, Any]) -> App:
+    """The app as it was when a release was made, by its release.json."""
+    found = {name: value for name, value in record.get("app", {}).items() if name in RECORDED}
+    if "static" in found:
+        found["static"] = tuple((prefix, directory) for prefix, directory in found["static"])
+    return replace(app, **found)

@@ -1,0 +1,89 @@
+"""The agent as it travels: its source, packed, in the first bytes of the channel; nothing of it stays on the server."""
+
+import re
+import zlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .agent.wire import Plan
+
+BOOT = "import sys,zlib;r=sys.stdin.buffer;n=int(r.readline());exec(zlib.decompress(r.read(n)))"
+LOADER = """
+import sys, gc
+gc.disable()  # it lives for seconds; collecting costs a tenth of its start
+if sys.version_info < (3, 10):
+    sys.stderr.write("%d.%d" % sys.version_info[:2])
+    sys.exit(92)
+class Loader:
+    def find_spec(self, name, path=None, target=None):
+        if name in SOURCES:
+            return type(sys.__spec__)(name, self, is_package=name in PACKAGES)
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        exec(compile(SOURCES[module.__name__], "<%s>" % module.__name__, "exec"), module.__dict__)
+sys.meta_path.insert(0, Loader())
+try:
+    from agent.loop import main
+except ImportError as error:
+    sys.stderr.write(str(error))
+    sys.exit(93)
+main()
+"""
+
+
+CORE = (
+    "agent", "agent.wire", "agent.system", "agent.engine", "agent.locks", "agent.history", "agent.loop",
+    "agent.resources", "agent.resources.files",
+)  # fmt: skip
+BRINGS = {  # what a module imports beside the core
+    "agent.facts": {"agent.resources.host", "agent.resources.uploads"},
+    "agent.dependencies": {"agent.resources.releases", "agent.resources.uploads"},
+    "agent.resources.services": {"agent.resources.health"},
+    "agent.resources.releases": {"agent.resources.uploads"},
+    "agent.resources.traffic": {"agent.resources.health"},
+}
+
+
+def modules_for(message: dict[str, Any]) -> set[str]:
+    """The agent's modules that a request needs: only those travel."""
+    if message["request"] == "logs":
+        named = {"agent.journal"}
+    elif message["request"] == "survey":
+        named = {"agent.facts"}
+    elif message["request"] == "ask":
+        named = {f"agent.{message['module']}"}
+    else:
+        plan = message["plan"]
+        named = {type(step).__module__.partition(".")[2] for step in (*plan.steps, *plan.undo, *plan.finish)}
+    return named.union(*(BRINGS.get(name, set()) for name in named)) - set(CORE)
+
+
+def source(module: str) -> str:
+    root = Path(__file__).parent / module.replace(".", "/")
+    path = root / "__init__.py" if root.is_dir() else root.with_suffix(".py")
+    return bare(path.read_text("utf-8"))
+
+
+@cache
+def payload(modules: frozenset[str]) -> bytes:
+    """What BOOT reads: a length line, and the core's and these modules' source as one packed program."""
+    sources = {name: source(name) for name in (*CORE, *sorted(modules.difference(CORE)))}
+    program = f"SOURCES = {sources!r}\nPACKAGES = ('agent', 'agent.resources')\n{LOADER}"
+    packed = zlib.compress(program.encode(), 9)
+    return b"%d\n" % len(packed) + packed
+
+
+def pack_ahead(plan: Plan) -> None:
+    """Make the payload that a plan will need, while the connection is still being made."""
+    payload(frozenset(modules_for({"request": "plan", "plan": plan})))
+
+
+DOCSTRING = re.compile(r'^( *)""".*?"""$', re.M | re.S)
+COMMENT = re.compile(r"^ *#.*\n|  # .*$", re.M)
+
+
+def bare(source: str) -> str:
+    """The agent's source without its prose: a payload above 12 kB would cost a round trip more."""
+    return COMMENT.sub("", DOCSTRING.sub(r"\g<1>0", source))

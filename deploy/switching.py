@@ -1,0 +1,158 @@
+"""Which release serves, as plans: a new one built, an older one taken up again, traffic switched, and the way back."""
+
+import json
+
+from . import layout
+from .agent.resources.commands import ReleaseCommand
+from .agent.resources.environment import Environment
+from .agent.resources.files import Absent, Config, File, Link
+from .agent.resources.health import Healthy, Reachable
+from .agent.resources.host import Platform
+from .agent.resources.releases import Pruned, Source, Virtualenv
+from .agent.resources.services import Retired, Service
+from .agent.resources.traffic import Probed, Watched
+from .agent.resources.uploads import Room, Uploaded
+from .agent.wire import Plan, Resource, Secret
+from .build import as_recorded, settings, site_text, unit_text
+from .config import App
+from .errors import HostError
+from .plans import NGINX_READS, RELOAD, SYSTEMS, UV, Facts, Release
+
+DRAIN_SECONDS = 10
+
+
+def rollback_target(facts: Facts, wanted: str, where: str) -> str:
+    """The release to go back to: `wanted`, or the newest good one older than the current."""
+    ready = {name: record for name, record in facts.records.items() if record["state"] in ("good", "rolled back")}
+    older = [name for name in sorted(ready) if name < facts.current and ready[name]["state"] == "good"]
+    there = ", ".join(sorted(ready.keys() - {facts.current})) or "none"
+    if wanted == facts.current:
+        raise HostError(f"{wanted} serves already", where, "nothing was changed", f"others there: {there}")
+    if wanted and wanted not in ready:
+        what = (
+            f"there is no release {wanted} to go back to" if wanted not in facts.records else f"{wanted} never served"
+        )
+        raise HostError(what, where, "nothing was changed", f"there: {there} (`fab releases`)")
+    if not wanted and not older:
+        what = "there is no good release before the current one"
+        raise HostError(what, where, "nothing was changed", f"others there: {there} (`fab rollback ID`)")
+    return wanted or older[-1]
+
+
+def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resource, ...]:
+    """A release from the operator's source, beside those that are there. upload: what travels, in words."""
+    name, home = app.name, layout.home(app.name)
+    directory, key = layout.release(name, release.id), release.record["venv"]
+    layers = {"kit": settings(app, facts.cpus), "app": dict(app.env)}
+    base = layout.release(name, facts.current) if facts.current else ""
+    command = ReleaseCommand(name, release.id, app.release_command, app.release_seconds)
+    return (
+        Room(home, layout.venv(name, key)),
+        Uploaded(home, upload),
+        Source(home, release.id, name),
+        Virtualenv(layout.venv(name, key), f"{directory}/source", app.requirements, UV, layout.DEPLOY_USER),
+        Environment(directory, base, Secret(json.dumps(layers))),
+        *parts(app, release),
+        *((command,) if app.release_command else ()),
+    )
+
+
+def copy(app: App, release: Release, base: str, change: dict[str, str | None]) -> tuple[Resource, ...]:
+    """A release with the code of the release `base`, and its environment but for what is changed in it."""
+    directory = layout.release(app.name, release.id)
+    environment = Environment(directory, layout.release(app.name, base), Secret(""), Secret(json.dumps(change)))
+    source = Source(layout.home(app.name), release.id, app.name, base)
+    return (source, environment, *parts(app, release))
+
+
+def parts(app: App, release: Release) -> tuple[Resource, ...]:
+    directory = layout.release(app.name, release.id)
+    record = json.dumps(release.record, indent=1, ensure_ascii=False) + "\n"
+    unit = layout.unit_file(app.name, release.id)
+    was = f"{layout.current(app.name)}/unit"
+    return (
+        Link(f"{directory}/venv", f"../../venvs/{release.record['venv']}", "link to the virtualenv"),
+        Link(f"{directory}/http.sock", layout.socket(app.name, release.id), "link to the socket"),
+        File(f"{directory}/release.json", record, 0o640, "root", app.name),
+        Link(f"{directory}/unit", unit, "link to the unit"),
+        Config(f"unit {layout.unit(app.name, release.id)}", (File(unit, unit_text(app), was=was),), RELOAD),
+    )
+
+
+def activate(
+    verb: str,
+    app: App,
+    release: Release,
+    facts: Facts,
+    built: tuple[Resource, ...] = (),
+    leave: str = "",
+    force: bool = False,
+) -> Plan:
+    """Start a release beside the current one, switch traffic once it answers, watch it; on failure go back.
+
+    built: the steps that make it, if it is new; they are undone, too. leave: the state that the release which serves
+    until now gets. For the release that is current already, the same plan finds nothing to do, or mends what broke.
+    """
+    name, home = app.name, layout.home(app.name)
+    unit, unit_file = layout.unit(name, release.id), layout.unit_file(name, release.id)
+    directory, current = layout.release(name, release.id), layout.current(name)
+    old = facts.current if facts.current != release.id else ""
+    static_before = as_recorded(app, facts.records.get(old or facts.previous, {"app": {"static": ()}})).static
+    site = site_text(app, release.names, dict(static_before), facts.nginx)
+    drain_seconds = max(DRAIN_SECONDS, app.timeout_seconds)
+    steps: tuple[Resource, ...] = (
+        Platform(SYSTEMS),
+        *((unit_as_it_was(app, old, facts, force),) if old else ()),
+        *built,
+        *(() if built else (unit_as_it_was(app, release.id, facts, force),)),
+        Service(unit, active=True),
+        Healthy(unit, layout.socket(name, release.id), app.health_path, release.names[0], app.health_seconds),
+        Service(unit, active=True, enabled=True),  # before the switch: a power cut must find it starting at boot
+        *((Link(layout.previous(name), f"releases/{old}", f"static files of {old} stay within reach"),) if old else ()),
+        Config(
+            f"Nginx site {release.names[0]}",
+            (
+                File(layout.site(name), site, force=force),
+                Link(layout.site_link(name), f"../sites-available/{name}.conf"),
+            ),
+            ("nginx", "-t", "-q"),
+        ),
+        Service("nginx.service", enabled=True, watches=NGINX_READS),
+        *((Probed(release.names[0], app.health_path),) if old else ()),
+        Link(current, f"releases/{release.id}", f"traffic goes to {release.id}"),
+        Reachable(release.names[0], app.health_path, 10),
+        *((watch(app, unit, layout.unit(name, old)),) if old and app.watch_seconds else ()),
+        File(f"{directory}/state", "good\n"),
+    )
+    finish = (
+        *((File(f"{layout.release(name, old)}/state", f"{leave}\n"),) if old and leave else ()),
+        Retired(name, release.id, drain_seconds),
+        Pruned(name, home, app.keep_releases),
+    )
+    remove: tuple[Resource, ...] = (
+        (Absent(directory), Config("no unit of it", (Absent(unit_file),), RELOAD)) if built else ()
+    )
+    if old:
+        back: tuple[Resource, ...] = (
+            Service(layout.unit(name, old), active=True),
+            Link(current, f"releases/{old}", f"traffic goes to {old}"),
+            Service("nginx.service", watches=NGINX_READS),
+            Retired(name, old, drain_seconds),
+            Link(layout.previous(name), f"releases/{facts.previous}")
+            if facts.previous
+            else Absent(layout.previous(name)),
+        )
+    else:
+        back = (Absent(current), Service(unit, active=False, enabled=False))
+    return Plan(verb, steps, (*back, *remove) if old or built else (), finish, restore=True)
+
+
+def watch(app: App, unit: str, previous: str) -> Watched:
+    return Watched(unit, previous, f"{layout.nginx_logs(app.name)}/access.log", app.watch_seconds)
+
+
+def unit_as_it_was(app: App, release_id: str, facts: Facts, force: bool) -> Config:
+    """The unit of a release that stands: as the kit wrote it then, or it is an edit by hand."""
+    text = unit_text(as_recorded(app, facts.records.get(release_id, {})))
+    file = File(layout.unit_file(app.name, release_id), text, force=force, keep=True)
+    return Config(f"unit {layout.unit(app.name, release_id)}", (file,), RELOAD)
