@@ -52,6 +52,7 @@ class Change:
     screen: Screen
     options: Options
     who: str = field(default_factory=operator)
+    last: Event = field(default_factory=dict)  # the run before this one, if nobody heard how it ended
 
     def survey(self, manifest: list[Any] | None = None) -> tuple[plans.Facts, Event]:
         title(self.screen, self.verb, self.host, self.options)
@@ -72,6 +73,8 @@ class Change:
         return facts, reply
 
     def show(self, event: Event) -> None:
+        if event["event"] == "last":
+            self.last = event["run"]
         self.screen.event(self.host.name, event)
 
     def release(self, facts: plans.Facts, **record: Any) -> plans.Release:
@@ -187,14 +190,20 @@ def deploy(change: Change, local: Local) -> None:
 
 
 def rollback(change: Change, wanted: str) -> None:
-    """Back to the release `wanted`; "" is the newest good one before the current."""
+    """Back to the release `wanted`; "" is the newest good one before the current.
+
+    A rollback whose operator never heard its end is the same command: it is finished, not followed by another.
+    """
     facts, _ = change.survey()
     change.require_release(facts)
-    target = switching.rollback_target(facts, wanted, agent_of(change.host).where)
+    again = change.last.get("verb") == "rollback"
+    target = wanted or (change.last["release"] if again else "")
+    target = switching.rollback_target(facts, target, agent_of(change.host).where)
     record = facts.records[target]
     app = build.as_recorded(change.app, record)
     release = plans.Release(target, site_names(change.host), record)
-    leave = "rolled back" if target < facts.current else ""
+    left = facts.current if target != facts.current else change.last.get("previous", "") if again else ""
+    leave = {left: "rolled back"} if left > target and left in facts.records else {}
     plan = switching.activate("rollback", app, release, facts, leave=leave, force=change.options.force)
     change.carry_out(plan, facts, release, f"rolled back to {target}")
     change.tell(facts, release, app)
@@ -206,23 +215,30 @@ def set_environment(change: Change, changes: dict[str, str | None]) -> None:
     change.require_release(facts)
     directory = layout.release(change.app.name, facts.current)
     news = agent_of(change.host).ask("resources.environment", "news", directory=directory, change=changes)
-    if not news:
-        change.screen.say("nothing new: the environment is like that already", "bold", change.host.name)
-        return
+    if not news:  # but a run that broke off may have left something undone
+        app = build.as_recorded(change.app, facts.record)
+        release = plans.Release(facts.current, site_names(change.host), facts.record)
+        plan = switching.activate(change.verb, app, release, facts, force=change.options.force)
+        return change.carry_out(plan, facts, release, "nothing new: the environment is like that already")
     names = ", ".join(f"{name} {how}" for name, how in news)
     release = change.copied(facts)
     release = replace(release, record={**release.record, "note": f"environment: {names}"})
-    copy_of(change, facts, release, changes, f"environment set: {names}", "")
+    return copy_of(change, facts, release, changes, f"environment set: {names}")
 
 
 def restart(change: Change) -> None:
     facts, _ = change.survey()
     change.require_release(facts)
-    copy_of(change, facts, change.copied(facts), {}, "restarted", "restarted")
+    copy_of(change, facts, change.copied(facts), {}, "restarted", {facts.current: "restarted"})
 
 
 def copy_of(
-    change: Change, facts: plans.Facts, release: plans.Release, changes: dict[str, str | None], done: str, leave: str
+    change: Change,
+    facts: plans.Facts,
+    release: plans.Release,
+    changes: dict[str, str | None],
+    done: str,
+    leave: dict[str, str] | None = None,
 ) -> None:
     app = build.as_recorded(change.app, facts.record)
     built = switching.copy(app, release, facts.current, changes)

@@ -212,7 +212,7 @@ class Agent:
         without waiting to be asked for them.
         """
         units = sorted({unit for step in (*plan.steps, *plan.undo, *plan.finish) for unit in step.units})
-        halt = os.environ.get("ASHORE_HALT")  # for tests, see `engine.wait_at`
+        halt = os.environ.get("ASHORE_HALT", "")  # for tests, see `engine.wait_at`
         message = {"request": "plan", "plan": plan, "units": units, "check": check, "run": run, "wait": wait}
 
         def show(event: Event) -> None:
@@ -222,7 +222,7 @@ class Agent:
                 for blob in blobs(event["indices"]):
                     self.send(blob)
 
-        return self.request({**message, "halt": int(halt) if halt else None}, show, blobs(ahead) if ahead else ())
+        return self.request({**message, "halt": halt}, show, blobs(ahead) if ahead else ())
 
     def cancel(self) -> None:
         self.send({"request": "cancel"})

@@ -26,9 +26,7 @@ def rollback_target(facts: Facts, wanted: str, where: str) -> str:
     ready = {name: record for name, record in facts.records.items() if record["state"] in ("good", "rolled back")}
     older = [name for name in sorted(ready) if name < facts.current and ready[name]["state"] == "good"]
     there = ", ".join(sorted(ready.keys() - {facts.current})) or "none"
-    if wanted == facts.current:
-        raise HostError(f"{wanted} serves already", where, "nothing was changed", f"others there: {there}")
-    if wanted and wanted not in ready:
+    if wanted and wanted not in ready and wanted != facts.current:
         what = (
             f"there is no release {wanted} to go back to" if wanted not in facts.records else f"{wanted} never served"
         )
@@ -85,13 +83,13 @@ def activate(
     release: Release,
     facts: Facts,
     built: tuple[Resource, ...] = (),
-    leave: str = "",
+    leave: dict[str, str] | None = None,
     force: bool = False,
 ) -> Plan:
     """Start a release beside the current one, switch traffic once it answers, watch it; on failure go back.
 
-    built: the steps that make it, if it is new; they are undone, too. leave: the state that the release which serves
-    until now gets. For the release that is current already, the same plan finds nothing to do, or mends what broke.
+    built: the steps that make it, if it is new; they are undone, too. leave: release ID → the state that it gets, once
+    all went well. For the release that is current already, the same plan finds nothing to do, or mends what broke.
     """
     name, home = app.name, layout.home(app.name)
     unit, unit_file = layout.unit(name, release.id), layout.unit_file(name, release.id)
@@ -125,7 +123,7 @@ def activate(
         File(f"{directory}/state", "good\n"),
     )
     finish = (
-        *((File(f"{layout.release(name, old)}/state", f"{leave}\n"),) if old and leave else ()),
+        *(File(f"{layout.release(name, left)}/state", f"{state}\n") for left, state in (leave or {}).items()),
         Retired(name, release.id, drain_seconds),
         Pruned(name, home, app.keep_releases),
     )

@@ -10,11 +10,12 @@ from .wire import Cancelled, Drift, Failed, Plan, Refused, Resource
 Event = dict[str, Any]
 
 
-def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], None], halt: int | None = None) -> Event:
+def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], None], halt: str = "") -> Event:
     """Run a plan and tell how it ended; one event a step on the way, by `system.emit`.
 
     All steps are looked at before the first is applied, so that what must be refused is refused before anything
-    was changed. `before` runs once, just before the first change. halt: wait before the step of this number.
+    was changed. `before` runs once, just before the first change. halt: wait before the step that has this number, or
+    this in its title; "" is none.
     """
     emit = system.emit
     every = (*plan.steps, *plan.finish)
@@ -35,7 +36,7 @@ def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], N
                 changed += bool(drifts)
                 emit(told(step, "would change" if drifts else "ok", drifts, seconds))
                 continue
-            if number == halt:
+            if halt and (halt == str(number) or (not halt.isdigit() and halt in step.title)):
                 wait_at(number, step.title, system)
             if main and system.cancelled():
                 raise Cancelled("stopped by the operator")
@@ -50,8 +51,8 @@ def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], N
                 put_right(step, system)
                 changed += 1
             emit(told(step, "changed" if drifts else "ok", drifts, time.monotonic() - began_step))
-        if halt == len(every) and drifting and not check:
-            wait_at(halt, "", system)
+        if halt == str(len(every)) and drifting and not check:
+            wait_at(len(every), "", system)
         end: Event = {"event": "end", "state": "ok"}
     except Exception as error:  # whatever it was: say so, and undo
         end = {"event": "end", "step": step.title, "applied": applying, "switched": not main} | blame(error)
@@ -95,7 +96,8 @@ def undo(plan: Plan, system: System) -> list[str]:
     system.forget()
     for path, kept in system.replaced.items() if plan.restore else ():
         try:
-            put_back(path, None if kept is None else ("file", *kept))
+            if kept is not None:  # what was not there before, the plan's own undo removes in its turn
+                put_back(path, ("file", *kept))
         except OSError as error:
             errors.append(f"{path}: {error}")
     for step in plan.undo:

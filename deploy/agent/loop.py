@@ -101,9 +101,7 @@ class Conversation:
 
         return follow(self.emit, lambda: self.gone.is_set() or self.cancelled.is_set(), **wanted)
 
-    def answer_plan(
-        self, plan: dict[str, Any], units: list[str], check: bool, run: Run, wait: bool, halt: int | None
-    ) -> Run:
+    def answer_plan(self, plan: dict[str, Any], units: list[str], check: bool, run: Run, wait: bool, halt: str) -> Run:
         """run: what goes into the history, {"app", "verb", "who", …}; a verb "provision" wants the host for itself."""
         system = System(units, self.emit, self.cancelled.is_set)
         system.ask_systemd()  # it answers while the plan is unpacked and the files are looked at

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -34,6 +34,37 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) ->
             return found
         pause.wait(0.02)
     raise AssertionError(f"not within {seconds} s: {what}")
+
+
+# Prints a line for everything that stands about. Two runs of it see the same: it changes nothing.
+LEFTOVERS = r"""
+cd /srv/visitors; current=$(basename "$(readlink current)")
+systemctl list-units --all --plain --no-legend 'visitors*' | awk '{print "unit", $1, $3}' \
+  | grep -v "^unit visitors@$current.service active$"
+ls /run/visitors | grep -v "^$current$" | sed 's/^/socket /'
+ls /etc/systemd/system/multi-user.target.wants | grep visitors@ \
+  | grep -v "^visitors@$current.service$" | sed 's/^/at boot /'
+ls -A . | grep -vxE 'current|previous|releases|secrets.env|venvs' | sed 's/^/file /'
+for release in $(ls releases); do
+  grep -qsxE 'good|rolled back' releases/$release/state || echo half release $release
+  test -f /etc/systemd/system/visitors@$release.service || echo release without unit $release
+  ls -A releases/$release | grep -vxE 'source|env|env.json|http.sock|manifest.json|release.json|state|unit|venv' \
+    | sed "s/^/in release /"
+done
+for unit in $(ls /etc/systemd/system | grep '^visitors@.*service$'); do
+  release=${unit#visitors@}; test -d releases/${release%.service} || echo unit without release $unit
+done
+for venv in $(ls venvs); do
+  readlink releases/*/venv | grep -q "/$venv$" || echo unused virtualenv $venv
+  test -f venvs/$venv/.complete || echo half virtualenv $venv
+done
+find /srv/visitors /etc /usr/local /var/lib/ashore /run/ashore -xdev -name '.*.ashore' | sed 's/^/temporary /'
+ls /usr/local/lib/ashore | grep building | sed 's/^/half uv /'
+test ! -e /var/lib/ashore/visitors/last-run.json || echo a run that nobody has heard of
+flock -n /run/ashore/app-visitors.lock true || echo locked
+pgrep -f 'python3 -ISc' | sed 's/^/agent /'
+nginx -t -q 2>&1 | sed 's/^/nginx: /'
+"""
 
 
 @dataclass
@@ -73,6 +104,8 @@ class Project:
     def write_config(
         self, app: str = "", stage: str = "", name: str = "visitors", wsgi: str = "webapp:create_app()"
     ) -> None:
+        if "watch_seconds" not in app:
+            app += "\nwatch_seconds = 0"  # ten seconds after each switch; the tests of the watch ask for it
         (self.directory / "deploy.toml").write_text(
             f'[app]\nname = "{name}"\nwsgi = "{wsgi}"\nrequirements = "webapp/requirements.txt"\n'
             f'static = {{ "/static/" = "webapp/static" }}\nhealth_path = "/healthz"\nhealth_seconds = 10\n{app}\n'
@@ -82,9 +115,9 @@ class Project:
     def write_ssh_config(self, text: str) -> None:
         (self.home / ".ssh" / "config").write_text(text)
 
-    def know_host(self) -> None:
+    def know_host(self, name: str = "") -> None:
         key = (self.machine.root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()
-        (self.home / ".ssh" / "known_hosts").write_text(f"{self.machine.address} {key[0]} {key[1]}\n")
+        (self.home / ".ssh" / "known_hosts").write_text(f"{name or self.machine.address} {key[0]} {key[1]}\n")
 
     def git(self, *words: str) -> str:
         who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
@@ -100,9 +133,9 @@ class Project:
         with (self.directory / path).open("a") as file:
             file.write(text)
 
-    def start(self, *words: str, **options: object) -> subprocess.Popen:
+    def start(self, *words: str, environment: dict[str, str] | None = None, **options: object) -> subprocess.Popen:
         """`fab WORDS` in this directory, not at a terminal, with a home of its own."""
-        environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+        environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", **(environment or {})}
         return subprocess.Popen(
             [str(FAB), "-r", str(REPO), *words],
             cwd=self.directory,
@@ -125,6 +158,24 @@ class Project:
         if status is not None and ran.status != status:
             pytest.fail(f"fab {' '.join(words)} exited with {ran.status}\n{ran.text}\n{Server(self.machine).journal()}")
         return ran
+
+    def halted(self, at: str | int, *words: str) -> tuple[subprocess.Popen, dict | None]:
+        """`fab WORDS --json`, and the event of its agent standing still before a step (a number, or part of a title).
+
+        None in place of the event where it ended without coming to such a step.
+        """
+        process = self.start(*words, "--json", environment={"ASHORE_HALT": str(at)})
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "halted":
+                return process, event
+        return process, None
+
+    def through(self, relay: "Relay | None") -> None:
+        """Reach the server by a relay, or straight again."""
+        self.hosts = [f"admin@127.0.0.1:{relay.port}" if relay else f"admin@{self.machine.address}"]
+        self.know_host(f"[127.0.0.1]:{relay.port}" if relay else "")
+        self.write_config()
 
     def deployed(self) -> str:
         """Deploy, and return the ID of the release that serves."""
@@ -182,6 +233,16 @@ class Server:
     @property
     def current(self) -> str:
         return os.path.basename(os.readlink(self.machine.root / "srv/visitors/current"))
+
+    def idle(self) -> bool:
+        """Whether nobody is at work on the app: its lock is free."""
+        script = "exec 9>>/run/ashore/app-visitors.lock; flock -n 9 && echo free"
+        return "free" in self.script(script, check=False)
+
+    def leftovers(self) -> list[str]:
+        """What a run that ended well has no business to leave: one unit runs, one starts at boot, no half releases."""
+        found = self.script(LEFTOVERS, check=False).splitlines()
+        return [line for line in found if line]
 
     def journal(self) -> str:
         return self.script("journalctl -n 40 --no-pager; cat /var/log/nginx/error.log || true", check=False)
@@ -297,7 +358,8 @@ class Relay:
     def cut(self) -> None:
         self.listener.close()
         for end in self.sockets:
-            end.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # that side has gone already
+                end.shutdown(socket.SHUT_RDWR)
             end.close()
 
 
@@ -305,3 +367,13 @@ def change_app(project: Project, line: str) -> None:
     file = project.directory / "webapp" / "__init__.py"
     file.write_text(file.read_text() + f"\n{line}\n")
     project.commit()
+
+
+def on_small_disk(server: Server, megabytes: int) -> None:
+    """Move /srv/visitors onto a disk of its own with so much room left; a serving app does not notice."""
+    server.script(
+        "size=$(du -sm /srv/visitors | cut -f1); mkdir /mnt/small;"
+        f" mount -t tmpfs -o size=$((size + {megabytes}))m,mode=0755 tmpfs /mnt/small;"
+        " cp -a /srv/visitors/. /mnt/small/; chown --reference=/srv/visitors /mnt/small;"
+        " chmod --reference=/srv/visitors /mnt/small; mount --move /mnt/small /srv/visitors; rmdir /mnt/small"
+    )

@@ -26,7 +26,7 @@ def test_check_shows_what_a_deploy_would_do_and_changes_nothing(live: Server, pr
     project.write_config("max_body_megabytes = 77")
     before = live.state()
     ran = project.fab("deploy", "--check")
-    assert re.search(r"would send +\d+ new files", ran.out)
+    assert re.search(r"would change +upload: 1 new of \d+ files", ran.out)
     assert "+    client_max_body_size 77m;" in ran.out
     assert "SECRET_KEY" not in ran.out
     assert live.state() == before

@@ -10,11 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from standing import Project, Relay, Server, answers, change_app, interrupt, wait_for
+from standing import Project, Relay, Server, answers, change_app, interrupt, on_small_disk, wait_for
 
 from deploy import sandbox
 from deploy.agent.resources.uploads import receive
 from deploy.agent.system import System
+from deploy.agent.wire import Entry
 
 
 def test_an_app_that_raises_at_import_is_shown_and_the_old_release_serves(live: Server, project: Project):
@@ -23,7 +24,7 @@ def test_an_app_that_raises_at_import_is_shown_and_the_old_release_serves(live: 
     with live.requests("/") as answered:
         ran = project.fab("deploy", status=1)
     assert "ImportError: no module named tide" in ran.err and "Traceback (most recent call last)" in ran.err
-    assert f"state: traffic stays on {before}; the new release was stopped and removed" in ran.err
+    assert f"state: traffic stays on {before}; " in ran.err and "was stopped and removed" in ran.err
     assert re.search(r"hint: +fab logs --release \d{8}-\d{6}", ran.err)
     assert set(answered.statuses) == {200}
     assert live.release() == before
@@ -64,13 +65,14 @@ def test_requirements_that_cannot_be_resolved_are_quoted_and_the_old_release_ser
     assert int(complete[-1]) == len(complete) - 1, "a virtualenv that was not finished stayed"
 
 
-def test_a_template_that_systemd_starts_badly_is_put_back(own: Server, project: Project):
+def test_a_new_unit_text_does_not_reach_the_release_that_serves(own: Server, project: Project):
     before = project.deployed()
-    unit = own.run("cat", "/etc/systemd/system/visitors@.service")
+    unit = own.run("cat", f"/etc/systemd/system/visitors@{before}.service")
     project.write_config("timeout_seconds = 31")  # another unit text, and an app that does not come up with it
     change_app(project, "raise SystemExit(7)")
     project.fab("deploy", status=1)
-    assert own.run("cat", "/etc/systemd/system/visitors@.service") == unit
+    assert own.run("cat", f"/etc/systemd/system/visitors@{before}.service") == unit
+    assert own.script("ls /etc/systemd/system | grep visitors@").split() == [f"visitors@{before}.service"]
     sandbox.reboot(own.machine.name)
     wait_for(lambda: answers(own), "the old release after a reboot")
     assert own.release() == before
@@ -85,17 +87,17 @@ def test_deploying_before_provisioning_says_so(bare: sandbox.Machine, project: P
     assert server.state() == before
 
 
-def test_a_full_disk_is_told_and_the_old_release_serves(own: Server, project: Project):
+def test_a_disk_that_would_run_full_is_told_before_anything_is_sent(own: Server, project: Project):
     before = project.deployed()
-    own.script("mkdir -p /srv/visitors/incoming; mount -t tmpfs -o size=70m tmpfs /srv/visitors/incoming")
+    on_small_disk(own, 80)
     big = project.directory / "webapp" / "big.bin"
     big.write_bytes(b"\0" * (90 << 20))
     project.commit()
     ran = project.fab("deploy", status=1)
-    assert "the disk of the server is full" in ran.err and "make room" in ran.err
-    assert f"traffic stays on {before}" in ran.err or "nothing was changed" in ran.err
+    assert re.search(r"the disk of the server would run full: \d+ MB are missing", ran.err), ran.err
+    assert "make room" in ran.err and "state: nothing was changed" in ran.err
     assert own.release() == before
-    assert own.script("ls /srv/visitors/incoming 2>/dev/null | wc -l").strip() == "0"
+    assert own.script("ls /srv/visitors").split() == ["current", "releases", "secrets.env", "venvs"]
 
 
 def test_a_disk_that_fills_during_the_upload_is_emptied_again(tmp_path: Path):
@@ -116,7 +118,7 @@ def test_a_disk_that_fills_during_the_upload_is_emptied_again(tmp_path: Path):
             return blobs.pop(0)
 
         with pytest.raises(OSError, match="No space left"):
-            receive(str(tmp_path), manifest, next_blob, System())
+            receive(str(tmp_path), [Entry(*item) for item in manifest], next_blob, System())
         assert list(incoming.iterdir()) == []
     finally:
         subprocess.run(["umount", incoming], check=True)
@@ -165,7 +167,7 @@ def test_a_cut_link_does_not_stop_a_deploy_and_the_next_command_tells_how_it_end
     assert process.returncode == 1
     assert "the link to the server dropped" in out and "it finishes or undoes by itself" in out
     wait_for(lambda: live.release() > before, "the server to switch by itself")
-    wait_for(lambda: live.run("flock", "-n", "/run/ashore.lock", "echo", "free", check=False), "the server to finish")
+    wait_for(live.idle, "the server to finish")
     project.hosts = [f"admin@{live.machine.address}"]
     project.know_host()
     project.write_config()
@@ -182,7 +184,7 @@ def test_a_second_operator_is_told_who_is_at_work(live: Server, project: Project
         if "answers GET" in line:
             break
     ran = project.fab("deploy", status=1)
-    assert re.search(r"error: \S+@\S+ is at work on this server: `deploy`, since \d\d:\d\d:\d\d UTC", ran.err)
+    assert re.search(r"error: \S+@\S+ is at work on visitors: `deploy`, since \d\d:\d\d:\d\d UTC", ran.err)
     assert "nothing was changed" in ran.err
     process.communicate(timeout=60)
     assert process.returncode == 0

@@ -3,13 +3,16 @@
 import os
 import subprocess
 import time
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..system import ENVIRONMENT, System
 from ..wire import Drift, Failed, Resource
 
 RUN = "/run/ashore"  # root's, empty after a boot like the facts it holds
+WANTS = "/etc/systemd/system/multi-user.target.wants"
 CGROUP_NOT_READY = "219"  # systemd's EXIT_CGROUP: the unit's old control group was still being removed
 
 
@@ -17,8 +20,8 @@ CGROUP_NOT_READY = "219"  # systemd's EXIT_CGROUP: the unit's old control group 
 class Service(Resource):
     """A unit's state now (`active`) and at boot (`enabled`; None: as it is).
 
-    watches: files and directories that it reads at start; where one is newer than what the process has loaded, the
-    unit is refreshed: "reload" or "restart". Told by the machine's own times, so an interrupted run is caught up with.
+    watches: files and directories that it reads at start; where they are not as the process has loaded them,
+    the unit is refreshed: "reload" or "restart". Told by the machine itself, so an interrupted run is caught up with.
     """
 
     unit: str
@@ -50,7 +53,7 @@ class Service(Resource):
             drifts.append(
                 Drift("at boot", found.get("UnitFileState") or "unknown", "enabled" if self.enabled else "disabled")
             )
-        if state == "active" and self.watches and newest(self.watches) > loaded_at(self.unit, found):
+        if state == "active" and self.watches and not loaded(self.unit, found, self.watches):
             drifts.append(Drift("configuration", "older than its files", f"{self.refresh}ed"))
         return drifts
 
@@ -65,11 +68,12 @@ class Service(Resource):
                 system.run(["systemctl", "stop", self.unit])
                 system.run(["systemctl", "reset-failed", self.unit], accept=(0, 1))  # 1: nothing had failed
         if "configuration" in drifts:
-            began = time.time()
+            seen = fingerprint(self.watches)
             system.run(["systemctl", self.refresh, self.unit])
+            system.forget()
             os.makedirs(RUN, exist_ok=True)
-            with open(f"{RUN}/{self.unit}.loaded", "w", encoding="ascii"):
-                os.utime(f"{RUN}/{self.unit}.loaded", (began, began))
+            with open(f"{RUN}/{self.unit}.loaded", "w", encoding="ascii") as marker:
+                marker.write(f"{system.unit(self.unit).get('InvocationID')} {seen}")
 
     def _start(self, system: System) -> None:
         try:
@@ -83,9 +87,29 @@ class Service(Resource):
             system.run(["systemctl", "start", self.unit])
 
 
-def newest(paths: tuple[str, ...]) -> float:
-    """The latest change time (epoch seconds) at or below the paths; a removed entry shows in its directory's."""
-    return max((os.lstat(path).st_ctime for top in paths for path in walk(top)), default=0.0)
+def loaded(unit: str, properties: dict[str, str], paths: tuple[str, ...]) -> bool:
+    """Whether the running process has read the files at and below these paths as they are now.
+
+    By what our last refresh of this very process left in RUN, whatever clocks say since; a process that we have not
+    refreshed has read what was there when it started.
+    """
+    marker = f"{RUN}/{unit}.loaded"
+    if os.path.exists(marker):
+        with open(marker, encoding="ascii") as file:
+            invocation, _, seen = file.read().partition(" ")
+        if invocation == properties.get("InvocationID"):
+            return seen == fingerprint(paths)
+    started = int(properties.get("ActiveEnterTimestampMonotonic") or 0) / 1e6 + time.time() - time.monotonic()
+    return max((os.lstat(path).st_ctime for top in paths for path in walk(top)), default=0.0) <= started
+
+
+def fingerprint(paths: tuple[str, ...]) -> str:
+    """Another one for every change at or below the paths; by what lstat says, not by content."""
+    seen = []
+    for path in (path for top in paths for path in walk(top)):
+        info = os.lstat(path)
+        seen.append((path, info.st_ino, info.st_size, info.st_ctime_ns))
+    return f"{zlib.crc32(repr(sorted(seen)).encode()):08x}{len(seen)}"
 
 
 def walk(top: str) -> Iterator[str]:
@@ -95,13 +119,6 @@ def walk(top: str) -> Iterator[str]:
     if os.path.isdir(top) and not os.path.islink(top):
         for entry in os.scandir(top):
             yield from walk(entry.path)
-
-
-def loaded_at(unit: str, properties: dict[str, str]) -> float:
-    """Epoch seconds at which the unit last read its files, by start or by our reload."""
-    started = int(properties.get("ActiveEnterTimestampMonotonic") or 0) / 1e6 + time.time() - time.monotonic()
-    marker = f"{RUN}/{unit}.loaded"
-    return max(started, os.stat(marker).st_mtime if os.path.exists(marker) else 0.0)
 
 
 @dataclass(frozen=True)
@@ -124,16 +141,18 @@ class Retired(Resource):
             release = unit.partition("@")[2].removesuffix(".service")
             system.progress(0, f"{unit}: finishing open requests")
             drain(f"/run/{self.template}/{release}/http.sock", self.drain_seconds)
-            system.run(["systemctl", "disable", "--quiet", "--now", unit])
+            system.run(["systemctl", "stop", unit])
+            system.run(["systemctl", "disable", "--quiet", unit], accept=(0, 1))  # 1: its file has gone already
+            with suppress(FileNotFoundError):
+                os.unlink(f"{WANTS}/{unit}")
             system.run(["systemctl", "reset-failed", unit], accept=(0, 1))  # 1: nothing had failed
 
     def _others(self, system: System) -> list[str]:
         listing = ["systemctl", "list-units", "--all", "--plain", "--no-legend", f"{self.template}@*.service"]
         loaded = [line.replace("●", " ").split() for line in system.run(listing).splitlines()]
         units = {words[0] for words in loaded if words[2] != "inactive"}
-        wants = "/etc/systemd/system/multi-user.target.wants"
-        if os.path.isdir(wants):
-            units |= {name for name in os.listdir(wants) if name.startswith(f"{self.template}@")}
+        if os.path.isdir(WANTS):
+            units |= {name for name in os.listdir(WANTS) if name.startswith(f"{self.template}@")}
         return sorted(units - {f"{self.template}@{self.keep}.service"})
 
 

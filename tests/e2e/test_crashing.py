@@ -1,0 +1,158 @@
+"""Whatever dies, wherever: the site answers, the same command finishes the job, and nothing stands about.
+
+The steps are those of the plan itself, one run for each place between two of them: a step that is added to a plan is
+covered by that. `ASHORE_HALT` has the agent stand still just there.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from standing import SNAPSHOT, Project, Relay, Server, answers, change_app, machine, quiet, settled, wait_for
+
+from deploy import sandbox
+
+FIRST_CHANGE = 3  # a deploy's upload; the steps before that only look
+
+
+@pytest.fixture(scope="module")
+def crashed(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that these tests may leave in any state that the next run mends."""
+    with machine("e-crash", snapshot=snapshot) as made:
+        yield Server(settled(made, tmp_path_factory.mktemp("crash")))
+
+
+@pytest.fixture
+def project(tmp_path: Path, crashed: Server) -> Project:
+    made = Project(tmp_path / "project", crashed.machine)
+    made.fab("deploy")
+    return made
+
+
+def kill(server: Server, process: subprocess.Popen, halted: dict) -> None:
+    """kill -9, at the agent."""
+    server.run("kill", "-9", str(halted["pid"]))
+    process.communicate(timeout=30)
+    assert process.returncode == 1
+
+
+def at_every_step(project: Project, *words: str) -> Iterator[tuple[int, subprocess.Popen, dict]]:
+    """A run of `fab WORDS` halted before its first change, before each step after that, and behind its last."""
+    number, seen = 0, 0
+    while True:
+        process, halted = project.halted(number, *words)
+        if halted is None:
+            out, err = process.communicate(timeout=60)
+            assert process.returncode == 0, out + err
+            assert seen > 5, "the halts were not reached"
+            return
+        yield number, process, halted
+        number, seen = number + 1, seen + 1
+
+
+def test_a_deploy_that_is_killed_at_any_step_leaves_a_site_and_is_finished_by_the_next(
+    crashed: Server, project: Project
+):
+    change_app(project, "STEP = -1")
+    with crashed.requests("/healthz", clients=2) as answered:
+        for number, process, halted in at_every_step(project, "deploy"):
+            old = crashed.current
+            kill(crashed, process, halted)
+            assert answers(crashed), halted
+            ran = project.fab("deploy")
+            if number > FIRST_CHANGE:
+                assert "was cut off; this run finishes the job" in ran.out, ran.out
+            assert crashed.release() >= old
+            assert crashed.leftovers() == [], halted
+            change_app(project, f"STEP = {number}")
+    assert set(answered.statuses) == {200}
+
+
+def test_a_deploy_whose_link_is_cut_at_any_step_finishes_by_itself(crashed: Server, project: Project):
+    change_app(project, "CUT = -1")
+    with crashed.requests("/healthz", clients=2) as answered:
+        relay = Relay(crashed.machine.address)
+        project.through(relay)
+        for number, process, halted in at_every_step(project, "deploy"):
+            old = crashed.current
+            relay.cut()
+            process.communicate(timeout=60)
+            assert process.returncode == 1
+            crashed.run("kill", "-USR1", str(halted["pid"]))  # go on
+            wait_for(crashed.idle, f"the server to finish by itself, from {halted['step']!r} on")
+            project.through(None)
+            ran = project.fab("deploy")
+            if number > FIRST_CHANGE:
+                assert "went on without its operator and finished" in ran.out, (halted, ran.out)
+            assert crashed.release() >= old
+            assert crashed.leftovers() == [], halted
+            change_app(project, f"CUT = {number}")
+            relay = Relay(crashed.machine.address)
+            project.through(relay)
+        relay.cut()
+    assert set(answered.statuses) == {200}
+
+
+def test_a_rollback_that_is_killed_at_any_step_leaves_a_site_and_is_finished_by_the_next(
+    crashed: Server, project: Project
+):
+    def forward(number: int) -> tuple[str, str]:
+        """Two good releases: the one to go back to, and the one that serves."""
+        older = crashed.current
+        change_app(project, f"BACK = {number}")
+        return older, project.deployed()
+
+    older, newer = forward(-1)
+    with crashed.requests("/healthz", clients=2) as answered:
+        for number, process, halted in at_every_step(project, "rollback"):
+            kill(crashed, process, halted)
+            assert crashed.release() in (older, newer), halted
+            project.fab("rollback")
+            assert crashed.release() == older, halted
+            assert crashed.leftovers() == [], halted
+            older, newer = forward(number)
+    assert set(answered.statuses) == {200}
+
+
+def test_power_cut_at_any_step_boots_into_a_site_and_the_next_deploy_finishes(crashed: Server, project: Project):
+    for number in range(2, 24, 4):
+        change_app(project, f"POWER = {number}")
+        old = crashed.current
+        process, halted = project.halted(number, "deploy")
+        assert halted is not None
+        sandbox.cut_power(crashed.machine.name)
+        process.kill()
+        process.communicate()
+        sandbox.up(crashed.machine.name, say=quiet, snapshot=SNAPSHOT)
+        wait_for(lambda: answers(crashed), f"the site after a power cut at {halted['step']!r}")
+        assert crashed.release() in (old, crashed.current)
+        project.fab("deploy")
+        assert crashed.release() > old
+        assert crashed.leftovers() == [], halted
+
+
+def test_provisioning_a_bare_server_that_is_killed_at_every_step_ends_as_if_it_had_not_been(tmp_path: Path):
+    with machine("e-bare-crash") as made:
+        project, server = Project(tmp_path / "project", made), Server(made)
+        for _, process, halted in at_every_step(project, "provision"):
+            kill(server, process, halted)
+        assert "0 changed" in project.fab("provision").out
+        project.fab("deploy")
+        assert server.leftovers() == []
+
+
+def test_provisioning_a_serving_server_that_is_killed_at_every_step_does_no_harm(crashed: Server, project: Project):
+    crashed.script(
+        "rm -r /etc/nginx/ashore/unavailable.html /etc/logrotate.d/ashore /etc/systemd/journald.conf.d"
+        " /etc/nginx/sites-enabled/ashore-strangers.conf /usr/local/lib/ashore /etc/systemd/system/nginx.service.d;"
+        " gpasswd -q -d deploy visitors; sed -i '/127.0.1.1/d' /etc/hosts; systemctl disable -q nginx logrotate.timer;"
+        " chmod 700 /srv/visitors/venvs; chmod 755 /srv/visitors/venvs"
+    )
+    with crashed.requests("/healthz", clients=2) as answered:
+        for _, process, halted in at_every_step(project, "provision"):
+            kill(crashed, process, halted)
+            assert answers(crashed), halted
+    assert set(answered.statuses) == {200}
+    assert "0 changed" in project.fab("provision").out
+    assert crashed.leftovers() == []
