@@ -124,6 +124,24 @@ def maintenance(c: Any, state: str, allow: str = "", wait: bool = False, json: b
         verbs.maintenance(SESSION, c, screen, options(wait=wait), state, allow)
 
 
+@task(help={"command": "one line for /bin/sh"})
+def run(c: Any, command: str) -> None:
+    """Run a command beside the app, as its user with its environment, in its sandbox: fab run "flask db stats"."""
+    from deploy import verbs
+
+    with telling() as screen:
+        raise Exit(code=verbs.run(SESSION, c, screen, ["/bin/sh", "-c", command]))
+
+
+@task
+def shell(c: Any) -> None:
+    """Open a shell beside the app, as its user with its environment, in its sandbox."""
+    from deploy import verbs
+
+    with telling() as screen:
+        raise Exit(code=verbs.shell(SESSION, c, screen))
+
+
 @task(name="list", default=True, help={"json": JSON})
 def env_list(c: Any, json: bool = False) -> None:
     """List the names in the app's environment and where each comes from; values are never shown."""
@@ -276,7 +294,7 @@ def sandbox_list(c: Any, json: bool = False) -> None:
 if listing(sys.argv[1:]):
     print(__doc__)  # Invoke's list of commands has no place for what they are for together
 
-VERBS = (provision, deploy, rollback, releases, history, restart, maintenance, logs)
+VERBS = (provision, deploy, rollback, releases, history, restart, run, shell, maintenance, logs)
 ns = Collection(*VERBS, *(stage_task(name) for name in stage_names()))
 ns.add_collection(Collection("env", env_list, env_set, env_unset))
 ns.add_collection(Collection("sandbox", sandbox_up, sandbox_down, sandbox_reset, sandbox_shell, sandbox_list))

@@ -39,6 +39,7 @@ CORE = (
 )  # fmt: skip
 BRINGS = {  # what a module imports beside the core
     "agent.facts": {"agent.resources.host", "agent.resources.uploads"},
+    "agent.oneoff": {"agent.resources.commands"},
     "agent.dependencies": {"agent.resources.releases", "agent.resources.uploads"},
     "agent.resources.services": {"agent.resources.health"},
     "agent.resources.releases": {"agent.resources.uploads"},
@@ -50,6 +51,8 @@ def modules_for(message: dict[str, Any]) -> set[str]:
     """The agent's modules that a request needs: only those travel."""
     if message["request"] == "logs":
         named = {"agent.journal"}
+    elif message["request"] == "run":
+        named = {"agent.oneoff"}
     elif message["request"] == "survey":
         named = {"agent.facts"}
     elif message["request"] == "ask":

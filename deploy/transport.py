@@ -191,6 +191,7 @@ class Command:
         self.channel = made.create_session()
         self.channel.exec_command(command)
         self.errors = b""
+        self.sending = threading.Lock()
         self.spoke = threading.Condition()
         self._drain = threading.Thread(target=self._read_errors, daemon=True)
         self._drain.start()  # or it stalls once its stderr fills the window
@@ -205,9 +206,10 @@ class Command:
             self.spoke.notify_all()
 
     def send(self, data: bytes) -> None:
-        """Raises ConnectionFailed where the other side has closed."""
+        """All of it, with nothing of another thread in between. ConnectionFailed where the other side has closed."""
         try:
-            self.channel.sendall(data)
+            with self.sending:
+                self.channel.sendall(data)
         except (OSError, EOFError) as error:
             raise ConnectionFailed("the server closed the connection", state="what it was told, it finishes") from error
 

@@ -1,6 +1,7 @@
 """What each verb does on its hosts. What only planning needs is imported while the connection is being made."""
 
 import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Options", "deploy", "env", "env_set", "history", "logs", "maintenance", "provision", "releases", "restart",
-    "rollback",
+    "rollback", "run", "shell",
 ]  # fmt: skip
 
 
@@ -138,6 +139,34 @@ def maintenance(session: Session, context: Any, screen: Screen, options: Options
         carry_out(plan, change.host, screen, options, done, run, Count())
 
     changing(session, context, screen, options, "maintenance", job)
+
+
+def run(session: Session, context: Any, screen: Screen, command: list[str]) -> int:
+    """A one-off command on the stage's first host; its exit status. Nothing but its own output goes to stdout."""
+    from .terminal import Joined
+
+    config = session.config()
+    host, *others = session.hosts(context, config)
+    if others:
+        sys.stderr.write(f"note: on {host.name} only, the first of {len(others) + 1} hosts\n")
+    joined = Joined(config.app.name, command)
+    statuses = []
+    session.on_each(
+        [host],
+        lambda host: statuses.append(joined.run(agent_of(host))),
+        screen,
+        prepare=joined.follow_window,
+        may_install=False,
+    )
+    return statuses[0]
+
+
+def shell(session: Session, context: Any, screen: Screen) -> int:
+    from .terminal import at_terminal
+
+    if not at_terminal():
+        raise ConfigError("a shell wants a terminal", "fab shell", NOTHING, 'for one command: fab run "COMMAND"')
+    return run(session, context, screen, ["/bin/bash", "-i"])
 
 
 def looking(session: Session, context: Any, screen: Screen, job: Callable[[Host, App], None]) -> None:

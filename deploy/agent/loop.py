@@ -101,6 +101,11 @@ class Conversation:
 
         return follow(self.emit, lambda: self.gone.is_set() or self.cancelled.is_set(), **wanted)
 
+    def answer_run(self, app: str, command: list[str], tty: Run | None) -> Run:
+        from .oneoff import run
+
+        return run(self.emit, self.messages, lambda: self.gone.is_set() or self.cancelled.is_set(), app, command, tty)
+
     def answer_plan(self, plan: dict[str, Any], units: list[str], check: bool, run: Run, wait: bool, halt: str) -> Run:
         """run: what goes into the history, {"app", "verb", "who", …}; a verb "provision" wants the host for itself."""
         system = System(units, self.emit, self.cancelled.is_set)

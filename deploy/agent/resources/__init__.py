@@ -13,6 +13,7 @@ HOMES = {
     "uploads": ("Room", "Uploaded"),
     "releases": ("Source", "Virtualenv", "Pruned"),
     "environment": ("Environment",),
+    "commands": ("ReleaseCommand",),
     "traffic": ("Probed", "Watched"),
 }
 

@@ -1,13 +1,139 @@
-"""TEMPORARY until the branch run is merged."""
+"""Commands beside the service: as the app's user, with a release's environment, in the same sandbox."""
 
+import os
+import re
+import selectors
+import subprocess
+import time
 from dataclasses import dataclass
 
-from ..wire import Resource
+from ..system import ENVIRONMENT, System
+from ..wire import Cancelled, Drift, Failed, Resource
+
+OF_THE_SERVICE = re.compile(
+    # What makes it the service: how it starts, says that it is ready, is stopped and started anew; and its socket's
+    # directory, which would be removed when the command ends.
+    r"Type|NotifyAccess|Exec\w+|Restart\w*|RuntimeDirectory\w*|KillMode|KillSignal|Timeout\w+|SyslogIdentifier|PIDFile"
+    r"|RemainAfterExit|GuessMainPID|NonBlocking|Sockets|WatchdogSec|BusName|SuccessExitStatus|FileDescriptorStoreMax"
+)
+STOP_SECONDS = 10
+LINES = 25
+
+
+def service_section(text: str) -> list[tuple[str, str]]:
+    """(key, value) of a unit's [Service] section in their order, from `systemctl cat`: drop-ins follow the unit."""
+    found, section = [], ""
+    for line in text.replace("\\\n", " ").splitlines():
+        line = line.strip()
+        if line.startswith("["):
+            section = line
+        elif section == "[Service]" and "=" in line and line[0] not in "#;":
+            key, _, value = line.partition("=")
+            found.append((key.strip(), value.strip()))
+    return found
+
+
+def properties(text: str, release: str) -> list[str]:
+    """The options of `systemd-run` that give a transient unit the user, environment and sandbox of a release's unit."""
+    known = {"%i": release, "%I": release}  # a transient unit has another name, and so would have another %i
+    found = []
+    for key, value in service_section(text):
+        if not OF_THE_SERVICE.fullmatch(key):
+            found += ["-p", f"{key}={re.sub('%[iI%]', lambda match: known.get(match[0], match[0]), value)}"]
+    return found
+
+
+def transient(text: str, app: str, release: str, unit: str, command: list[str], options: tuple[str, ...]) -> list[str]:
+    """The argv that runs a command as a transient unit like the release's, whose `text` is."""
+    path = f"/srv/{app}/releases/{release}/venv/bin:{ENVIRONMENT['PATH']}"
+    run = ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={unit}", *options]
+    extra = ["-p", f"Environment=PATH={path}", "-p", f"TimeoutStopSec={STOP_SECONDS}", "-p", f"SyslogIdentifier={app}"]
+    return [*run, *properties(text, release), *extra, "--", *command]
+
+
+def unit_text(app: str, release: str) -> str:
+    """The unit of a release with its drop-ins, as systemd reads it."""
+    argv = ["systemctl", "cat", "--no-pager", f"{app}@{release}.service"]
+    ran = subprocess.run(argv, capture_output=True, env=ENVIRONMENT)
+    if ran.returncode:
+        what = f"the unit {app}@{release}.service is not on the server"
+        raise Failed(what, "fab deploy, which puts it back", ran.stderr.decode(errors="replace"))
+    return ran.stdout.decode(errors="replace")
+
+
+def stop(unit: str) -> None:
+    """End a transient unit, if there is one, and wait until it has ended."""
+    for verb in ("stop", "reset-failed"):
+        subprocess.run(["systemctl", verb, unit], capture_output=True, env=ENVIRONMENT)
 
 
 @dataclass(frozen=True)
 class ReleaseCommand(Resource):
+    """A command that a release wants run once before it gets traffic, such as a migration of its database.
+
+    It is part of a plan only where it has to run; what runs of it when an agent dies is ended by the next run.
+    """
+
     app: str
     release: str
     command: str
     seconds: int
+
+    @property
+    def title(self) -> str:
+        return f"release command: {self.command}"
+
+    @property
+    def unit(self) -> str:
+        return f"{self.app}-release.service"
+
+    def check(self, system: System) -> list[Drift]:
+        return [] if self in system.done else [Drift("command", "to be run", f"within {self.seconds} s")]
+
+    def apply(self, system: System) -> None:
+        stop(self.unit)
+        text = unit_text(self.app, self.release)
+        options = ("--pipe", "-p", f"RuntimeMaxSec={self.seconds}")
+        command = ["/bin/sh", "-c", self.command]
+        process = system.start(transient(text, self.app, self.release, self.unit, command, options))
+        try:
+            said, late = self._listen(process, system)
+        except Cancelled:
+            stop(self.unit)
+            raise
+        status = process.wait()
+        if late:
+            how = f"did not end within {self.seconds} s and was stopped"
+        elif status:
+            how = f"exited with {status}"
+        else:
+            system.done.add(self)
+            return
+        hint = "mend it and deploy again; `fab run` tries a command out, release_seconds gives it longer"
+        raise Failed(f"the release command `{self.command}` {how}", hint, "\n".join(said[-LINES:]))
+
+    def _listen(self, process: "subprocess.Popen[bytes]", system: System) -> tuple[list[str], bool]:
+        """Pass on what it says until it closes its outputs; and whether its time ran out."""
+        deadline = time.monotonic() + self.seconds
+        said: list[str] = []
+        rest: dict[int, bytes] = {}
+        late = False
+        with selectors.DefaultSelector() as selector:
+            for pipe in (process.stdout, process.stderr):
+                assert pipe is not None
+                selector.register(pipe, selectors.EVENT_READ)
+            while selector.get_map():
+                for key, _ in selector.select(0.1):
+                    data = os.read(key.fd, 1 << 16)
+                    *lines, rest[key.fd] = (rest.get(key.fd, b"") + data).split(b"\n")
+                    if not data:
+                        selector.unregister(key.fileobj)
+                        lines = [rest.pop(key.fd)] if rest[key.fd] else []
+                    for line in lines:
+                        said.append(line.decode(errors="replace").rstrip("\r"))
+                        system.emit({"event": "said", "text": said[-1]})
+                system.stop_if_cancelled()
+                if not late and time.monotonic() > deadline:
+                    late = True
+                    stop(self.unit)
+        return said, late
