@@ -90,6 +90,7 @@ class Project:
 
     def __init__(self, directory: Path, machine: sandbox.Machine) -> None:
         self.directory, self.machine = directory, machine
+        self.app, self.wsgi = "", "webapp:create_app()"  # lines of [app] that stay, and what is served
         self.home = directory.parent / "home"
         (self.home / ".ssh").mkdir(parents=True, mode=0o700)
         directory.mkdir(parents=True)
@@ -101,9 +102,8 @@ class Project:
         self.git("init", "-q")
         self.commit("first")
 
-    def write_config(
-        self, app: str = "", stage: str = "", name: str = "visitors", wsgi: str = "webapp:create_app()"
-    ) -> None:
+    def write_config(self, app: str = "", stage: str = "", name: str = "visitors", wsgi: str = "") -> None:
+        app, wsgi = f"{self.app}\n{app}", wsgi or self.wsgi
         if "watch_seconds" not in app:
             app += "\nwatch_seconds = 0"  # ten seconds after each switch; the tests of the watch ask for it
         (self.directory / "deploy.toml").write_text(
