@@ -61,10 +61,7 @@ def test_a_release_whose_health_says_500_gets_no_traffic(faulty: Server, project
 @pytest.mark.parametrize(
     ("fault", "shown"),
     [
-        (
-            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
-            "requests were answered with 5xx|started anew|failed",
-        ),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "requests were answered with 5xx|started anew|failed"),
         ("raise RuntimeError('no tide')", "requests were answered with 5xx .before the switch 0 of"),
     ],
     ids=["its worker is killed", "it raises"],
@@ -75,10 +72,8 @@ def test_a_release_that_breaks_on_real_traffic_is_switched_back_by_itself(
     project.app = "watch_seconds = 20"
     project.write_config()
     before = faulty.current
-    in_create_app(
-        project,
-        f"@app.before_request\ndef broken():\n    if request.path == '/':\n        {fault}\nfrom flask import request",
-    )
+    broken = f"@app.before_request\ndef broken():\n    if request.path == '/':\n        {fault}"
+    in_create_app(project, f"import signal\nfrom flask import request\n{broken}")
     with faulty.requests("/", clients=3) as answered:
         ran = project.fab("deploy", status=1)
         count = len(answered.statuses)
@@ -110,10 +105,8 @@ def test_an_app_that_forks_and_dies_gets_no_lasting_traffic(faulty: Server, proj
 
 
 def test_an_app_over_its_memory_limit_at_import_is_shown(faulty: Server, project: Project):
-    limit = "/etc/systemd/system/visitors@.service.d/limit.conf"
-    faulty.script(
-        f"mkdir -p $(dirname {limit}); printf '[Service]\\nLimitAS=800M\\n' > {limit}; systemctl daemon-reload"
-    )
+    limits = "/etc/systemd/system/visitors@.service.d"
+    faulty.script(f"mkdir {limits}; printf '[Service]\\nLimitAS=800M\\n' > {limits}/a.conf; systemctl daemon-reload")
     try:
         change_app(project, "TIDE = bytearray(900 << 20)")
         assert "MemoryError" in fails(project, faulty, "deploy")
@@ -225,13 +218,9 @@ def test_a_stopped_nginx_is_started_by_a_deploy(faulty: Server, project: Project
     assert faulty.release() == current
 
 
-@pytest.mark.parametrize(
-    "path", ["/etc/nginx/sites-available/visitors.conf", "/etc/systemd/system/visitors@{}.service"]
-)
-def test_an_edit_by_hand_is_reported_with_a_diff_and_replaced_only_by_force(
-    faulty: Server, project: Project, path: str
-):
-    path = path.format(faulty.current)
+@pytest.mark.parametrize("file", ["nginx/sites-available/visitors.conf", "systemd/system/visitors@{}.service"])
+def test_an_edit_by_hand_is_shown_and_replaced_only_by_force(faulty: Server, project: Project, file: str):
+    path = f"/etc/{file.format(faulty.current)}"
     faulty.script(f"echo '# mine' >> {path}")
     change_app(project, f"EDITED = {file!r}")
     said = fails(project, faulty, "deploy")
