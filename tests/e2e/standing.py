@@ -133,14 +133,25 @@ class Project:
         with (self.directory / path).open("a") as file:
             file.write(text)
 
-    def start(self, *words: str, environment: dict[str, str] | None = None, **options: object) -> subprocess.Popen:
+    fab_path = str(FAB)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"HOME": str(self.home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+
+    def start(
+        self,
+        *words: str,
+        environment: dict[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
+        **options: object,
+    ) -> subprocess.Popen:
         """`fab WORDS` in this directory, not at a terminal, with a home of its own."""
-        environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", **(environment or {})}
         return subprocess.Popen(
-            [str(FAB), "-r", str(REPO), *words],
+            [self.fab_path, "-r", str(REPO), *words],
             cwd=self.directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
+            env={**self.environment, **(environment or {})},
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
