@@ -11,7 +11,7 @@ from .agent.resources.host import Platform
 from .agent.resources.releases import Pruned, Source, Virtualenv
 from .agent.resources.services import Retired, Service
 from .agent.resources.traffic import Probed, Watched
-from .agent.resources.uploads import Room, Uploaded
+from .agent.resources.uploads import Discarded, Room, Uploaded
 from .agent.wire import Plan, Resource, Secret
 from .build import as_recorded, settings, site_text, unit_text
 from .config import App
@@ -127,9 +127,9 @@ def activate(
         Retired(name, release.id, drain_seconds),
         Pruned(name, home, app.keep_releases),
     )
-    remove: tuple[Resource, ...] = (
-        (Absent(directory), Config("no unit of it", (Absent(unit_file),), RELOAD)) if built else ()
-    )
+    remove: tuple[Resource, ...] = ()
+    if built:
+        remove = (Absent(directory), Config("no unit of it", (Absent(unit_file),), RELOAD), Discarded(home))
     if old:
         back: tuple[Resource, ...] = (
             Service(layout.unit(name, old), active=True),

@@ -38,6 +38,7 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) ->
 
 # Prints a line for everything that stands about. Two runs of it see the same: it changes nothing.
 LEFTOVERS = r"""
+set +e
 cd /srv/visitors; current=$(basename "$(readlink current)")
 systemctl list-units --all --plain --no-legend 'visitors*' | awk '{print "unit", $1, $3}' \
   | grep -v "^unit visitors@$current.service active$"
@@ -62,8 +63,9 @@ find /srv/visitors /etc /usr/local /var/lib/ashore /run/ashore -xdev -name '.*.a
 ls /usr/local/lib/ashore | grep building | sed 's/^/half uv /'
 test ! -e /var/lib/ashore/visitors/last-run.json || echo a run that nobody has heard of
 flock -n /run/ashore/app-visitors.lock true || echo locked
-pgrep -f 'python3 -ISc' | sed 's/^/agent /'
+pgrep -fx 'python3 -ISc .*' | sed 's/^/agent /'
 nginx -t -q 2>&1 | sed 's/^/nginx: /'
+echo looked
 """
 
 
@@ -104,11 +106,11 @@ class Project:
 
     def write_config(self, app: str = "", stage: str = "", name: str = "visitors", wsgi: str = "") -> None:
         app, wsgi = f"{self.app}\n{app}", wsgi or self.wsgi
-        if "watch_seconds" not in app:
-            app += "\nwatch_seconds = 0"  # ten seconds after each switch; the tests of the watch ask for it
+        for key, value in {"watch_seconds": 0, "health_seconds": 10}.items():
+            app = app if key in app else f"{key} = {value}\n{app}"
         (self.directory / "deploy.toml").write_text(
             f'[app]\nname = "{name}"\nwsgi = "{wsgi}"\nrequirements = "webapp/requirements.txt"\n'
-            f'static = {{ "/static/" = "webapp/static" }}\nhealth_path = "/healthz"\nhealth_seconds = 10\n{app}\n'
+            f'static = {{ "/static/" = "webapp/static" }}\nhealth_path = "/healthz"\n{app}\n'
             f"[stages.production]\nhosts = {json.dumps(self.hosts)}\ndomains = {json.dumps(self.domains)}\n{stage}\n"
         )
 
@@ -252,8 +254,9 @@ class Server:
 
     def leftovers(self) -> list[str]:
         """What a run that ended well has no business to leave: one unit runs, one starts at boot, no half releases."""
-        found = self.script(LEFTOVERS, check=False).splitlines()
-        return [line for line in found if line]
+        *found, last = self.script(LEFTOVERS, check=False).splitlines()
+        assert last == "looked", last
+        return found
 
     def journal(self) -> str:
         return self.script("journalctl -n 40 --no-pager; cat /var/log/nginx/error.log || true", check=False)
@@ -386,5 +389,5 @@ def on_small_disk(server: Server, megabytes: int) -> None:
         "size=$(du -sm /srv/visitors | cut -f1); mkdir /mnt/small;"
         f" mount -t tmpfs -o size=$((size + {megabytes}))m,mode=0755 tmpfs /mnt/small;"
         " cp -a /srv/visitors/. /mnt/small/; chown --reference=/srv/visitors /mnt/small;"
-        " chmod --reference=/srv/visitors /mnt/small; mount --move /mnt/small /srv/visitors; rmdir /mnt/small"
+        " chmod --reference=/srv/visitors /mnt/small; mount --bind /mnt/small /srv/visitors"
     )

@@ -68,11 +68,12 @@ def test_requirements_that_cannot_be_resolved_are_quoted_and_the_old_release_ser
 def test_a_new_unit_text_does_not_reach_the_release_that_serves(own: Server, project: Project):
     before = project.deployed()
     unit = own.run("cat", f"/etc/systemd/system/visitors@{before}.service")
+    units = own.script("ls /etc/systemd/system")
     project.write_config("timeout_seconds = 31")  # another unit text, and an app that does not come up with it
     change_app(project, "raise SystemExit(7)")
     project.fab("deploy", status=1)
     assert own.run("cat", f"/etc/systemd/system/visitors@{before}.service") == unit
-    assert own.script("ls /etc/systemd/system | grep visitors@").split() == [f"visitors@{before}.service"]
+    assert own.script("ls /etc/systemd/system") == units
     sandbox.reboot(own.machine.name)
     wait_for(lambda: answers(own), "the old release after a reboot")
     assert own.release() == before
@@ -90,6 +91,7 @@ def test_deploying_before_provisioning_says_so(bare: sandbox.Machine, project: P
 def test_a_disk_that_would_run_full_is_told_before_anything_is_sent(own: Server, project: Project):
     before = project.deployed()
     on_small_disk(own, 80)
+    there = own.script("ls /srv/visitors")
     big = project.directory / "webapp" / "big.bin"
     big.write_bytes(b"\0" * (90 << 20))
     project.commit()
@@ -97,7 +99,7 @@ def test_a_disk_that_would_run_full_is_told_before_anything_is_sent(own: Server,
     assert re.search(r"the disk of the server would run full: \d+ MB are missing", ran.err), ran.err
     assert "make room" in ran.err and "state: nothing was changed" in ran.err
     assert own.release() == before
-    assert own.script("ls /srv/visitors").split() == ["current", "releases", "secrets.env", "venvs"]
+    assert own.script("ls /srv/visitors") == there
 
 
 def test_a_disk_that_fills_during_the_upload_is_emptied_again(tmp_path: Path):

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +63,7 @@ def test_a_release_whose_health_says_500_gets_no_traffic(faulty: Server, project
     ("fault", "shown"),
     [
         ("os.kill(os.getpid(), signal.SIGKILL)", "requests were answered with 5xx|started anew|failed"),
-        ("raise RuntimeError('no tide')", "requests were answered with 5xx .before the switch 0 of"),
+        ("raise RuntimeError('no tide')", "requests were answered with 5xx .before the switch "),
     ],
     ids=["its worker is killed", "it raises"],
 )
@@ -150,7 +151,7 @@ def test_a_release_command_that_its_agent_left_behind_is_ended_by_the_next_run(f
     faulty.script("rm -f /var/lib/visitors/short /var/lib/visitors/begun")
     process = project.start("deploy")
     wait_for(lambda: faulty.run("cat", "/var/lib/visitors/begun", check=False), "the command to begin")
-    faulty.script("touch /var/lib/visitors/short; kill -9 $(pgrep -f 'python3 -ISc' | tail -1)")
+    faulty.script("touch /var/lib/visitors/short; kill -9 $(pgrep -fx 'python3 -ISc .*')")
     process.communicate(timeout=30)
     project.fab("deploy")
     assert faulty.run("cat", "/var/lib/visitors/begun").count("begun") == 2
@@ -174,10 +175,11 @@ def test_a_disk_that_fills_at_a_step_is_told_and_the_next_deploy_works_once_ther
     assert process.returncode == 1
     error = next(event for event in map(json.loads, out.splitlines()) if event["event"] == "error")
     assert "disk" in error["what"] + error["detail"] or "No space left" in error["detail"], error
-    assert own.release() == before and f"traffic stays on {before}" in error["state"]
+    assert own.release() == before and f"on {before}; " in error["state"]
     own.script("rm /srv/visitors/filler")
     assert own.leftovers() == []
-    assert project.deployed() > before
+    project.fab("deploy")
+    assert own.release() > before
 
 
 def test_two_operators_at_the_same_second_do_one_after_the_other_or_one_is_told(faulty: Server, project: Project):
@@ -203,7 +205,8 @@ def test_ctrl_c_at_any_moment_leaves_a_site_and_the_next_deploy_works(faulty: Se
             pause.wait(moments.uniform(0.05, 1.6))
             interrupt(process)
             out, err = process.communicate(timeout=60)
-            assert process.returncode in (0, 1, 130), out + err  # 1: before our own code, where Fabric answers for it
+            # 1: before our own code, where Fabric answers for it; -2: Python itself, behind our last line
+            assert process.returncode in (0, 1, 130, -signal.SIGINT), out + err
             assert "Traceback" not in out + err, out + err
             wait_for(faulty.idle, "the server to end it")
     assert set(answered.statuses) == {200}

@@ -10,7 +10,7 @@ HOMES = {
     "users": ("User", "Member"),
     "health": ("Healthy", "Reachable"),
     "services": ("Service", "Retired"),
-    "uploads": ("Room", "Uploaded"),
+    "uploads": ("Room", "Uploaded", "Discarded"),
     "releases": ("Source", "Virtualenv", "Pruned"),
     "environment": ("Environment",),
     "commands": ("ReleaseCommand",),

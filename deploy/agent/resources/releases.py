@@ -60,6 +60,8 @@ class Source(Resource):
         replace(f"{self.directory}/{MANIFEST}", json.dumps(entries).encode(), 0o600, 0, 0)
         os.sync()  # before it can get traffic: a power cut must not leave empty files behind a switched link
         os.rename(partial, f"{self.directory}/source")
+        if not self.base:
+            shutil.rmtree(f"{self.app_directory}/incoming", ignore_errors=True)  # what was in it is in the release
 
 
 def make_directory(path: str, gid: int) -> None:

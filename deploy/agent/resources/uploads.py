@@ -16,6 +16,7 @@ MANIFEST = "manifest.json"
 SPARE_BYTES = 64 << 20  # what a release must leave free on the disk
 SPARE_FILES = 5000  # a virtualenv's, among others
 VENV_BYTES = 150 << 20
+BROKE_OFF = "the upload broke off"
 
 
 def escaping(entries: Iterable[Entry]) -> str:
@@ -114,7 +115,30 @@ class Uploaded(Resource):
         return [Drift("files", f"{len(missing)} not here", "here")] if missing else []
 
     def apply(self, system: System) -> None:
-        receive(self.app_directory, system.manifest, system.next_blob, system)
+        try:
+            receive(self.app_directory, system.manifest, system.next_blob, system)
+        except Failed:
+            system.done.add(BROKE_OFF)
+            raise
+
+
+@dataclass(frozen=True)
+class Discarded(Resource):
+    """Nothing that was uploaded waits any more; but for an upload that broke off, whose next try goes on from there."""
+
+    app_directory: str
+
+    @property
+    def title(self) -> str:
+        return "no uploaded files are left"
+
+    def check(self, system: System) -> list[Drift]:
+        if BROKE_OFF in system.done or not os.path.isdir(f"{self.app_directory}/incoming"):
+            return []
+        return [Drift("files", "present", "absent")]
+
+    def apply(self, system: System) -> None:
+        shutil.rmtree(f"{self.app_directory}/incoming")
 
 
 def missing_from(app_directory: str, entries: list[Entry]) -> list[int]:
