@@ -9,7 +9,7 @@ demo: .venv/ready
 	@$(BIN)/fab sandbox provision deploy
 
 test: .venv/ready-for-tests /usr/bin/chromedriver
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: .venv/ready-for-tests
 	$(BIN)/ruff check .
@@ -22,6 +22,7 @@ format: .venv/ready-for-tests
 
 benchmark: .venv/ready-for-tests
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.releases
 
 pictures: .venv/ready-for-tests /usr/bin/chromedriver
 	$(BIN)/python docs/pictures.py

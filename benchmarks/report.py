@@ -7,8 +7,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol
 
-COMMAND = "python -m benchmarks.engine"
-
 
 class Costs(Protocol):
     def seconds(self, name: str) -> float: ...
@@ -18,6 +16,8 @@ class Costs(Protocol):
 
 @dataclass
 class Report:
+    title: str
+    command: str
     claims: list[str] = field(default_factory=list)
     costs: list[str] = field(default_factory=list)
     memories: list[tuple[float, str]] = field(default_factory=list)
@@ -25,14 +25,29 @@ class Report:
     exceeded: list[str] = field(default_factory=list)
     began: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
-    def claim(self, what: str, seconds: float, peer: str, peer_seconds: float, bound: float | None) -> None:
-        """A ratio to a peer; without a bound it is only told."""
+    def claim(
+        self, what: str, seconds: float, peer: str, peer_seconds: float, bound: float | None, milli: bool = False
+    ) -> None:
+        """A ratio to a peer; without a bound it is only told. milli: tell it in milliseconds."""
         ratio = seconds / peer_seconds
         limit = f"≤ {bound:g}" if bound else ""
-        row = (what, f"{seconds:.2f}", peer, f"{peer_seconds:.2f}", f"{ratio:.2f}", limit)
+        ours, its = (f"{1000 * value:.1f} ms" if milli else f"{value:.2f} s" for value in (seconds, peer_seconds))
+        row = (what, ours, peer, its, f"{ratio:.2f}", limit)
         self.claims.append(self._say(row))
         if bound and ratio > bound:
             self.exceeded.append(f"{what}: {ratio:.2f} × {peer}, more than {bound:g}")
+
+    def limit(self, what: str, value: float, bound: float, unit: str) -> None:
+        """A figure that stays below a bound of its own unit."""
+        self.claims.append(self._say((what, f"{value:.2f} {unit}", "", f"{bound:.2f}", f"{value / bound:.2f}", "< 1")))
+        if value >= bound:
+            self.exceeded.append(f"{what}: {value:.2f} {unit}, not below {bound:.2f}")
+
+    def at_least(self, what: str, ratio: float, peer: str, bound: float) -> None:
+        """A ratio to a peer that is not to fall below a bound."""
+        self.claims.append(self._say((what, "", peer, "", f"{ratio:.2f}", f"≥ {bound:g}")))
+        if ratio < bound:
+            self.exceeded.append(f"{what}: {ratio:.2f} × {peer}, less than {bound:g}")
 
     def cost(self, what: str, runs: Costs, name: str) -> None:
         counts = (f"{runs.kilobytes_up(name):.1f}", str(runs.connections(name)))
@@ -52,29 +67,25 @@ class Report:
 
     def write(self, path: Path, release: str) -> None:
         seconds = (datetime.now(timezone.utc) - self.began).total_seconds()
-        largest, what = max(self.memories)
-        peak = f"Peak memory: {largest:.0f} MiB ({what}); the bound is {self.memory_bound:g} MiB."
+        peak = ""
+        if self.memories:
+            largest, what = max(self.memories)
+            peak = f"Peak memory: {largest:.0f} MiB ({what}); the bound is {self.memory_bound:g} MiB.\n\n"
         verdict = "\n".join(f"- exceeded: {excess}" for excess in self.exceeded) or "Every bound holds."
+        table = "| what | seconds | kB up | connections |\n|---|---|---|---|"
+        information = f"\nFor information:\n\n{table}\n{chr(10).join(self.costs)}\n" if self.costs else ""
         python = platform.python_version()
-        text = f"""# What the engine costs
+        text = f"""# {self.title}
 
-`{COMMAND}`, {self.began:%Y-%m-%d %H:%M} UTC, in {seconds:.0f} s: {os.cpu_count()} cores for operator and server
+`{self.command}`, {self.began:%Y-%m-%d %H:%M} UTC, in {seconds:.0f} s: {os.cpu_count()} cores for operator and server
 together, server Debian {release} in a container, operator Python {python}. Medians, the tools in turn; milliseconds
 are the round-trip time that a relay adds.
 
-| what | seconds | peer | its seconds | ratio | bound |
+| what | measured | peer | its | ratio | bound |
 |---|---|---|---|---|---|
 {chr(10).join(self.claims)}
 
-{peak}
-
-{verdict}
-
-For information:
-
-| what | seconds | kB up | connections |
-|---|---|---|---|
-{chr(10).join(self.costs)}
-"""
+{peak}{verdict}
+{information}"""
         path.write_text(text, "utf-8")
-        print(f"\n{peak}\n{verdict}\n\nwrote {path.name}, in {seconds:.0f} s")
+        print(f"\n{peak}{verdict}\n\nwrote {path.name}, in {seconds:.0f} s")

@@ -16,7 +16,7 @@ def compare(
     """(name, version in `old`, version in `new`) of what differs; "" where it is not there.
 
     old, new: directories of virtualenvs. Where `new` is not built yet, uv resolves the requirements (texts by their
-    paths) as it would install them. Nothing is left on the server but what uv has cached.
+    paths) as it would install them. Nothing is left on the server.
     """
     before = installed(old) if old else {}
     after = installed(new) if os.path.exists(f"{new}/.complete") else resolved(texts, requirements, uv, user)
@@ -48,8 +48,18 @@ def resolved(texts: dict[str, str], requirements: str, uv: str, user: str) -> di
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
         shutil.chown(directory, user)
-        argv = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", "/usr/bin/python3"]
-        said = System().run([*argv, requirements], user=user, cwd=directory, environment=uv_environment(user))
+        argv = [
+            uv,
+            "pip",
+            "compile",
+            "--quiet",
+            "--no-header",
+            "--no-annotate",
+            "--no-cache",
+            "--python",
+            "/usr/bin/python3",
+        ]
+        said = System().run(argv, user=user, cwd=directory, environment=uv_environment(user))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return dict(pinned(said))

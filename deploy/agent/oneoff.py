@@ -18,6 +18,7 @@ from .wire import Refused
 
 Event = dict[str, Any]
 BLOCK = 1 << 16
+INTERRUPTED = 130  # a shell's exit status after Ctrl-C
 
 
 class Attached:
@@ -28,6 +29,7 @@ class Attached:
         self.unit = f"{app}-run-{os.getpid()}.service"
         self.terminal = -1
         self.ended = threading.Event()
+        self.stopped = False
         current = f"/srv/{app}/current"
         if not os.path.islink(current):
             raise Refused(f"no release of {app} serves yet", "fab deploy")
@@ -108,6 +110,7 @@ def run(
             if unwanted():
                 stop(attached.unit)
                 attached.process.wait()
+                attached.stopped = True
             attached.ended.wait(0.05)
         messages.put({"request": "ended"})
 
@@ -128,6 +131,6 @@ def run(
             break
     for reader in attached.readers:
         reader.join(5)
-    status = attached.process.returncode
+    status = INTERRUPTED if attached.stopped else attached.process.returncode
     end = {"event": "end", "state": "ok", "changed": 0, "seconds": time.monotonic() - began}
     return end | {"status": 128 - status if status < 0 else status}

@@ -16,11 +16,11 @@ from deploy import sandbox
 @pytest.fixture(scope="session")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The disk of a server that was provisioned and runs the sample app; `first_runs` has what that printed."""
-    with machine("e-first") as made:
+    with machine("first") as made:
         project = Project(tmp_path_factory.mktemp("first") / "project", made)
         project.fab("provision")
         project.fab("deploy")
-        sandbox.save("e-first", SNAPSHOT)
+        sandbox.save(made.name, SNAPSHOT)
     yield SNAPSHOT
     sandbox.delete_snapshot(SNAPSHOT)
 
@@ -28,13 +28,13 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def bare() -> Iterator[sandbox.Machine]:
     """A server fresh from the image, shared by tests that must find nothing changed on it."""
-    with machine("e-bare") as made:
+    with machine("bare") as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def shared_machine(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sandbox.Machine]:
-    with machine("e-shared", snapshot=snapshot) as made:
+    with machine("shared", snapshot=snapshot) as made:
         yield settled(made, tmp_path_factory.mktemp("shared"))
 
 
@@ -46,7 +46,7 @@ def live(shared_machine: sandbox.Machine) -> Server:
 
 @pytest.fixture
 def own_machine(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sandbox.Machine]:
-    with machine("e-own", snapshot=snapshot) as made:
+    with machine("own", snapshot=snapshot) as made:
         yield settled(made, tmp_path_factory.mktemp("own"))
 
 

@@ -21,7 +21,8 @@ from deploy import sandbox
 
 REPO = Path(__file__).resolve().parents[2]
 FAB = Path(sys.executable).parent / "fab"
-SNAPSHOT = "e-live"
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # each process of a parallel run has machines of its own
+SNAPSHOT = f"e{WORKER}-live"
 DOMAIN = "visitors.example"  # not the address: that differs between the machines made from one snapshot
 
 
@@ -315,6 +316,7 @@ def quiet(text: str) -> None:
 
 @contextmanager
 def machine(name: str, **options: object) -> Iterator[sandbox.Machine]:
+    name = f"e{WORKER}-{name}"
     made = sandbox.reset(name, say=quiet, **options)
     try:
         yield made

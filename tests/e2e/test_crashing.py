@@ -19,7 +19,7 @@ FIRST_CHANGE = 3  # a deploy's upload; the steps before that only look
 @pytest.fixture(scope="module")
 def crashed(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that these tests may leave in any state that the next run mends."""
-    with machine("e-crash", snapshot=snapshot) as made:
+    with machine("crash", snapshot=snapshot) as made:
         yield Server(settled(made, tmp_path_factory.mktemp("crash")))
 
 
@@ -133,7 +133,7 @@ def test_power_cut_at_any_step_boots_into_a_site_and_the_next_deploy_finishes(cr
 
 
 def test_provisioning_a_bare_server_that_is_killed_at_every_step_ends_as_if_it_had_not_been(tmp_path: Path):
-    with machine("e-bare-crash") as made:
+    with machine("bare-crash") as made:
         project, server = Project(tmp_path / "project", made), Server(made)
         for _, process, halted in at_every_step(project, "provision"):
             kill(server, process, halted)

@@ -7,7 +7,10 @@ from standing import DOMAIN, Project, Server, change_app
 
 def test_a_deploy_ends_with_the_three_answers(live: Server, project: Project):
     ran = project.fab("deploy")
-    assert f"where is it running?    e-shared ({live.machine.address}), Debian GNU/Linux 12 (bookworm)" in ran.out
+    assert (
+        f"where is it running?    {live.machine.name} ({live.machine.address}), Debian GNU/Linux 12 (bookworm)"
+        in ran.out
+    )
     assert f"what is running it?     visitors@{live.current}.service: Gunicorn" in ran.out
     assert f"how do users reach it?  http://{DOMAIN}/ → Nginx" in ran.out
     assert f"from here, http://{DOMAIN}/ answers 200" in ran.out

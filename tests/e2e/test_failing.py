@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from standing import Project, Relay, Server, answers, change_app, interrupt, on_small_disk, wait_for
+from standing import SNAPSHOT, Project, Relay, Server, answers, change_app, interrupt, on_small_disk, wait_for
 
 from deploy import sandbox
 from deploy.agent.resources.uploads import receive
@@ -212,7 +212,7 @@ def test_a_power_cut_in_the_middle_leaves_a_site_and_the_next_deploy_finishes(ow
     sandbox.cut_power(own.machine.name)
     process.kill()
     process.communicate()
-    sandbox.up(own.machine.name, say=lambda text: None, snapshot="e-live")
+    sandbox.up(own.machine.name, say=lambda text: None, snapshot=SNAPSHOT)
     wait_for(lambda: answers(own), "the old release after the power cut")
     assert own.release() == before
     ran = project.fab("deploy")

@@ -19,7 +19,7 @@ ID = r"\d{8}-\d{6}"
 @pytest.fixture(scope="module")
 def faulty(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server for releases that fail; every one of them leaves it serving."""
-    with machine("e-faults", snapshot=snapshot) as made:
+    with machine("faults", snapshot=snapshot) as made:
         yield Server(settled(made, tmp_path_factory.mktemp("faults")))
 
 
@@ -177,9 +177,10 @@ def test_a_disk_that_fills_at_a_step_is_told_and_the_next_deploy_works_once_ther
     assert "disk" in error["what"] + error["detail"] or "No space left" in error["detail"], error
     assert own.release() == before and f"on {before}; " in error["state"]
     own.script("rm /srv/visitors/filler")
-    assert own.leftovers() == []
+    assert [left for left in own.leftovers() if "unused virtualenv" not in left] == []  # for the next try
     project.fab("deploy")
     assert own.release() > before
+    assert own.leftovers() == []
 
 
 def test_two_operators_at_the_same_second_do_one_after_the_other_or_one_is_told(faulty: Server, project: Project):

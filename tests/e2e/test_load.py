@@ -91,7 +91,7 @@ class Visitors:
 
 @pytest.fixture(scope="module")
 def server(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with machine("e-load", snapshot=snapshot) as made:
+    with machine("load", snapshot=snapshot) as made:
         yield Server(settled(made, tmp_path_factory.mktemp("load")))
 
 

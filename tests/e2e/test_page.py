@@ -25,7 +25,7 @@ def test_the_page_answers_the_three_questions(live: Server, project: Project, vi
     current = project.deployed()
     visitor.get(f"http://{DOMAIN}/")
     shown = facts(visitor)
-    assert shown["Host"] == "e-shared" and "Debian" in shown["System"]
+    assert shown["Host"] == live.machine.name and "Debian" in shown["System"]
     assert shown["Release"] == current and shown["Gunicorn"] and shown["Python"].startswith("3.11")
     assert shown["Scheme"] == "http" and shown["Host asked for"] == DOMAIN
     assert "nginx/" in shown["Nginx"]

@@ -112,7 +112,7 @@ def test_a_system_that_is_not_debian_is_refused(bare: sandbox.Machine, project: 
 
 
 def test_a_server_without_python_gets_it(tmp_path):
-    with machine("e-nopy") as made:
+    with machine("nopy") as made:
         server = Server(made)
         server.script("DEBIAN_FRONTEND=noninteractive apt-get -y -q purge 'python3*' 'libpython3*' >/dev/null")
         server.script("! command -v python3")
@@ -126,7 +126,7 @@ def test_a_server_without_python_gets_it(tmp_path):
 
 
 def test_debian_13_is_provisioned_and_serves(tmp_path):
-    with machine("e-trixie", release="trixie") as made:
+    with machine("trixie", release="trixie") as made:
         server = Server(made)
         project = Project(tmp_path / "project", made)
         project.fab("provision")

@@ -1,0 +1,183 @@
+"""What it takes to change the release that serves: `python -m benchmarks.releases`, or `make benchmark`.
+
+Needs what the sandbox needs: Linux and root. Medians, each figure and its peer in turns. Prints a table, writes
+RELEASES.md, and exits with 1 where a bound is exceeded.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from statistics import median
+
+from .engine import DOMAIN, FAB, REPO, Bench, bench
+from .load import Answers, Steady
+from .report import Report
+from .throughput import throughput
+
+DISTANCES = (0, 100)  # round-trip times in milliseconds
+REPEATS = 5
+PATIENCE_SECONDS = 30
+TREE_FILES, TREE_FILE_BYTES = 5000, 20_000
+PHASE_SWITCHES, PHASES = 4, 3
+VISITORS, VISITS_PER_SECOND = 8, 100
+# On the server: from `systemctl start` of a release that does not run to its first 200, on its own socket.
+START_UP = """
+import socket, subprocess, sys, time
+unit, path = sys.argv[1:]
+began = time.monotonic()
+starting = subprocess.Popen(["systemctl", "start", unit])
+while True:
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(path)
+            connection.sendall(b"GET /healthz HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n")
+            if connection.recv(100).split()[1] == b"200":
+                break
+    except (OSError, IndexError):
+        pass
+    time.sleep(0.005)
+print(time.monotonic() - began)
+starting.wait()
+subprocess.run(["systemctl", "stop", unit], check=True)
+"""
+
+
+def serving(at: Bench) -> str:
+    """The release that answers visitors, "" where none does just now."""
+    visitor = HTTPConnection(at.machine.address, timeout=5)
+    try:
+        visitor.request("GET", "/healthz", headers={"Host": DOMAIN})
+        return str(json.loads(visitor.getresponse().read())["release"])
+    except (OSError, HTTPException, ValueError, KeyError):
+        return ""
+    finally:
+        visitor.close()
+
+
+def to_traffic(at: Bench, *words: str) -> float:
+    """Seconds from typing `fab WORDS` until a visitor is answered by another release than before."""
+    before, began = serving(at), time.monotonic()
+    environment = {"HOME": str(at.home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+    process = subprocess.Popen(
+        [str(FAB), "-r", str(REPO), *words],
+        cwd=at.project,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    while serving(at) in (before, ""):
+        if time.monotonic() - began > PATIENCE_SECONDS:
+            raise SystemExit(f"fab {' '.join(words)} brought no other release")
+        time.sleep(0.003)
+    seconds = time.monotonic() - began
+    output = process.communicate()[0]
+    if process.returncode:
+        raise SystemExit(f"fab {' '.join(words)} exited with {process.returncode}:\n{output.decode()}")
+    return seconds
+
+
+def start_up(at: Bench) -> float:
+    """The app's own: what an older release of it takes from its start to its first answer."""
+    current = serving(at)
+    older = [name for name in at.on_server("ls", "/srv/visitors/releases").split() if name != current][-1]
+    arguments = (f"visitors@{older}.service", f"/run/visitors/{older}/http.sock")
+    return float(at.on_server("python3", "-", *arguments, stdin=START_UP))
+
+
+def switching(at: Bench, report: Report) -> None:
+    """A deploy of a small change, and a rollback, from the command to the first answer of the other release."""
+    for milliseconds in DISTANCES:
+        seconds: dict[str, list[float]] = {"deploy": [], "rollback": [], "start": []}
+        for _ in range(REPEATS):
+            at.relay.seconds = milliseconds / 1000
+            at.change_one_file()
+            seconds["deploy"].append(to_traffic(at, "deploy"))
+            seconds["start"].append(start_up(at))
+            seconds["rollback"].append(to_traffic(at, "rollback"))
+        own = median(seconds["start"])
+        floor = own + 4 * milliseconds / 1000
+        what, peer = f"deploy of one changed file, to traffic, {milliseconds} ms", "the app's start-up + 4 round trips"
+        report.claim(what, median(seconds["deploy"]), peer, floor, 2)
+        what = f"rollback, to traffic, {milliseconds} ms"
+        report.limit(what, median(seconds["rollback"]), 2 + own, f"s, with 2 s + start-up ({own:.2f} s)")
+
+
+def one_line_in_a_large_tree(at: Bench, report: Report) -> None:
+    tree = at.project / "webapp" / "tree"
+    for number in range(TREE_FILES):
+        file = tree / f"{number % 50}" / f"{number}.bin"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(os.urandom(TREE_FILE_BYTES))
+    at.relay.seconds = 0
+    at.fab("deploy")
+    tree_kilobytes = TREE_FILES * TREE_FILE_BYTES / 1000
+    for milliseconds in DISTANCES:
+        at.relay.seconds = milliseconds / 1000
+        at.change_one_file()
+        run = at.fab("deploy")
+        what = f"one line in {TREE_FILES} files of {tree_kilobytes / 1000:.0f} MB, {milliseconds} ms"
+        report.limit(what, run.traffic.bytes_up / 1000, tree_kilobytes / 100, f"kB sent, in {run.seconds:.2f} s")
+    shutil.rmtree(tree)
+    at.relay.seconds = 0
+    at.fab("deploy")
+
+
+def latency(at: Bench, report: Report) -> None:
+    """What visitors wait while releases switch, against a time in which the operator is as busy and nothing switches.
+
+    Operator and server share the cores here, so `fab` itself costs visitors something; in the quiet phases
+    `fab provision` runs in the same rhythm, with nothing to do.
+    """
+    at.relay.seconds = 0
+    found = {"quiet": Answers(), "switching": Answers()}
+    for _ in range(PHASES):
+        for name, words in (("quiet", "provision"), ("switching", "restart")):
+            steady = Steady((at.machine.address, 80), DOMAIN, "/", VISITORS, VISITS_PER_SECOND)
+            began = time.monotonic()
+            for number in range(PHASE_SWITCHES):
+                at.fab(words)
+                time.sleep(max(0.0, began + 3 * (number + 1) - time.monotonic()))
+            answers = steady.end()
+            found[name].seconds += answers.seconds
+            found[name].failures += answers.failures
+    for name, answers in found.items():
+        if answers.failures:
+            report.exceeded.append(f"{len(answers.failures)} requests failed while {name}: {answers.failures[0]}")
+    ours, peer = (found[name].percentile(99) for name in ("switching", "quiet"))
+    what = f"p99 of {len(found['switching'].seconds)} requests, {PHASES * PHASE_SWITCHES} switches"
+    report.claim(what, ours, "p99 without switches", peer, 1.5, milli=True)
+
+
+def main() -> int:
+    report = Report("What a change of the release costs", "python -m benchmarks.releases")
+    with bench() as at:
+        config = at.project / "deploy.toml"
+        config.write_text(config.read_text("utf-8").replace("# watch_seconds = 10", "watch_seconds = 0"), "utf-8")
+        for words in ("provision", "deploy"):
+            at.fab(words)
+        at.change_one_file()
+        at.fab("deploy")
+        measures: tuple[Callable[[Bench, Report], None], ...] = (
+            switching,
+            one_line_in_a_large_tree,
+            latency,
+            throughput,
+        )
+        for measure in measures:
+            measure(at, report)
+        release = at.machine.release
+    report.write(Path(__file__).with_name("RELEASES.md"), release)
+    for excess in report.exceeded:
+        print(f"error: {excess}", file=sys.stderr)
+    return 1 if report.exceeded else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""A unit's text → the command beside it, and what packages would change."""
+
+from deploy.agent.dependencies import normal, pinned
+from deploy.agent.resources.commands import properties, service_section, transient
+
+UNIT = r"""# /etc/systemd/system/shop@20260301-120405.service
+# Written by Ashore
+
+[Unit]
+Description=shop, release %i
+[Service]
+Type=notify
+User=shop
+RuntimeDirectory=shop/%i
+WorkingDirectory=/srv/shop/releases/%i/source
+EnvironmentFile=/srv/shop/secrets.env
+EnvironmentFile=/srv/shop/releases/%i/env
+ExecStart=/srv/shop/releases/%i/venv/bin/gunicorn \
+    --bind unix:x
+; a comment
+Restart=on-failure
+TimeoutStopSec=40
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+CapabilityBoundingSet=
+Environment=RATE=5%%
+
+[Install]
+WantedBy=multi-user.target
+
+# /etc/systemd/system/shop@.service.d/limit.conf
+[Service]
+LimitAS=800M
+"""
+RELEASE = "20260301-120405"
+
+
+def test_all_of_the_sandbox_is_taken_over_in_order_with_the_drop_ins():
+    assert properties(UNIT, RELEASE)[1::2] == [
+        "User=shop",
+        f"WorkingDirectory=/srv/shop/releases/{RELEASE}/source",
+        "EnvironmentFile=/srv/shop/secrets.env",
+        f"EnvironmentFile=/srv/shop/releases/{RELEASE}/env",
+        "SystemCallFilter=@system-service",
+        "SystemCallFilter=~@privileged @resources",
+        "CapabilityBoundingSet=",
+        "Environment=RATE=5%%",
+        "LimitAS=800M",
+    ]
+
+
+def test_what_makes_it_the_service_is_left_out():
+    keys = {word.partition("=")[0] for word in properties(UNIT, RELEASE)[1::2]}
+    assert not keys & {"Type", "ExecStart", "Restart", "RuntimeDirectory", "TimeoutStopSec", "WantedBy", "Description"}
+    assert ("Restart", "on-failure") in service_section(UNIT)
+
+
+def test_the_command_comes_last_and_the_virtualenv_first():
+    argv = transient(UNIT, "shop", RELEASE, "shop-run-7.service", ["/bin/sh", "-c", "x; y"], ("--pipe",))
+    assert argv[:2] == ["systemd-run", "--quiet"] and "--pipe" in argv and "--unit=shop-run-7.service" in argv
+    assert argv[-4:] == ["--", "/bin/sh", "-c", "x; y"]
+    assert any(word.startswith(f"Environment=PATH=/srv/shop/releases/{RELEASE}/venv/bin:") for word in argv)
+
+
+def test_what_uv_resolves_is_read():
+    text = "flask==3.1.3\nMarkupSafe==3.0.2 ; python_version > '3'\ncoverage[toml]==7.6\nmine @ https://example.com/m.whl\n"
+    assert pinned(text) == [
+        ("flask", "3.1.3"),
+        ("markupsafe", "3.0.2"),
+        ("coverage", "7.6"),
+        ("mine", "https://example.com/m.whl"),
+    ]
+    assert normal("Flask_Login.x") == "flask-login-x"
