@@ -30,7 +30,7 @@ def test_the_second_is_told_who_holds_the_app_since_when_and_doing_what(tmp_path
 
 def test_two_apps_are_worked_on_at_once_but_a_provision_has_the_host_for_itself(tmp_path: Path):
     both = [taken(tmp_path, "shop"), taken(tmp_path, "blog")]
-    with pytest.raises(Refused, match="her@there is at work on blog: .*\nher@there is at work on shop"):
+    with pytest.raises(Refused, match=r"her@there is at work on blog: .*\nher@there is at work on shop"):
         taken(tmp_path, "wiki", {"verb": "provision", "who": "me@here"}, whole_host=True)
     for locks in both:
         locks.release()
