@@ -120,8 +120,9 @@ class Screen:
     def _drift(self, host: str, drift: Event) -> None:
         indent = " " * (WIDTH + 2)
         if not drift["diff"] or drift["diff"] == "[hidden]":
-            shown = f"{drift['what']}: {drift['found']} → {drift['wanted']}"
-            self._line(host, indent + shown + (" [hidden]" if drift["diff"] else ""), "yellow")
+            hidden = drift["diff"] or drift["found"] == drift["wanted"]  # both are [hidden]
+            shown = "[hidden]" if hidden else f"{drift['found']} → {drift['wanted']}"
+            self._line(host, f"{indent}{drift['what']}: {shown}", "yellow")
         for line in drift["diff"].splitlines() if drift["diff"] != "[hidden]" else ():
             self._line(host, indent + line, {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], ""))
 

@@ -48,17 +48,8 @@ def resolved(texts: dict[str, str], requirements: str, uv: str, user: str) -> di
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
         shutil.chown(directory, user)
-        argv = [
-            uv,
-            "pip",
-            "compile",
-            "--quiet",
-            "--no-header",
-            "--no-annotate",
-            "--no-cache",
-            "--python",
-            "/usr/bin/python3",
-        ]
+        argv = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-cache"]
+        argv += ["--python", "/usr/bin/python3", requirements]
         said = System().run(argv, user=user, cwd=directory, environment=uv_environment(user))
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, RemoteDisconnected
 from pathlib import Path
 
 import pytest
@@ -272,14 +272,19 @@ class Server:
         )
 
     @contextmanager
-    def requests(self, path: str = "/", clients: int = 6) -> Iterator[Answers]:
-        """Visitors, half of them keeping their connection, for as long as the block lasts."""
+    def requests(self, path: str = "/", clients: int = 6, reloads: bool = False) -> Iterator[Answers]:
+        """Visitors, half of them keeping their connection, for as long as the block lasts.
+
+        reloads: Nginx may be reloaded, which closes idle connections; a request that meets that is made again on a
+        fresh one, as every browser does.
+        """
         answers, stop, lock = Answers(), threading.Event(), threading.Lock()
 
         def visit(keep: bool) -> None:
             connection = HTTPConnection(self.machine.address, timeout=15)
             while not stop.is_set():
                 began = time.monotonic()
+                fresh = connection.sock is None
                 try:
                     connection.request(
                         "GET", path, headers={"Host": DOMAIN} | ({} if keep else {"Connection": "close"})
@@ -287,6 +292,11 @@ class Server:
                     answer = connection.getresponse()
                     answer.read()
                     status: int | str = answer.status
+                except RemoteDisconnected as error:
+                    connection.close()
+                    if reloads and not fresh:
+                        continue
+                    status = repr(error)
                 except (OSError, HTTPException) as error:
                     status = repr(error)
                     connection.close()

@@ -147,9 +147,9 @@ def test_provisioning_a_serving_server_that_is_killed_at_every_step_does_no_harm
         "rm -r /etc/nginx/ashore/unavailable.html /etc/logrotate.d/ashore /etc/systemd/journald.conf.d"
         " /etc/nginx/sites-enabled/ashore-strangers.conf /usr/local/lib/ashore /etc/systemd/system/nginx.service.d;"
         " gpasswd -d deploy visitors >/dev/null; sed -i '/127.0.1.1/d' /etc/hosts;"
-        " systemctl disable -q nginx logrotate.timer; chmod 700 /srv/visitors/releases"
+        " systemctl disable -q nginx logrotate.timer; chmod 755 /srv/visitors/releases"
     )
-    with crashed.requests("/healthz", clients=2) as answered:
+    with crashed.requests("/healthz", clients=2, reloads=True) as answered:
         for _, process, halted in at_every_step(project, "provision"):
             kill(crashed, process, halted)
             assert answers(crashed), halted

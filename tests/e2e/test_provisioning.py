@@ -21,7 +21,7 @@ def test_check_shows_every_change_as_a_diff_and_changes_nothing(bare: sandbox.Ma
     ran = project.fab("provision", "--check")
     assert "packages nginx" in ran.out
     assert "+++ /etc/nginx/conf.d/ashore.conf (plan)" in ran.out
-    assert "+127.0.1.1 e-bare" in ran.out
+    assert f"+127.0.1.1 {bare.name}" in ran.out
     assert " 0 would change" not in ran.out
     assert server.state() == before
 
