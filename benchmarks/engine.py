@@ -142,8 +142,9 @@ class Bench:
 
     def on_server(self, *argv: str, stdin: str = "") -> str:
         """A command on the server as root, straight and not through the relay; its output."""
-        options = ["-i", self.machine.key_file, "-q", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=none"]
-        command = ["ssh", *options, f"admin@{self.machine.address}", "sudo", *argv]
+        options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")
+        words = [word for option in options for word in ("-o", option)]
+        command = ["ssh", "-q", "-i", self.machine.key_file, *words, f"admin@{self.machine.address}", "sudo", *argv]
         return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True).stdout
 
     def require_answer(self) -> None:

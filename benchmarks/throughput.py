@@ -14,23 +14,24 @@ from .report import Report
 NAME, DOMAIN = "rows", "rows.example"
 ROUNDS, REQUESTS, CONNECTIONS = 5, 2400, 16
 APP = """
-from flask import Flask, render_template_string
+from flask import Flask, render_template
 
 app = Flask(__name__)
 ROWS = [(number, f"name {number}", number * number) for number in range(100)]
-PAGE = \"\"\"<!doctype html><title>Rows</title><table>
-{% for number, name, square in rows %}<tr><td>{{ number }}</td><td>{{ name }}</td><td>{{ square }}</td></tr>
-{% endfor %}</table>\"\"\"
 
 
 @app.get("/")
 def rows():
-    return render_template_string(PAGE, rows=ROWS)
+    return render_template("rows.html", rows=ROWS)
 
 
 @app.get("/healthz")
 def healthz():
     return "ok"
+"""
+PAGE = """<!doctype html><title>Rows</title><table>
+{% for number, name, square in rows %}<tr><td>{{ number }}</td><td>{{ name }}</td><td>{{ square }}</td></tr>
+{% endfor %}</table>
 """
 # The tutorial's: three sync workers on TCP, and a site that hands on to them and no more.
 TUTORIAL_SITE = """
@@ -102,9 +103,9 @@ def cpu_seconds(at: Bench, way: Way) -> float:
 
 def deployed(at: Bench) -> None:
     """The app put live by the kit, with the defaults of its config; and run beside that in the two other ways."""
-    at.relay.seconds = 0
     project = at.project.parent / NAME
-    project.mkdir()
+    (project / "templates").mkdir(parents=True)
+    (project / "templates" / "rows.html").write_text(PAGE, "utf-8")
     (project / "rows.py").write_text(APP, "utf-8")
     (project / "requirements.txt").write_text((REPO / "webapp" / "requirements.txt").read_text("utf-8"), "utf-8")
     stages = (at.project / "deploy.toml").read_text("utf-8").partition("[stages.production]")[2]

@@ -16,8 +16,8 @@ from .render import render
 INCLUDES = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[=\s]*(\S+)", re.M)
 LOCAL = re.compile(r"^\s*(?:\.|/|-e\b|--editable\b|file:)", re.M)
 RECORDED = (
-    "wsgi", "requirements", "static", "health_path", "health_seconds", "worker_class", "workers", "threads",
-    "timeout_seconds",
+    "wsgi", "requirements", "static", "health_path", "health_seconds", "warm_paths", "worker_class", "workers",
+    "threads", "timeout_seconds",
 )  # fmt: skip  # what belongs to the code: a release that is taken up again brings its own
 
 
@@ -122,4 +122,6 @@ def as_recorded(app: App, record: dict[str, Any]) -> App:
     found = {name: value for name, value in record.get("app", {}).items() if name in RECORDED}
     if "static" in found:
         found["static"] = tuple((prefix, directory) for prefix, directory in found["static"])
+    if "warm_paths" in found:
+        found["warm_paths"] = tuple(found["warm_paths"])
     return replace(app, **found)

@@ -33,6 +33,7 @@ class App:
     env: Env = ()
     health_path: str = "/"
     health_seconds: int = 30
+    warm_paths: tuple[str, ...] = ("/",)
     watch_seconds: int = 10
     release_command: str = ""
     release_seconds: int = 300
@@ -173,6 +174,7 @@ APP_KEYS: dict[str, Callable[[Any], Any]] = {
     "env": env,
     "health_path": word(r"/[!-~]*", "a path like /healthz"),
     "health_seconds": number(1, 600),
+    "warm_paths": texts(word(r"/[!-~]*", "a path like /")),
     "watch_seconds": number(0, 3600),
     "release_command": word(r"[^\0\n]*", "one line for /bin/sh"),
     "release_seconds": number(1, 86_400),

@@ -22,7 +22,6 @@ NGINX_READS = tuple(
 )
 DRAIN_SECONDS = 10
 UV = f"{layout.uv()}/bin/uv"
-RELOAD = ("systemctl", "daemon-reload")
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def provision(app: App, force: bool = False) -> Plan:
         Config(
             "Nginx comes back by itself",
             (file("/etc/systemd/system/nginx.service.d/50-ashore.conf", "systemd/nginx.conf.j2"),),
-            RELOAD,
+            ("systemctl", "daemon-reload"),
         ),
         Directory(layout.nginx_logs(name), 0o750, "www-data", "adm"),
         file("/etc/logrotate.d/ashore", "nginx/logrotate.j2"),

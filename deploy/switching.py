@@ -6,17 +6,17 @@ from . import layout
 from .agent.resources.commands import ReleaseCommand
 from .agent.resources.environment import Environment
 from .agent.resources.files import Absent, Config, File, Link
-from .agent.resources.health import Healthy, Reachable
+from .agent.resources.health import Healthy, Reachable, Warmed
 from .agent.resources.host import Platform
 from .agent.resources.releases import Pruned, Source, Virtualenv
-from .agent.resources.services import Retired, Service
+from .agent.resources.services import Retired, Service, UnitFile
 from .agent.resources.traffic import Probed, Watched
 from .agent.resources.uploads import Discarded, Room, Uploaded
 from .agent.wire import Plan, Resource, Secret
 from .build import as_recorded, settings, site_text, unit_text
 from .config import App
 from .errors import HostError
-from .plans import NGINX_READS, RELOAD, SYSTEMS, UV, Facts, Release
+from .plans import NGINX_READS, SYSTEMS, UV, Facts, Release
 
 DRAIN_SECONDS = 10
 
@@ -73,7 +73,7 @@ def parts(app: App, release: Release) -> tuple[Resource, ...]:
         Link(f"{directory}/http.sock", layout.socket(app.name, release.id), "link to the socket"),
         File(f"{directory}/release.json", record, 0o640, "root", app.name),
         Link(f"{directory}/unit", unit, "link to the unit"),
-        Config(f"unit {layout.unit(app.name, release.id)}", (File(unit, unit_text(app), was=was),), RELOAD),
+        UnitFile(layout.unit(app.name, release.id), File(unit, unit_text(app), was=was)),
     )
 
 
@@ -97,6 +97,8 @@ def activate(
     old = facts.current if facts.current != release.id else ""
     static_before = as_recorded(app, facts.records.get(old or facts.previous, {"app": {"static": ()}})).static
     site = site_text(app, release.names, dict(static_before), facts.nginx)
+    socket = layout.socket(name, release.id)
+    burst = 2 * (app.workers or facts.cpus)
     drain_seconds = max(DRAIN_SECONDS, app.timeout_seconds)
     steps: tuple[Resource, ...] = (
         Platform(SYSTEMS),
@@ -104,7 +106,8 @@ def activate(
         *built,
         *(() if built else (unit_as_it_was(app, release.id, facts, force),)),
         Service(unit, active=True),
-        Healthy(unit, layout.socket(name, release.id), app.health_path, release.names[0], app.health_seconds),
+        Healthy(unit, socket, app.health_path, release.names[0], app.health_seconds),
+        *((Warmed(socket, app.warm_paths, release.names[0], burst, current),) if app.warm_paths else ()),
         Service(unit, active=True, enabled=True),  # before the switch: a power cut must find it starting at boot
         *((Link(layout.previous(name), f"releases/{old}", f"static files of {old} stay within reach"),) if old else ()),
         Config(
@@ -129,7 +132,7 @@ def activate(
     )
     remove: tuple[Resource, ...] = ()
     if built:
-        remove = (Absent(directory), Config("no unit of it", (Absent(unit_file),), RELOAD), Discarded(home))
+        remove = (Absent(directory), Absent(unit_file), Discarded(home))
     if old:
         back: tuple[Resource, ...] = (
             Service(layout.unit(name, old), active=True),
@@ -149,8 +152,8 @@ def watch(app: App, unit: str, previous: str) -> Watched:
     return Watched(unit, previous, f"{layout.nginx_logs(app.name)}/access.log", app.watch_seconds)
 
 
-def unit_as_it_was(app: App, release_id: str, facts: Facts, force: bool) -> Config:
+def unit_as_it_was(app: App, release_id: str, facts: Facts, force: bool) -> UnitFile:
     """The unit of a release that stands: as the kit wrote it then, or it is an edit by hand."""
     text = unit_text(as_recorded(app, facts.records.get(release_id, {})))
     file = File(layout.unit_file(app.name, release_id), text, force=force, keep=True)
-    return Config(f"unit {layout.unit(app.name, release_id)}", (file,), RELOAD)
+    return UnitFile(layout.unit(app.name, release_id), file)

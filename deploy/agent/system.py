@@ -9,7 +9,7 @@ from .wire import Cancelled, Entry, Failed
 
 UNIT_PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,ExecMainStatus,ActiveEnterTimestampMonotonic,"
-    "MainPID,InvocationID"
+    "MainPID,InvocationID,NeedDaemonReload"
 )
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

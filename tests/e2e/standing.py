@@ -42,7 +42,7 @@ LEFTOVERS = r"""
 set +e
 cd /srv/visitors; current=$(basename "$(readlink current)")
 systemctl list-units --all --plain --no-legend 'visitors*' | awk '{print "unit", $1, $3}' \
-  | grep -v "^unit visitors@$current.service active$"
+  | grep -vE "^unit visitors@($current.service active|.* inactive)$"
 ls /run/visitors | grep -v "^$current$" | sed 's/^/socket /'
 ls /etc/systemd/system/multi-user.target.wants | grep visitors@ \
   | grep -v "^visitors@$current.service$" | sed 's/^/at boot /'

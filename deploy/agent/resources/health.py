@@ -1,5 +1,6 @@
 """Whether what a unit runs answers over HTTP; and where it does not, what its journal says of why."""
 
+import os
 import socket
 import subprocess
 import threading
@@ -10,6 +11,7 @@ from ..system import ENVIRONMENT, System
 from ..wire import Drift, Failed, Resource
 
 QUICK_SECONDS = 1  # for a look; one that waits is a step of its own
+WARM_ROUNDS, WARM_SECONDS = 3, 5  # bursts for each path, and how long one may take
 
 
 def journal(unit: str, lines: int = 200) -> str:
@@ -122,6 +124,45 @@ class Healthy(Resource):
             system.stop_if_cancelled()
             asking.join(0.05)
         return found[0]
+
+
+@dataclass(frozen=True)
+class Warmed(Resource):
+    """Every worker of the instance has answered GET `paths` before, so that no visitor waits for what is done once.
+
+    Templates are compiled then, connections to databases made. What it answers is not judged. current: the link to the
+    release that visitors get: one that serves is warm. burst: requests at the same time, enough to reach each worker.
+    """
+
+    socket: str
+    paths: tuple[str, ...]
+    host: str
+    burst: int
+    current: str
+
+    @property
+    def title(self) -> str:
+        return f"it has answered {', '.join(self.paths)} before visitors ask"
+
+    def check(self, system: System) -> list[Drift]:
+        serves = os.path.realpath(f"{self.current}/http.sock") == self.socket
+        return [] if serves or self in system.done else [Drift("first answers", "slow", "given")]
+
+    def apply(self, system: System) -> None:
+        for path in self.paths * WARM_ROUNDS:
+            system.stop_if_cancelled()
+            began = time.monotonic()
+            asking = [
+                threading.Thread(target=http_status, args=(self.socket, self.host, path, WARM_SECONDS), daemon=True)
+                for _ in range(self.burst)
+            ]
+            for thread in asking:
+                thread.start()
+            for thread in asking:
+                thread.join()
+            if time.monotonic() - began >= WARM_SECONDS:
+                break  # that one is slow at all times
+        system.done.add(self)
 
 
 def hint_logs(unit: str) -> str:
