@@ -43,10 +43,10 @@ class Report:
         if value >= bound:
             self.exceeded.append(f"{what}: {value:.2f} {unit}, not below {bound:.2f}")
 
-    def at_least(self, what: str, ratio: float, peer: str, bound: float) -> None:
-        """A ratio to a peer that is not to fall below a bound."""
-        self.claims.append(self._say((what, "", peer, "", f"{ratio:.2f}", f"≥ {bound:g}")))
-        if ratio < bound:
+    def at_least(self, what: str, ratio: float, peer: str, bound: float | None) -> None:
+        """A ratio to a peer that is not to fall below a bound; without one it is only told."""
+        self.claims.append(self._say((what, "", peer, "", f"{ratio:.2f}", f"≥ {bound:g}" if bound else "")))
+        if bound and ratio < bound:
             self.exceeded.append(f"{what}: {ratio:.2f} × {peer}, less than {bound:g}")
 
     def cost(self, what: str, runs: Costs, name: str) -> None:

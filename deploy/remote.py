@@ -67,8 +67,7 @@ class Agent:
             started = Command(self.connection, command(root, self.password is not None))
         if not root and self.password is not None:
             self._answer_prompt(started, self.password)
-        with suppress(ConnectionFailed):  # it has ended already: its exit status says why
-            started.send(payload(frozenset(modules)) + first)
+        started.send(payload(frozenset(modules)) + first)
         hello = started.line()
         if hello is not None:
             self.modules = set(CORE) | modules
@@ -230,8 +229,8 @@ class Agent:
     def close(self) -> None:
         """Take leave: the agent ends, and knows that its last end was heard."""
         if self.running is not None:
-            with suppress(ConnectionFailed, OSError, EOFError):  # it has gone already
-                self.send({"request": "bye"})
+            self.send({"request": "bye"})
+            with suppress(OSError, EOFError):  # it has gone already
                 self.running.channel.shutdown_write()
 
 

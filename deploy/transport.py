@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -167,11 +168,14 @@ def opened(made: Connection) -> Connection:
         what = f"{made.host} did not answer within {made.connect_timeout} s"
         raise ConnectionFailed(what, where, "nothing was changed", UNREACHABLE) from error
     except (SSHException, OSError, EOFError) as error:
-        raise ConnectionFailed(
-            f"no SSH session with {made.host}: {error or 'it hung up'}", where, "nothing was changed", ""
-        ) from error
+        raise no_session(made, error) from error
     quick(made)
     return made
+
+
+def no_session(made: Connection, error: Exception) -> ConnectionFailed:
+    what = f"no SSH session with {made.host}: {error or 'it hung up'}"
+    return ConnectionFailed(what, address(made), "nothing was changed", "run the same command again")
 
 
 def quick(made: Connection) -> None:
@@ -188,8 +192,11 @@ class Command:
     """A command on a host with its pipes: bytes in, lines out, and what it said on stderr."""
 
     def __init__(self, made: Connection, command: str) -> None:
-        self.channel = made.create_session()
-        self.channel.exec_command(command)
+        try:
+            self.channel = made.create_session()
+            self.channel.exec_command(command)
+        except (SSHException, OSError, EOFError) as error:
+            raise no_session(made, error) from error
         self.errors = b""
         self.sending = threading.Lock()
         self.spoke = threading.Condition()
@@ -206,12 +213,9 @@ class Command:
             self.spoke.notify_all()
 
     def send(self, data: bytes) -> None:
-        """All of it, with nothing of another thread in between. ConnectionFailed where the other side has closed."""
-        try:
-            with self.sending:
-                self.channel.sendall(data)
-        except (OSError, EOFError) as error:
-            raise ConnectionFailed("the server closed the connection", state="what it was told, it finishes") from error
+        """All of it, with nothing of another thread in between. If the other side has gone, `line` and `end` tell."""
+        with self.sending, suppress(OSError, EOFError):
+            self.channel.sendall(data)
 
     def line(self) -> bytes | None:
         """The next line of its output; None at the end."""

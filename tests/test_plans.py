@@ -7,7 +7,7 @@ import pytest
 
 from deploy import build, layout, plans, switching
 from deploy.agent.resources.files import Absent, File
-from deploy.agent.resources.health import Healthy, Reachable
+from deploy.agent.resources.health import Healthy, Reachable, Warmed
 from deploy.agent.resources.host import Platform, Port
 from deploy.agent.resources.services import Retired
 from deploy.agent.resources.traffic import Probed, Watched
@@ -62,7 +62,14 @@ def position(plan: Plan, wanted: object) -> int:
 @pytest.mark.parametrize("plan", [deployed(), rolled_back()])
 def test_traffic_is_switched_only_after_the_health_check_and_the_start_at_boot(plan: Plan):
     release = NEW if plan.verb == "deploy" else OLDER
-    order = [f"shop@{release} runs", Healthy, f"shop@{release} runs, and at boot", Probed, f"traffic goes to {release}"]
+    order = [
+        f"shop@{release} runs",
+        Healthy,
+        Warmed,
+        f"shop@{release} runs, and at boot",
+        Probed,
+        f"traffic goes to {release}",
+    ]
     positions = [position(plan, step) for step in [*order, Reachable, Watched, Retired]]
     assert positions == sorted(positions)
 

@@ -52,6 +52,8 @@ class Conversation:
 
     def next_blob(self) -> Any:
         message = self.messages.get()
+        if message is None:
+            self.messages.put(None)  # `serve` is to meet the end, too
         if isinstance(message, dict) and message.get("request") == "cancel":
             raise Cancelled("stopped by the operator during the upload")
         return message

@@ -1,21 +1,19 @@
-"""`fab` as a person types it, servers as their visitors see them, and ways to break both."""
+"""`fab` as a person types it, and servers as their visitors see them."""
 
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException, RemoteDisconnected
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
+from visiting import Answers, visitors, wait_for
 
 from deploy import sandbox
 
@@ -26,48 +24,7 @@ SNAPSHOT = f"e{WORKER}-live"
 DOMAIN = "visitors.example"  # not the address: that differs between the machines made from one snapshot
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) -> object:
-    """Poll until the condition holds, and return what it gave."""
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        pause.wait(0.02)
-    raise AssertionError(f"not within {seconds} s: {what}")
-
-
-# Prints a line for everything that stands about. Two runs of it see the same: it changes nothing.
-LEFTOVERS = r"""
-set +e
-cd /srv/visitors; current=$(basename "$(readlink current)")
-systemctl list-units --all --plain --no-legend 'visitors*' | awk '{print "unit", $1, $3}' \
-  | grep -vE "^unit visitors@($current.service active|.* inactive)$"
-ls /run/visitors | grep -v "^$current$" | sed 's/^/socket /'
-ls /etc/systemd/system/multi-user.target.wants | grep visitors@ \
-  | grep -v "^visitors@$current.service$" | sed 's/^/at boot /'
-ls -A . | grep -vxE 'current|previous|releases|secrets.env|venvs' | sed 's/^/file /'
-for release in $(ls releases); do
-  grep -qsxE 'good|rolled back' releases/$release/state || echo half release $release
-  test -f /etc/systemd/system/visitors@$release.service || echo release without unit $release
-  ls -A releases/$release | grep -vxE 'source|env|env.json|http.sock|manifest.json|release.json|state|unit|venv' \
-    | sed "s/^/in release /"
-done
-for unit in $(ls /etc/systemd/system | grep '^visitors@.*service$'); do
-  release=${unit#visitors@}; test -d releases/${release%.service} || echo unit without release $unit
-done
-for venv in $(ls venvs); do
-  readlink releases/*/venv | grep -q "/$venv$" || echo unused virtualenv $venv
-  test -f venvs/$venv/.complete || echo half virtualenv $venv
-done
-find /srv/visitors /etc /usr/local /var/lib/ashore /run/ashore -xdev -name '.*.ashore' | sed 's/^/temporary /'
-ls /usr/local/lib/ashore | grep building | sed 's/^/half uv /'
-test ! -e /var/lib/ashore/visitors/last-run.json || echo a run that nobody has heard of
-flock -n /run/ashore/app-visitors.lock true || echo locked
-pgrep -fx 'python3 -ISc .*' | sed 's/^/agent /'
-nginx -t -q 2>&1 | sed 's/^/nginx: /'
-echo looked
-"""
+LEFTOVERS = (Path(__file__).parent / "leftovers.sh").read_text()
 
 
 @dataclass
@@ -185,22 +142,16 @@ class Project:
                 return process, event
         return process, None
 
-    def through(self, relay: "Relay | None") -> None:
-        """Reach the server by a relay, or straight again."""
-        self.hosts = [f"admin@127.0.0.1:{relay.port}" if relay else f"admin@{self.machine.address}"]
-        self.know_host(f"[127.0.0.1]:{relay.port}" if relay else "")
+    def through(self, port: int | None) -> None:
+        """Reach the server by a relay's port here, or straight again."""
+        self.hosts = [f"admin@127.0.0.1:{port}" if port else f"admin@{self.machine.address}"]
+        self.know_host(f"[127.0.0.1]:{port}" if port else "")
         self.write_config()
 
     def deployed(self) -> str:
         """Deploy, and return the ID of the release that serves."""
         self.fab("deploy")
         return Server(self.machine).current
-
-
-@dataclass
-class Answers:
-    statuses: list[int | str] = field(default_factory=list)
-    slowest: float = 0.0
 
 
 @dataclass
@@ -271,53 +222,9 @@ class Server:
             check=False,
         )
 
-    @contextmanager
-    def requests(self, path: str = "/", clients: int = 6, reloads: bool = False) -> Iterator[Answers]:
-        """Visitors, half of them keeping their connection, for as long as the block lasts.
-
-        reloads: Nginx may be reloaded, which closes idle connections; a request that meets that is made again on a
-        fresh one, as every browser does.
-        """
-        answers, stop, lock = Answers(), threading.Event(), threading.Lock()
-
-        def visit(keep: bool) -> None:
-            connection = HTTPConnection(self.machine.address, timeout=15)
-            while not stop.is_set():
-                began = time.monotonic()
-                fresh = connection.sock is None
-                try:
-                    connection.request(
-                        "GET", path, headers={"Host": DOMAIN} | ({} if keep else {"Connection": "close"})
-                    )
-                    answer = connection.getresponse()
-                    answer.read()
-                    status: int | str = answer.status
-                except RemoteDisconnected as error:
-                    connection.close()
-                    if reloads and not fresh:
-                        continue
-                    status = repr(error)
-                except (OSError, HTTPException) as error:
-                    status = repr(error)
-                    connection.close()
-                with lock:
-                    answers.statuses.append(status)
-                    answers.slowest = max(answers.slowest, time.monotonic() - began)
-                if not keep:
-                    connection.close()
-                stop.wait(0.01)
-            connection.close()
-
-        threads = [threading.Thread(target=visit, args=(number % 2 == 0,)) for number in range(clients)]
-        for thread in threads:
-            thread.start()
-        try:
-            wait_for(lambda: len(answers.statuses) > clients, "first answers")
-            yield answers
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
+    def requests(self, path: str = "/", clients: int = 6, reloads: bool = False) -> AbstractContextManager[Answers]:
+        """Visitors for as long as the block lasts, see `visitors`."""
+        return visitors(self.machine.address, DOMAIN, path, clients, reloads)
 
 
 def quiet(text: str) -> None:
@@ -348,58 +255,7 @@ def settled(made: sandbox.Machine, directory: Path) -> sandbox.Machine:
     return made
 
 
-def interrupt(process: subprocess.Popen) -> None:
-    """Ctrl-C."""
-    os.killpg(process.pid, signal.SIGINT)
-
-
-class Relay:
-    """A TCP relay to a server's sshd, to cut a link in the middle."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.sockets: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                inside, _ = self.listener.accept()
-            except OSError:
-                return
-            outside = socket.create_connection((self.address, 22))
-            self.sockets += [inside, outside]
-            for source, target in ((inside, outside), (outside, inside)):
-                threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
-
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(1 << 16):
-                target.sendall(data)
-        except OSError:
-            pass
-
-    def cut(self) -> None:
-        self.listener.close()
-        for end in self.sockets:
-            with suppress(OSError):  # that side has gone already
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-
-
 def change_app(project: Project, line: str) -> None:
     file = project.directory / "webapp" / "__init__.py"
     file.write_text(file.read_text() + f"\n{line}\n")
     project.commit()
-
-
-def on_small_disk(server: Server, megabytes: int) -> None:
-    """Move /srv/visitors onto a disk of its own with so much room left; a serving app does not notice."""
-    server.script(
-        "size=$(du -sm /srv/visitors | cut -f1); mkdir /mnt/small;"
-        f" mount -t tmpfs -o size=$((size + {megabytes}))m,mode=0755 tmpfs /mnt/small;"
-        " cp -a /srv/visitors/. /mnt/small/; chown --reference=/srv/visitors /mnt/small;"
-        " chmod --reference=/srv/visitors /mnt/small; mount --bind /mnt/small /srv/visitors"
-    )

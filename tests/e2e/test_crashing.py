@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from standing import SNAPSHOT, Project, Relay, Server, answers, change_app, machine, quiet, settled, wait_for
+from breaking import Relay
+from standing import SNAPSHOT, Project, Server, answers, change_app, machine, quiet, settled, wait_for
 
 from deploy import sandbox
 
@@ -73,7 +74,7 @@ def test_a_deploy_whose_link_is_cut_at_any_step_finishes_by_itself(crashed: Serv
     change_app(project, "CUT = -1")
     with crashed.requests("/healthz", clients=2) as answered:
         relay = Relay(crashed.machine.address)
-        project.through(relay)
+        project.through(relay.port)
         for number, process, halted in at_every_step(project, "deploy"):
             old = crashed.current
             relay.cut()
@@ -89,7 +90,7 @@ def test_a_deploy_whose_link_is_cut_at_any_step_finishes_by_itself(crashed: Serv
             assert crashed.leftovers() == [], halted
             change_app(project, f"CUT = {number}")
             relay = Relay(crashed.machine.address)
-            project.through(relay)
+            project.through(relay.port)
         relay.cut()
     assert set(answered.statuses) == {200}
 

@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from standing import SNAPSHOT, Project, Relay, Server, answers, change_app, interrupt, on_small_disk, wait_for
+from breaking import Relay, interrupt, on_small_disk
+from standing import SNAPSHOT, Project, Server, answers, change_app, wait_for
 
 from deploy import sandbox
 from deploy.agent.resources.uploads import receive
@@ -155,10 +156,7 @@ def test_ctrl_c_before_the_connection_changes_nothing(live: Server, project: Pro
 def test_a_cut_link_does_not_stop_a_deploy_and_the_next_command_tells_how_it_ended(live: Server, project: Project):
     before = project.deployed()
     relay = Relay(live.machine.address)
-    key = (live.machine.root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()
-    (project.home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{relay.port} {key[0]} {key[1]}\n")
-    project.hosts = [f"admin@127.0.0.1:{relay.port}"]
-    project.write_config()
+    project.through(relay.port)
     change_app(project, "import time; time.sleep(1)")
     process = project.start("deploy", "--json")
     for line in process.stdout:
@@ -170,12 +168,28 @@ def test_a_cut_link_does_not_stop_a_deploy_and_the_next_command_tells_how_it_end
     assert "the link to the server dropped" in out and "it finishes or undoes by itself" in out
     wait_for(lambda: live.release() > before, "the server to switch by itself")
     wait_for(live.idle, "the server to finish")
-    project.hosts = [f"admin@{live.machine.address}"]
-    project.know_host()
-    project.write_config()
+    project.through(None)
     ran = project.fab("deploy")
     assert "went on without its operator and finished" in ran.out
     assert "went on without its operator" not in project.fab("deploy").out
+
+
+def test_a_link_cut_during_the_upload_changes_nothing_and_what_came_is_not_sent_again(live: Server, project: Project):
+    before = project.deployed()
+    files = [project.directory / "webapp" / f"large-{number}" for number in range(8)]
+    for file in files:
+        file.write_bytes(os.urandom(1_000_000))
+    project.commit()
+    project.through(Relay(live.machine.address, bytes_up=4_500_000).port)
+    ran = project.fab("deploy", status=1)
+    assert "the link to the server dropped" in ran.err
+    wait_for(live.idle, "the server to give up")
+    assert live.release() == before
+    project.through(None)
+    ran = project.fab("deploy")
+    assert re.search(r"upload: [45] new of \d+ files, [45]\.\d MB", ran.out), ran.out
+    assert live.release() > before
+    assert live.leftovers() == []
 
 
 def test_a_second_operator_is_told_who_is_at_work(live: Server, project: Project):

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from standing import Project, Server, answers, change_app, interrupt, machine, on_small_disk, settled, wait_for
+from breaking import clock_off, interrupt, on_small_disk
+from standing import Project, Server, answers, change_app, machine, settled, wait_for
 
 from deploy import sandbox
 
@@ -213,6 +214,25 @@ def test_ctrl_c_at_any_moment_leaves_a_site_and_the_next_deploy_works(faulty: Se
     assert set(answered.statuses) == {200}
     project.fab("deploy")
     assert faulty.leftovers() == []
+
+
+def test_clocks_that_are_off_by_a_year_do_no_harm(faulty: Server, project: Project):
+    with faulty.requests("/healthz", clients=2) as answered:
+        for jumps in (("-400d", "+300d"), ("+400d", "-300d")):
+            with clock_off(faulty, *jumps) as off:
+                before = faulty.current
+                change_app(project, f"CLOCK = {jumps!r}")
+                process = project.start("deploy", environment=off)
+                out, err = process.communicate(timeout=120)
+                assert process.returncode == 0, out + err
+                newer = faulty.current
+                assert faulty.release() == newer > before
+                assert "nothing new: 0 changed" in project.fab("deploy").out
+                assert f"rolled back to {before}" in project.fab("rollback").out
+                assert "0 changed" in project.fab("provision").out
+            project.fab("rollback", newer)
+            assert faulty.leftovers() == []
+    assert set(answered.statuses) == {200}
 
 
 def test_a_stopped_nginx_is_started_by_a_deploy(faulty: Server, project: Project):

@@ -4,7 +4,8 @@ import json
 import re
 import subprocess
 
-from standing import Project, Server, interrupt
+from breaking import interrupt
+from standing import Project, Server
 
 
 def test_the_last_lines_come_plain_in_a_pipe_with_time_and_release(live: Server, project: Project):

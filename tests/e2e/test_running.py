@@ -10,7 +10,8 @@ import subprocess
 import termios
 import time
 
-from standing import REPO, Project, Relay, Server, interrupt, wait_for
+from breaking import Relay, interrupt
+from standing import REPO, Project, Server, wait_for
 
 
 def units(server: Server) -> str:
@@ -83,7 +84,7 @@ def test_a_command_that_reads_nothing_ends_though_much_is_piped_in(live: Server,
 
 def test_a_cut_link_ends_the_command(live: Server, project: Project):
     relay = Relay(live.machine.address)
-    project.through(relay)
+    project.through(relay.port)
     process = project.start("run", "echo ready; sleep 60")
     assert process.stdout.readline() == "ready\n"
     assert units(live)

@@ -151,7 +151,10 @@ def loaded(unit: str, properties: dict[str, str], paths: tuple[str, ...]) -> boo
             invocation, _, seen = file.read().partition(" ")
         if invocation == properties.get("InvocationID"):
             return seen == fingerprint(paths)
-    started = int(properties.get("ActiveEnterTimestampMonotonic") or 0) / 1e6 + time.time() - time.monotonic()
+    try:
+        started = os.lstat(f"/run/systemd/units/invocation:{unit}").st_ctime  # of the same clock as the files' times
+    except FileNotFoundError:
+        return False
     return max((os.lstat(path).st_ctime for top in paths for path in walk(top)), default=0.0) <= started
 
 

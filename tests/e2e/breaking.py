@@ -1,0 +1,86 @@
+"""Ways to break a run, a link or a server."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from standing import Server
+
+
+def interrupt(process: subprocess.Popen) -> None:
+    """Ctrl-C."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+class Relay:
+    """A TCP relay to a server's sshd, to cut a link in the middle; or by itself, once so many bytes went up."""
+
+    def __init__(self, address: str, bytes_up: int | None = None) -> None:
+        self.address = address
+        self.bytes_left = bytes_up
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.sockets: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                inside, _ = self.listener.accept()
+            except OSError:
+                return
+            outside = socket.create_connection((self.address, 22))
+            self.sockets += [inside, outside]
+            for source, target in ((inside, outside), (outside, inside)):
+                threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+                if self.bytes_left is not None and source in self.sockets[::2]:
+                    self.bytes_left -= len(data)
+                    if self.bytes_left < 0:
+                        self.cut()
+        except OSError:
+            pass
+
+    def cut(self) -> None:
+        self.listener.close()
+        for end in self.sockets:
+            with suppress(OSError):  # that side has gone already
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+def on_small_disk(server: Server, megabytes: int) -> None:
+    """Move /srv/visitors onto a disk of its own with so much room left; a serving app does not notice."""
+    server.script(
+        "size=$(du -sm /srv/visitors | cut -f1); mkdir /mnt/small;"
+        f" mount -t tmpfs -o size=$((size + {megabytes}))m,mode=0755 tmpfs /mnt/small;"
+        " cp -a /srv/visitors/. /mnt/small/; chown --reference=/srv/visitors /mnt/small;"
+        " chmod --reference=/srv/visitors /mnt/small; mount --bind /mnt/small /srv/visitors"
+    )
+
+
+@contextmanager
+def clock_off(server: Server, server_by: str, operator_by: str) -> Iterator[dict[str, str]]:
+    """Our agent on the server goes by a clock that is off ("+400d"); the environment that it yields does so to `fab`.
+
+    As in life, files have the times that they had, and clocks that count from the machine's start do not jump.
+    """
+    server.script("command -v faketime >/dev/null || { apt-get update -qq; apt-get install -qq faketime; } >/dev/null")
+    library = server.script("ls /usr/lib/*/faketime/libfaketime.so.1").strip()
+    faked = {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
+    words = " ".join(f"{name}={value}" for name, value in {**faked, "LD_PRELOAD": library}.items())
+    python = "/usr/local/bin/python3"  # sudo finds it before the other
+    server.script(f"echo '#!/bin/sh\n{words} FAKETIME={server_by} exec /usr/bin/python3 \"$@\"' > {python}")
+    server.run("chmod", "755", python)
+    try:
+        yield {"LD_PRELOAD": f"{server.machine.root}{library}", "FAKETIME": operator_by, **faked}
+    finally:
+        server.run("rm", python)

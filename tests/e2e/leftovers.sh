@@ -1,0 +1,29 @@
+# Prints a line for everything that stands about. Two runs of it see the same: it changes nothing.
+set +e
+cd /srv/visitors; current=$(basename "$(readlink current)")
+systemctl list-units --all --plain --no-legend 'visitors*' | awk '{print "unit", $1, $3}' \
+  | grep -vE "^unit visitors@($current.service active|.* inactive)$"
+ls /run/visitors | grep -v "^$current$" | sed 's/^/socket /'
+ls /etc/systemd/system/multi-user.target.wants | grep visitors@ \
+  | grep -v "^visitors@$current.service$" | sed 's/^/at boot /'
+ls -A . | grep -vxE 'current|previous|releases|secrets.env|venvs' | sed 's/^/file /'
+for release in $(ls releases); do
+  grep -qsxE 'good|rolled back' releases/$release/state || echo half release $release
+  test -f /etc/systemd/system/visitors@$release.service || echo release without unit $release
+  ls -A releases/$release | grep -vxE 'source|env|env.json|http.sock|manifest.json|release.json|state|unit|venv' \
+    | sed "s/^/in release /"
+done
+for unit in $(ls /etc/systemd/system | grep '^visitors@.*service$'); do
+  release=${unit#visitors@}; test -d releases/${release%.service} || echo unit without release $unit
+done
+for venv in $(ls venvs); do
+  readlink releases/*/venv | grep -q "/$venv$" || echo unused virtualenv $venv
+  test -f venvs/$venv/.complete || echo half virtualenv $venv
+done
+find /srv/visitors /etc /usr/local /var/lib/ashore /run/ashore -xdev -name '.*.ashore' | sed 's/^/temporary /'
+ls /usr/local/lib/ashore | grep building | sed 's/^/half uv /'
+test ! -e /var/lib/ashore/visitors/last-run.json || echo a run that nobody has heard of
+flock -n /run/ashore/app-visitors.lock true || echo locked
+pgrep -fx 'python3 -ISc .*' | sed 's/^/agent /'
+nginx -t -q 2>&1 | sed 's/^/nginx: /'
+echo looked

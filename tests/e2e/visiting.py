@@ -1,0 +1,72 @@
+"""Visitors who do not stop asking, and waiting for what must come."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, RemoteDisconnected
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) -> object:
+    """Poll until the condition holds, and return what it gave."""
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        pause.wait(0.02)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+@dataclass
+class Answers:
+    statuses: list[int | str] = field(default_factory=list)
+    slowest: float = 0.0
+
+
+@contextmanager
+def visitors(address: str, host: str, path: str, clients: int, reloads: bool) -> Iterator[Answers]:
+    """Visitors, half of them keeping their connection, for as long as the block lasts.
+
+    reloads: Nginx may be reloaded, which closes idle connections; a request that meets that is made again on a
+    fresh one, as every browser does.
+    """
+    answers, stop, lock = Answers(), threading.Event(), threading.Lock()
+
+    def visit(keep: bool) -> None:
+        connection = HTTPConnection(address, timeout=15)
+        while not stop.is_set():
+            began = time.monotonic()
+            fresh = connection.sock is None
+            try:
+                connection.request("GET", path, headers={"Host": host} | ({} if keep else {"Connection": "close"}))
+                answer = connection.getresponse()
+                answer.read()
+                status: int | str = answer.status
+            except RemoteDisconnected as error:
+                connection.close()
+                if reloads and not fresh:
+                    continue
+                status = repr(error)
+            except (OSError, HTTPException) as error:
+                status = repr(error)
+                connection.close()
+            with lock:
+                answers.statuses.append(status)
+                answers.slowest = max(answers.slowest, time.monotonic() - began)
+            if not keep:
+                connection.close()
+            stop.wait(0.01)
+        connection.close()
+
+    threads = [threading.Thread(target=visit, args=(number % 2 == 0,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for(lambda: len(answers.statuses) > clients, "first answers")
+        yield answers
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
