@@ -12,14 +12,15 @@ from .load import flood
 from .report import Report
 
 NAME, DOMAIN = "rows", "rows.example"
-ROUNDS, REQUESTS, WAITING_REQUESTS, CONNECTIONS = 5, 2400, 800, 16
+ROUNDS, REQUESTS, WAITING_REQUESTS, CONNECTIONS = 9, 1600, 800, 16
 APP = """
 import time
+from datetime import date, timedelta
 
 from flask import Flask, render_template
 
 app = Flask(__name__)
-ROWS = [(number, f"name {number}", number * number) for number in range(100)]
+ROWS = [(number, f"name {number}", number * 1.25, date(2026, 1, 1) + timedelta(number)) for number in range(100)]
 
 
 @app.get("/")
@@ -42,10 +43,21 @@ def waiting():
 def healthz():
     return "ok"
 """
-PAGE = """<!doctype html><title>Rows</title><table>
-{% for number, name, square in rows %}
-<tr><td>{{ number }}</td><td><a href="{{ url_for('row', number=number) }}">{{ name }}</a></td><td>{{ square }}</td></tr>
-{% endfor %}</table>
+BASE = """<!doctype html><title>{% block title %}{% endblock %}</title>
+<nav>{% for name in ("rows", "waiting", "healthz") %}<a href="{{ url_for(name) }}">{{ name }}</a>{% endfor %}</nav>
+{% block main %}{% endblock %}
+"""
+PAGE = """{% extends "base.html" %}
+{% block title %}Rows{% endblock %}
+{% block main %}
+<table>
+{% for number, name, price, day in rows %}
+<tr class="{{ loop.cycle('odd', 'even') }}"><td>{{ number }}</td>
+<td><a href="{{ url_for('row', number=number) }}">{{ name | title }}</a></td>
+<td>{{ "%.2f" | format(price) }}</td><td>{{ day.strftime("%d %B %Y") }}</td></tr>
+{% endfor %}
+</table>
+{% endblock %}
 """
 # The tutorial's: three sync workers on TCP, and a site that hands on to them and no more.
 TUTORIAL_SITE = """
@@ -119,7 +131,8 @@ def deployed(at: Bench) -> None:
     """The app put live by the kit, with the defaults of its config; and run beside that in the two other ways."""
     project = at.project.parent / NAME
     (project / "templates").mkdir(parents=True)
-    (project / "templates" / "rows.html").write_text(PAGE, "utf-8")
+    for name, text in (("base", BASE), ("rows", PAGE)):
+        (project / "templates" / f"{name}.html").write_text(text, "utf-8")
     (project / "rows.py").write_text(APP, "utf-8")
     (project / "requirements.txt").write_text((REPO / "webapp" / "requirements.txt").read_text("utf-8"), "utf-8")
     stages = (at.project / "deploy.toml").read_text("utf-8").partition("[stages.production]")[2]
