@@ -18,7 +18,13 @@ RUBBISH = {
     ".ruff_cache", ".tox", ".nox", ".idea", ".vscode", ".DS_Store", "instance", "htmlcov", ".coverage",
 }  # fmt: skip
 RUBBISH_ENDINGS = (".pyc", ".pyo", ".sqlite3", ".sqlite3-wal", ".sqlite3-shm", ".swp", "~")
-SECRETS = re.compile(r"\.env(\.(?!example|sample|template|dist).*)?")
+SECRETS = re.compile(
+    r"\.env(\.(?!example|sample|template|dist).*)?|\.netrc|\.pgpass|\.pypirc|id_(rsa|dsa|ecdsa|ed25519)"
+    r"|.*\.(p12|pfx|jks|kdbx|keystore)"
+)
+PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/=]")
+DATABASE = re.compile(rb"SQLite format 3\x00|\x00\x01\x00\x00Standard (Jet|ACE) DB")
+HEAD_BYTES = 64 << 10
 BLOCK = 256 << 10
 
 
@@ -36,8 +42,12 @@ class Source:
         return sum(entry.size for entry in self.entries)
 
 
-def collect(directory: Path, include: tuple[str, ...]) -> Source:
-    """The files that git tracks, as they are in the work tree, below `include`; without git, all but rubbish."""
+def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] = ()) -> Source:
+    """The files that git tracks, as they are in the work tree, below `include`; without git, all but rubbish.
+
+    A file that looks like a secret or a database, and is not in `anyway`, does not travel: SourceError where git tracks
+    it (somebody meant it to), a note where not.
+    """
     for path in include:
         if not (directory / path).exists():
             raise SourceError(
@@ -48,13 +58,21 @@ def collect(directory: Path, include: tuple[str, ...]) -> Source:
     chosen = [
         name for name in names if not include or any(name == top or name.startswith(f"{top}/") for top in include)
     ]
-    notes = []
-    secret = [name for name in chosen if SECRETS.fullmatch(PurePosixPath(name).name)]
-    if secret:
-        notes.append(f"left out, as it may hold secrets: {', '.join(secret)}")
-        chosen = [name for name in chosen if name not in secret]
-    modes = tracked or {}
-    entries = tuple(entry(directory, name, modes.get(name, "")) for name in chosen if os.path.lexists(directory / name))
+    looked_at = [
+        entry(directory, name, (tracked or {}).get(name, "")) for name in chosen if os.path.lexists(directory / name)
+    ]
+    odd = {found.path: why for found, why in looked_at if why and found.path not in anyway}
+    if odd and tracked is not None:
+        raise SourceError(
+            "what git tracks here should be on no server:",
+            where=str(directory),
+            state="nothing was uploaded",
+            detail="\n".join(f"{name}: {why}" for name, why in odd.items()),
+            hint="`git rm --cached` it, and change what it gave away, since git's history still has it.\n"
+            "Values that the app needs go to the server by `fab env.set`; what has to travel, into app.include_anyway",
+        )
+    notes = [f"left out: {', '.join(f'{name} ({why})' for name, why in odd.items())}"] if odd else []
+    entries = tuple(found for found, _ in looked_at if found.path not in odd)
     if not entries:
         raise SourceError(
             "there are no files to deploy" + (": git tracks none of them" if tracked is not None else ""),
@@ -137,21 +155,36 @@ def walk(directory: Path, below: str = "") -> Iterator[str]:
             yield name
 
 
-def entry(directory: Path, name: str, mode: str) -> Entry:
-    """The manifest's line for one file. git's mode counts where there is one: Windows has no executable bit."""
+def entry(directory: Path, name: str, mode: str) -> tuple[Entry, str]:
+    """The manifest's line for one file, and why it should not travel, "" for nearly all.
+
+    git's mode counts where there is one: Windows has no executable bit.
+    """
     path = directory / name
     try:
         if path.is_symlink():
-            return Entry(name, "l", 0, os.readlink(path).replace("\\", "/"))
+            return Entry(name, "l", 0, os.readlink(path).replace("\\", "/")), ""
         if mode == "120000":  # a link, checked out as a file where links are not to be had
-            return Entry(name, "l", 0, path.read_text("utf-8"))
+            return Entry(name, "l", 0, path.read_text("utf-8")), ""
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            head = file.read(HEAD_BYTES)
+            digest = hashlib.sha256(head)
+            while block := file.read(BLOCK):
+                digest.update(block)
             info = os.fstat(file.fileno())
     except OSError as error:
         raise SourceError(f"{name} cannot be read: {error.strerror}", where=str(directory)) from error
     executable = mode == "100755" if mode else bool(info.st_mode & 0o100) and os.name != "nt"
-    return Entry(name, "x" if executable else "f", info.st_size, digest)
+    return Entry(name, "x" if executable else "f", info.st_size, digest.hexdigest()), suspicion(name, head)
+
+
+def suspicion(name: str, head: bytes) -> str:
+    """Why a file should be on no server, by its name and first bytes; "" where nothing speaks against it."""
+    if SECRETS.fullmatch(PurePosixPath(name).name):
+        return "may hold secrets"
+    if b"-----BEGIN" in head and PRIVATE_KEY.search(head):
+        return "a private key"
+    return "a database" if DATABASE.match(head) else ""
 
 
 def stream(source: Source, indices: list[int]) -> Iterator[bytes]:

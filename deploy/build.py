@@ -17,7 +17,8 @@ INCLUDES = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[=\s]*(\S+)", re
 LOCAL = re.compile(r"^\s*(?:\.|/|-e\b|--editable\b|file:)", re.M)
 RECORDED = (
     "wsgi", "requirements", "static", "health_path", "health_seconds", "warm_paths", "worker_class", "workers",
-    "threads", "timeout_seconds",
+    "threads", "timeout_seconds", "memory_percent", "cpu_percent", "tasks_max", "outbound", "allow_jit",
+    "writable_paths", "devices",
 )  # fmt: skip  # what belongs to the code: a release that is taken up again brings its own
 
 
@@ -120,8 +121,8 @@ def recorded(app: App) -> dict[str, Any]:
 def as_recorded(app: App, record: dict[str, Any]) -> App:
     """The app as it was when a release was made, by its release.json."""
     found = {name: value for name, value in record.get("app", {}).items() if name in RECORDED}
+    lists = {name: tuple(value) for name, value in found.items() if isinstance(value, list)}
     if "static" in found:
-        found["static"] = tuple((prefix, directory) for prefix, directory in found["static"])
-    if "warm_paths" in found:
-        found["warm_paths"] = tuple(found["warm_paths"])
+        lists["static"] = tuple((prefix, directory) for prefix, directory in found["static"])
+    found |= lists
     return replace(app, **found)

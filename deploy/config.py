@@ -9,13 +9,11 @@ from typing import Any
 import tomllib
 
 from .errors import ConfigError
+from .values import Env, Wrong, env, flag, inside, kind_of, number, static, texts, word
 
 FILE = "deploy.toml"
-RESERVED = ("RELEASE_ID", "DATA_DIR", "WSGI_APP", "GUNICORN_CMD_ARGS")
-SECRETS = re.compile(r"SECRET|PASSWORD|TOKEN|PRIVATE_KEY|API_KEY")
 TAKEN = ("sandbox", "provision", "deploy", "rollback", "releases", "history", "env", "restart", "run", "shell",
          "maintenance", "logs")  # the commands of fabfile.py, which a stage cannot be called  # fmt: skip
-Env = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,7 @@ class App:
     wsgi: str
     requirements: str = "requirements.txt"
     include: tuple[str, ...] = ()
+    include_anyway: tuple[str, ...] = ()
     static: tuple[tuple[str, str], ...] = ()
     env: Env = ()
     health_path: str = "/"
@@ -43,6 +42,13 @@ class App:
     threads: int = 8
     timeout_seconds: int = 30
     max_body_megabytes: int = 10
+    memory_percent: int = 75
+    cpu_percent: int = 0
+    tasks_max: int = 512
+    outbound: bool = True
+    allow_jit: bool = False
+    writable_paths: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,96 +86,12 @@ class Config:
         return replace(self.app, env=tuple(sorted({**dict(self.app.env), **dict(stage.env)}.items())))
 
 
-class Wrong(Exception):
-    """A value that cannot be: what it should be, for `_Reader` to name its key."""
-
-
-def word(pattern: str, what: str) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if not re.fullmatch(pattern, text(value)):
-            raise Wrong(f"should be {what}, not {value!r}")
-        return text(value)
-
-    return read
-
-
-def text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise Wrong(f"should be a string, not {_kind(value)}")
-    return value
-
-
-def number(low: int, high: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise Wrong(f"should be a whole number, not {_kind(value)}")
-        if not low <= value <= high:
-            raise Wrong(f"should be from {low} to {high}, not {value}")
-        return value
-
-    return read
-
-
-def texts(each: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
-    def read(value: Any) -> tuple[str, ...]:
-        if not isinstance(value, list):
-            raise Wrong(f'should be a list of strings, like ["…"], not {_kind(value)}')
-        return tuple(each(item) for item in value)
-
-    return read
-
-
-def inside(value: Any) -> str:
-    """A path inside the source, with slashes."""
-    path = text(value).rstrip("/")
-    if not path or path.startswith(("/", "~")) or "\\" in path or ".." in path.split("/"):
-        raise Wrong(f"should be a path inside the project, not {value!r}")
-    return path
-
-
-def env(value: Any) -> Env:
-    if not isinstance(value, dict):
-        raise Wrong(f"should be a table, not {_kind(value)}")
-    for key, setting in value.items():
-        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", key):
-            raise Wrong(f"has {key!r}: a variable's name is capitals, digits and _")
-        if key in RESERVED:
-            raise Wrong(f"has {key}, which the kit sets itself")
-        if SECRETS.search(key):
-            raise Wrong(f"has {key}: a secret does not belong in {FILE} (SECRET_KEY is made on the server)")
-        if isinstance(setting, bool) or not isinstance(setting, (str, int, float)):
-            raise Wrong(f"has {key} = {setting!r}: should be a string or a number")
-        if "\n" in str(setting) or "\0" in str(setting):
-            raise Wrong(f"has {key} with a line break in it")
-    return tuple(sorted((key, str(setting)) for key, setting in value.items()))
-
-
-def static(value: Any) -> tuple[tuple[str, str], ...]:
-    if not isinstance(value, dict):
-        raise Wrong(f'should be a table, like {{ "/static/" = "webapp/static" }}, not {_kind(value)}')
-    for prefix in value:
-        if not re.fullmatch(r"/([\w.-]+/)+", prefix):
-            raise Wrong(f"has {prefix!r}: a URL prefix begins and ends with / and is not / itself")
-    return tuple((prefix, inside(path)) for prefix, path in value.items())
-
-
-def _kind(value: Any) -> str:
-    names = {
-        bool: "true or false",
-        str: "a string",
-        int: "a number",
-        float: "a fraction",
-        list: "a list",
-        dict: "a table",
-    }
-    return names.get(type(value), type(value).__name__)
-
-
 APP_KEYS: dict[str, Callable[[Any], Any]] = {
     "name": word(r"[a-z][a-z0-9-]{0,29}", "a short name in small letters, digits and -"),
     "wsgi": word(r"[\w.]+:\w+(\(\))?", '"module:callable" or "module:factory()"'),
     "requirements": inside,
     "include": texts(inside),
+    "include_anyway": texts(inside),
     "static": static,
     "env": env,
     "health_path": word(r"/[!-~]*", "a path like /healthz"),
@@ -184,6 +106,13 @@ APP_KEYS: dict[str, Callable[[Any], Any]] = {
     "threads": number(1, 256),
     "timeout_seconds": number(1, 3600),
     "max_body_megabytes": number(1, 10_000),
+    "memory_percent": number(1, 100),
+    "cpu_percent": number(0, 100_000),
+    "tasks_max": number(8, 100_000),
+    "outbound": flag,
+    "allow_jit": flag,
+    "writable_paths": texts(word(r"/[\w./+-]+", "a path on the server, like /srv/media")),
+    "devices": texts(word(r"/dev/[\w./-]+", "a device, like /dev/fuse")),
 }
 STAGE_KEYS: dict[str, Callable[[Any], Any]] = {
     "hosts": texts(word(r"[^\s,]+", "user@host or a name from ~/.ssh/config")),
@@ -237,7 +166,7 @@ def read(data: dict[str, Any], source: str, directory: Path) -> Config:
     app = reader.table(data["app"], APP_KEYS, "app", required=("name", "wsgi"))
     stages = data.get("stages", {})
     if not isinstance(stages, dict):
-        raise reader.error("stages", f"stages should be tables [stages.NAME], not {_kind(stages)}")
+        raise reader.error("stages", f"stages should be tables [stages.NAME], not {kind_of(stages)}")
     made = []
     for name, table in stages.items():
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name in TAKEN:
@@ -272,7 +201,7 @@ class _Reader:
         self, table: Any, keys: dict[str, Callable[[Any], Any]], name: str, required: tuple[str, ...]
     ) -> dict[str, Any]:
         if not isinstance(table, dict):
-            raise self.error(name.rpartition(".")[2], f"{name} should be a table [{name}], not {_kind(table)}")
+            raise self.error(name.rpartition(".")[2], f"{name} should be a table [{name}], not {kind_of(table)}")
         self.known(table, keys, f"{name}.")
         for key in required:
             if key not in table:

@@ -75,6 +75,13 @@ def provision(app: App, force: bool = False) -> Plan:
         Platform(SYSTEMS),
         Port(80, "nginx"),
         HostNames(),
+        # Before the package: it starts Nginx, which is to be in its box from the first.
+        Directory("/etc/systemd/system/nginx.service.d"),
+        Config(
+            "Nginx is confined, and comes back by itself",
+            (file("/etc/systemd/system/nginx.service.d/50-ashore.conf", "systemd/nginx.conf.j2"),),
+            ("systemctl", "daemon-reload"),
+        ),
         Packages(PACKAGES),
         Link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC"),
         File("/etc/timezone", "Etc/UTC\n"),
@@ -90,12 +97,6 @@ def provision(app: App, force: bool = False) -> Plan:
         Directory("/etc/systemd/journald.conf.d"),
         file("/etc/systemd/journald.conf.d/50-ashore.conf", "systemd/journald.conf.j2"),
         Service("systemd-journald.service", watches=("/etc/systemd/journald.conf.d",), refresh="restart"),
-        Directory("/etc/systemd/system/nginx.service.d"),
-        Config(
-            "Nginx comes back by itself",
-            (file("/etc/systemd/system/nginx.service.d/50-ashore.conf", "systemd/nginx.conf.j2"),),
-            ("systemctl", "daemon-reload"),
-        ),
         Directory(layout.nginx_logs(name), 0o750, "www-data", "adm"),
         file("/etc/logrotate.d/ashore", "nginx/logrotate.j2"),
         Directory(f"{NGINX}/ashore"),

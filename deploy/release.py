@@ -30,7 +30,7 @@ class Local:
 
 
 def gather(config: Config, app: App) -> Local:
-    source = archive.collect(config.directory, app.include)
+    source = archive.collect(config.directory, app.include, app.include_anyway)
     read: dict[str, str] = {}
     waiting = [app.requirements]
     while waiting:

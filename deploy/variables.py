@@ -5,8 +5,8 @@ import re
 import sys
 from pathlib import Path
 
-from .config import RESERVED
 from .errors import ConfigError
+from .values import RESERVED
 
 NAME = r"[A-Z_][A-Z0-9_]*"
 NOTHING = "nothing was changed"

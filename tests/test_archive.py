@@ -69,14 +69,47 @@ def test_include_chooses_directories_and_files(repository: Path):
         collect(repository, ("sho",))
 
 
-def test_secrets_are_left_out_and_that_is_said(repository: Path):
-    (repository / ".env").write_text("PASSWORD=x")
-    (repository / ".env.production").write_text("PASSWORD=x")
-    (repository / ".env.example").write_text("PASSWORD=")
+KEY = "-----BEGIN {}PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END {}PRIVATE KEY-----\n"
+SUSPICIOUS = {
+    ".env": ("PASSWORD=x", "may hold secrets"),
+    "shop/.env.production": ("PASSWORD=x", "may hold secrets"),
+    "keys/id_ed25519": ("x", "may hold secrets"),
+    "store.p12": ("x", "may hold secrets"),
+    "shop/note.txt": (f"here it is\n{KEY.format('RSA ', 'RSA ')}", "a private key"),
+    "tls.pem": (KEY.format("", ""), "a private key"),
+    "data": ("SQLite format 3\0and so on", "a database"),
+}
+
+
+@pytest.mark.parametrize("name", SUSPICIOUS)
+def test_a_secret_or_a_database_that_git_tracks_is_refused_unless_it_is_named(repository: Path, name: str):
+    text, why = SUSPICIOUS[name]
+    (repository / name).parent.mkdir(exist_ok=True)
+    (repository / name).write_text(text)
     git(repository, "add", "-A", "-f")
-    source = collect(repository, ())
-    assert [entry.path for entry in source.entries] == [".env.example", "run.sh", "shop/app.py"]
-    assert ".env, .env.production" in source.notes[0]
+    with pytest.raises(SourceError, match="should be on no server") as raised:
+        collect(repository, ())
+    assert raised.value.detail == f"{name}: {why}" and "include_anyway" in raised.value.hint
+    assert name in [entry.path for entry in collect(repository, (), (name,)).entries]
+
+
+def test_without_git_secrets_and_databases_are_left_out_and_that_is_said(tree: Path):
+    for name, (text, _) in SUSPICIOUS.items():
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_text(text)
+    source = collect(tree, ())
+    assert [entry.path for entry in source.entries] == ["run.sh", "shop/app.py"]
+    assert all(f"{name} ({why})" in source.notes[0] for name, (_, why) in SUSPICIOUS.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [(".env.example", "PASSWORD="), ("shop/keys.py", 'BEGIN = "-----BEGIN PRIVATE KEY-----"\n'), ("id_rsa.pub", "x")],
+)
+def test_what_only_resembles_a_secret_travels(repository: Path, name: str, text: str):
+    (repository / name).write_text(text)
+    git(repository, "add", "-A", "-f")
+    assert name in names(repository)
 
 
 def test_a_repository_that_tracks_nothing_says_what_to_do(tmp_path: Path):

@@ -12,9 +12,9 @@ ORDER = [
     "agent.resources.uploads", "agent.resources.releases", "agent.resources.environment", "agent.resources.commands",
     "agent.resources.traffic", "agent.resources", "agent.locks", "agent.history", "agent.engine", "agent.journal",
     "agent.facts", "agent.dependencies", "agent.oneoff", "agent.loop", "agent",
-    "config", "layout", "render", "archive", "build", "plans", "switching", "variables", "transport", "payload",
-    "remote", "screen", "session", "carry", "listing", "preview", "release", "terminal", "verbs", "commandline",
-    "sandbox",
+    "values", "config", "layout", "render", "archive", "build", "plans", "switching", "variables", "transport",
+    "payload", "remote", "screen", "session", "carry", "listing", "preview", "release", "terminal", "verbs",
+    "commandline", "sandbox",
 ]  # fmt: skip
 
 

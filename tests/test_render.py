@@ -20,7 +20,8 @@ def files(plan: plans.Plan) -> dict[str, str]:
     for step in plan.steps:
         for part in getattr(step, "parts", (step,)):
             if isinstance(part, File) and untouched(part.text):
-                found[part.path.rpartition("/")[2]] = part.text
+                directory, _, name = part.path.rpartition("/")
+                found[f"{directory.rpartition('/')[2]}-{name}" if name == "50-ashore.conf" else name] = part.text
     return found
 
 

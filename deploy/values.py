@@ -1,0 +1,100 @@
+"""What a value in deploy.toml may be: each reader returns it as it is used, or raises Wrong with what it should be."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+RESERVED = ("RELEASE_ID", "DATA_DIR", "WSGI_APP", "GUNICORN_CMD_ARGS")
+SECRETS = re.compile(r"SECRET|PASSWORD|TOKEN|PRIVATE_KEY|API_KEY")
+Env = tuple[tuple[str, str], ...]
+
+
+class Wrong(Exception):
+    """A value that cannot be: what it should be, for `_Reader` to name its key."""
+
+
+def word(pattern: str, what: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if not re.fullmatch(pattern, text(value)):
+            raise Wrong(f"should be {what}, not {value!r}")
+        return text(value)
+
+    return read
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Wrong(f"should be a string, not {kind_of(value)}")
+    return value
+
+
+def flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Wrong(f"should be true or false, not {kind_of(value)}")
+    return value
+
+
+def number(low: int, high: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise Wrong(f"should be a whole number, not {kind_of(value)}")
+        if not low <= value <= high:
+            raise Wrong(f"should be from {low} to {high}, not {value}")
+        return value
+
+    return read
+
+
+def texts(each: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
+    def read(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            raise Wrong(f'should be a list of strings, like ["…"], not {kind_of(value)}')
+        return tuple(each(item) for item in value)
+
+    return read
+
+
+def inside(value: Any) -> str:
+    """A path inside the source, with slashes."""
+    path = text(value).rstrip("/")
+    if not path or path.startswith(("/", "~")) or "\\" in path or ".." in path.split("/"):
+        raise Wrong(f"should be a path inside the project, not {value!r}")
+    return path
+
+
+def env(value: Any) -> Env:
+    if not isinstance(value, dict):
+        raise Wrong(f"should be a table, not {kind_of(value)}")
+    for key, setting in value.items():
+        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", key):
+            raise Wrong(f"has {key!r}: a variable's name is capitals, digits and _")
+        if key in RESERVED:
+            raise Wrong(f"has {key}, which the kit sets itself")
+        if SECRETS.search(key):
+            raise Wrong(f"has {key}: a secret does not belong in deploy.toml (SECRET_KEY is made on the server)")
+        if isinstance(setting, bool) or not isinstance(setting, (str, int, float)):
+            raise Wrong(f"has {key} = {setting!r}: should be a string or a number")
+        if "\n" in str(setting) or "\0" in str(setting):
+            raise Wrong(f"has {key} with a line break in it")
+    return tuple(sorted((key, str(setting)) for key, setting in value.items()))
+
+
+def static(value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict):
+        raise Wrong(f'should be a table, like {{ "/static/" = "webapp/static" }}, not {kind_of(value)}')
+    for prefix in value:
+        if not re.fullmatch(r"/([\w.-]+/)+", prefix):
+            raise Wrong(f"has {prefix!r}: a URL prefix begins and ends with / and is not / itself")
+    return tuple((prefix, inside(path)) for prefix, path in value.items())
+
+
+def kind_of(value: Any) -> str:
+    names = {
+        bool: "true or false",
+        str: "a string",
+        int: "a number",
+        float: "a fraction",
+        list: "a list",
+        dict: "a table",
+    }
+    return names.get(type(value), type(value).__name__)

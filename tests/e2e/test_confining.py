@@ -1,0 +1,151 @@
+"""The boxes that the app and Nginx run in: closed, and everything still works inside."""
+
+import os
+import re
+
+from standing import Project, Server, change_app
+from visiting import wait_for
+
+
+def exposure(server: Server, unit: str) -> float:
+    """What `systemd-analyze security` makes of a unit: 0 is closed, 10 open."""
+    said = server.run("systemd-analyze", "security", "--no-pager", unit)
+    return float(re.search(r"Overall exposure level for \S+: ([\d.]+)", said)[1])
+
+
+def python(project: Project, code: str, status: int = 0) -> str:
+    """Code, run in the app's box by the app's Python."""
+    ran = project.fab("run", f"python - <<'END'\n{code}\nEND", status=status)
+    return ran.out
+
+
+WORKS = """
+import concurrent.futures, os, socket, sqlite3, subprocess, tempfile, threading
+with tempfile.NamedTemporaryFile() as file:
+    file.write(b"x")
+base = sqlite3.connect(os.environ["DATA_DIR"] + "/box.sqlite3")
+base.execute("pragma journal_mode=wal")
+base.execute("create table if not exists t (n)")
+base.execute("insert into t values (1)")
+base.commit()
+assert subprocess.run(["sh", "-c", "echo out"], capture_output=True, text=True).stdout == "out\\n"
+assert socket.getaddrinfo("localhost", 80)
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=lambda: listener.accept()[0].sendall(b"220 mail\\r\\n")).start()
+assert socket.create_connection(listener.getsockname()).recv(9) == b"220 mail\\r"
+assert list(concurrent.futures.ThreadPoolExecutor(4).map(abs, [-1])) == [1]
+print("all works")
+"""
+CLOSED = """
+import os
+release = os.getcwd()
+for path in ("x", "webapp/__init__.py", "../venv/x", "/etc/x", "/srv/x", "/usr/local/x"):
+    try:
+        open(os.path.join(release, path), "a")
+    except OSError:
+        continue
+    print("could write", path)
+for path in ("/srv/visitors/secrets.env", "/srv/visitors/current/env", "/var/lib/ashore/visitors/history.jsonl",
+             "/srv/blog", "/var/lib/blog", "/etc/shadow", "/home/deploy/.cache", "/root", "/dev/sda", "/dev/kmsg"):
+    try:
+        print("could read", path, os.listdir(path) if os.path.isdir(path) else open(path).read(1))
+    except OSError:
+        continue
+pids = [name for name in os.listdir("/proc") if name.isdigit()]
+users = {os.stat("/proc/" + pid).st_uid for pid in pids}
+print("sees others" if users - {os.getuid()} else "sees itself")
+"""
+CONNECTS = """
+import socket
+try:
+    socket.create_connection(("10.76.0.1", 22), 2)
+except OSError:
+    print("closed")
+"""
+
+
+def test_the_app_and_nginx_score_as_closed(live: Server, project: Project):
+    project.fab("deploy")
+    assert exposure(live, f"visitors@{live.current}.service") <= 1.2
+    assert exposure(live, "nginx.service") <= 2.3
+
+
+def test_in_its_box_the_app_has_files_a_database_programs_threads_names_and_connections(live: Server, project: Project):
+    project.fab("deploy")
+    assert "all works" in python(project, WORKS)
+    assert "could write" not in python(project, "print(open('/var/lib/visitors/x', 'w').write('x'))")
+
+
+def test_the_app_cannot_write_its_code_nor_read_what_is_not_its_own(live: Server, project: Project):
+    project.fab("deploy")
+    live.script(
+        "useradd -r blog 2>/dev/null || true; mkdir -p /srv/blog /var/lib/blog; chown root:blog /srv/blog;"
+        " chown blog: /var/lib/blog; chmod 750 /srv/blog; chmod 700 /var/lib/blog"
+    )
+    assert python(project, CLOSED) == "sees itself\n"
+
+
+def test_an_app_that_need_not_connect_gets_no_network_and_still_serves(live: Server, project: Project):
+    project.write_config("outbound = false")
+    change_app(project, "ALONE = 1")
+    current = project.deployed()
+    assert live.release() == current
+    assert exposure(live, f"visitors@{current}.service") <= 0.3
+    code = (
+        "import socket\ntry:\n    socket.create_connection(('10.76.0.1', 22), 2)\nexcept OSError:\n    print('closed')"
+    )
+    assert python(project, code) == "closed\n"
+
+
+def test_named_settings_loosen_the_box_and_limit_what_the_app_may_use(live: Server, project: Project):
+    project.write_config(
+        'allow_jit = true\nwritable_paths = ["/srv/media"]\ndevices = ["/dev/full"]\nmemory_percent = 50\n'
+        "cpu_percent = 150\ntasks_max = 99"
+    )
+    live.script("mkdir -p /srv/media; chown visitors: /srv/media")
+    change_app(project, "LOOSE = 1")
+    current = project.deployed()
+    unit = f"visitors@{current}.service"
+    shown = live.run("systemctl", "show", unit, "-p", "TasksMax,CPUQuotaPerSecUSec,MemoryDenyWriteExecute,MemoryMax")
+    assert "TasksMax=99" in shown and "CPUQuotaPerSecUSec=1.5s" in shown and "MemoryDenyWriteExecute=no" in shown
+    memory = int(live.script("awk '/MemTotal/ {print $2 * 1024}' /proc/meminfo"))
+    assert abs(int(re.search(r"MemoryMax=(\d+)", shown)[1]) / memory - 0.5) < 0.05
+    jit = "import mmap\nmmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)\nprint('jit')"
+    assert python(project, jit) == "jit\n"
+    assert (
+        python(project, "print(open('/srv/media/x', 'w').write('x'), open('/dev/full').read(1) == '\\0')") == "1 True\n"
+    )
+    project.write_config()
+    project.fab("deploy")
+    assert "jit" not in python(project, jit, status=1)
+
+
+def test_logs_are_rotated_under_the_confined_nginx(live: Server):
+    assert live.get("/")[0] == 200
+    live.script("logrotate -f /etc/logrotate.d/ashore")
+    assert live.get("/")[0] == 200
+    access = "/var/log/nginx/visitors/access.log"
+    wait_for(lambda: "GET" in live.run("cat", access), "the new log to be written")
+    assert live.run("stat", "-c", "%U %a", access) == "www-data 640\n"
+
+
+def test_a_secret_is_in_its_root_only_files_and_nowhere_else(live: Server, project: Project):
+    secret = f"canary-{os.urandom(8).hex()}"
+    (project.directory / "variables").write_text(f"API_TOKEN={secret}\n")
+    said = project.fab("env.set", "--file", "variables", "-v").text
+    (project.directory / "variables").unlink()
+    change_app(project, "CANARY = 1")
+    for words in (("deploy", "--check"), ("deploy", "-v"), ("restart", "--json"), ("env",), ("releases", "--json")):
+        said += project.fab(*words).text
+    change_app(project, "raise RuntimeError(f'failing with {len(__import__(\"os\").environ)} variables')")
+    said += project.fab("deploy", "--json", status=1).text
+    said += project.fab("logs", "-n", "500").text + project.fab("history", "--json").text
+    assert secret not in said
+    assert secret not in live.script("journalctl --no-pager -a; ps axww; sudo -u deploy ps axwwe", check=False)
+    holding = live.script(f"grep -rlsI {secret} / --exclude-dir=proc --exclude-dir=sys --exclude-dir=dev", check=False)
+    assert holding.split(), "the search found nothing at all"
+    for path in holding.split():
+        assert re.fullmatch(r"/srv/visitors/releases/[0-9-]+/env(\.json)?", path), path
+        assert live.run("stat", "-c", "%U %a", path) == "root 600\n", path
+    of_the_app = live.script("cat /proc/$(systemctl show -p MainPID --value visitors@*.service | head -1)/environ")
+    assert secret in of_the_app
