@@ -42,6 +42,7 @@ class App:
     threads: int = 8
     timeout_seconds: int = 30
     max_body_megabytes: int = 10
+    requests_per_second: int = 0
     memory_percent: int = 75
     cpu_percent: int = 0
     tasks_max: int = 512
@@ -106,6 +107,7 @@ APP_KEYS: dict[str, Callable[[Any], Any]] = {
     "threads": number(1, 256),
     "timeout_seconds": number(1, 3600),
     "max_body_megabytes": number(1, 10_000),
+    "requests_per_second": number(0, 100_000),
     "memory_percent": number(1, 100),
     "cpu_percent": number(0, 100_000),
     "tasks_max": number(8, 100_000),

@@ -2,6 +2,7 @@
 
 UV_VERSION = "0.13.8"
 DEPLOY_USER = "deploy"
+PROVISION = "2"  # to be raised when a site or unit needs something new of `fab provision`
 
 
 def home(app: str) -> str:
@@ -24,6 +25,11 @@ def previous(app: str) -> str:
 def maintenance(app: str) -> str:
     """While it holds a file `on`, visitors get a 503; but those whose address is the name of a file in `let`."""
     return f"/srv/{app}/maintenance"
+
+
+def provisioned(app: str) -> str:
+    """Holds PROVISION, as it was when the server was provisioned for the app."""
+    return f"/srv/{app}/provisioned"
 
 
 def data(app: str) -> str:

@@ -29,7 +29,7 @@ class Facts:
     """What a server told of itself and of one app on it.
 
     records: release ID → its release.json and its `state`. current, previous: release IDs, "" where there is none.
-    nginx: its package's version.
+    nginx: its package's version. provisioned: layout.PROVISION, as it was then; "" before the first provision.
     """
 
     hostname: str
@@ -41,7 +41,7 @@ class Facts:
     current: str
     previous: str
     maintenance: bool
-    provisioned: bool
+    provisioned: str
     uv: tuple[str, ...]
 
     @classmethod
@@ -105,6 +105,7 @@ def provision(app: App, force: bool = False) -> Plan:
             (
                 file(f"{NGINX}/conf.d/ashore.conf", "nginx/http.conf.j2"),
                 file(f"{NGINX}/ashore/server.conf", "nginx/server.conf.j2"),
+                file(f"{NGINX}/ashore/headers.conf", "nginx/headers.conf.j2"),
                 file(f"{NGINX}/ashore/unavailable.html", "nginx/unavailable.html.j2"),
                 file(f"{NGINX}/ashore/maintenance.html", "nginx/maintenance.html.j2"),
                 file(f"{NGINX}/sites-available/ashore-strangers.conf", "nginx/strangers.conf.j2"),
@@ -115,12 +116,13 @@ def provision(app: App, force: bool = False) -> Plan:
         ),
         Service("nginx.service", enabled=True, watches=NGINX_READS),
         Service("logrotate.timer", enabled=True),
+        File(layout.provisioned(name), f"{layout.PROVISION}\n"),
     )
     return Plan("provision", steps)
 
 
 def require_provisioned(app: App, facts: Facts, where: str) -> None:
-    if not facts.provisioned or layout.UV_VERSION not in facts.uv:
+    if facts.provisioned != layout.PROVISION or layout.UV_VERSION not in facts.uv:
         what = "is not provisioned yet" if not facts.provisioned else "was provisioned by another version of the kit"
         raise HostError(
             f"the server {what} for {app.name}", where, "nothing was changed", "fab provision, then deploy again"

@@ -34,7 +34,7 @@ FACTS = plans.Facts(
     current=OLD,
     previous=OLDER,
     maintenance=False,
-    provisioned=True,
+    provisioned=layout.PROVISION,
     uv=(layout.UV_VERSION,),
 )
 FIRST = replace(FACTS, records={}, current="", previous="")
@@ -261,7 +261,9 @@ def test_a_missing_requirements_file_and_an_editable_install_are_refused():
         build.check_requirements(ENTRIES, {"requirements.txt": "-e .\n"})
 
 
-@pytest.mark.parametrize("facts", [replace(FACTS, provisioned=False), replace(FACTS, uv=())])
+@pytest.mark.parametrize(
+    "facts", [replace(FACTS, provisioned=""), replace(FACTS, provisioned="1"), replace(FACTS, uv=())]
+)
 def test_a_server_that_is_not_provisioned_is_told_before_anything_is_sent(facts: plans.Facts):
     with pytest.raises(HostError, match="provisioned") as raised:
         plans.require_provisioned(SHOP, facts, "web1")

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from . import history
+from .resources.files import text_of
 from .resources.host import os_release
 
 UV = "/usr/local/lib/ashore"
@@ -26,7 +27,7 @@ def survey(app: str, app_directory: str) -> dict[str, Any]:
         "current": current,
         "previous": link_target(f"{app_directory}/previous"),
         "maintenance": os.path.exists(f"{app_directory}/maintenance/on"),
-        "provisioned": os.path.isdir(f"{app_directory}/releases") and os.path.isdir(f"{app_directory}/venvs"),
+        "provisioned": (text_of(f"{app_directory}/provisioned") or "").strip(),
         "uv": [os.path.basename(path)[3:] for path in glob.glob(f"{UV}/uv-*") if "building" not in path],
     }
 

@@ -6,7 +6,7 @@ systemctl list-units --all --plain --no-legend 'visitors*' | awk '{print "unit",
 ls /run/visitors | grep -v "^$current$" | sed 's/^/socket /'
 ls /etc/systemd/system/multi-user.target.wants | grep visitors@ \
   | grep -v "^visitors@$current.service$" | sed 's/^/at boot /'
-ls -A . | grep -vxE 'current|previous|releases|secrets.env|venvs' | sed 's/^/file /'
+ls -A . | grep -vxE 'current|previous|provisioned|releases|secrets.env|venvs' | sed 's/^/file /'
 for release in $(ls releases); do
   grep -qsxE 'good|rolled back' releases/$release/state || echo half release $release
   test -f /etc/systemd/system/visitors@$release.service || echo release without unit $release

@@ -2,8 +2,11 @@
 
 import os
 import re
+import socket
+from contextlib import suppress
 
-from standing import Project, Server, change_app
+import pytest
+from standing import DOMAIN, Project, Server, change_app
 from visiting import wait_for
 
 
@@ -149,3 +152,66 @@ def test_a_secret_is_in_its_root_only_files_and_nowhere_else(live: Server, proje
         assert live.run("stat", "-c", "%U %a", path) == "root 600\n", path
     of_the_app = live.script("cat /proc/$(systemctl show -p MainPID --value visitors@*.service | head -1)/environ")
     assert secret in of_the_app
+
+
+def headers(server: Server, path: str) -> dict[str, str]:
+    return {name.lower(): value for name, value in server.get(path)[2].items()}
+
+
+def test_an_app_without_headers_of_its_own_gets_safe_ones_and_others_keep_theirs(live: Server, project: Project):
+    project.fab("deploy")
+    own = headers(live, "/")
+    assert own["referrer-policy"] == "same-origin" and "default-src 'none'" in own["content-security-policy"]
+    (project.directory / "plain.py").write_text(
+        "def app(environ, answer):\n    answer('200 OK', [])\n    return [b'ok']\n"
+    )
+    project.wsgi = "plain:app"
+    project.write_config()
+    project.commit()
+    project.fab("deploy")
+    for path in ("/", "/static/style.css"):
+        given = headers(live, path)
+        assert given["x-content-type-options"] == "nosniff"
+        assert given["referrer-policy"] == "strict-origin-when-cross-origin"
+        assert "object-src 'none'" in given["content-security-policy"]
+        assert "nginx/" not in given["server"]
+
+
+def test_a_limit_of_requests_holds_for_visitors_and_not_for_the_kit(live: Server, project: Project):
+    project.write_config("requests_per_second = 5")
+    change_app(project, "LIMIT = 1")
+    assert "0 of " in project.fab("deploy").out
+    statuses = [live.get("/")[0] for _ in range(40)]
+    assert statuses.count(200) >= 10 and statuses.count(429) >= 10
+    assert {live.get(f"/static/style.css?{number}")[0] for number in range(20)} == {200}
+
+
+SMUGGLED = [
+    "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG",
+    "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+    "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: +5\r\n\r\nhello",
+    "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: {host}\r\nHost: other.example\r\n\r\n",
+    "GET / HTTP/1.1\r\n Host: {host}\r\n\r\n",
+    "GET / HTTP/1.1\r\n\r\n",
+    "GET /\x00 HTTP/1.1\r\nHost: {host}\r\n\r\n",
+    "GET http://other.example/ HTTP/1.1\r\nHost: {host}\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("request_text", SMUGGLED)
+def test_a_request_with_two_meanings_reaches_nothing_and_carries_no_second_one(live: Server, request_text: str):
+    hidden = f"GET /healthz?smuggled HTTP/1.1\r\nHost: {DOMAIN}\r\n\r\n"
+    text = (request_text + hidden).format(host=DOMAIN)
+    with socket.create_connection((live.machine.address, 80), 5) as visitor:
+        visitor.sendall(text.encode("latin-1"))
+        visitor.settimeout(2)
+        answered = b""
+        with suppress(TimeoutError, ConnectionResetError):
+            while more := visitor.recv(1 << 16):
+                answered += more
+    assert not answered or answered.split()[1] in (b"400", b"403", b"405", b"501"), answered[:200]
+    assert answered.count(b"HTTP/1.1 ") <= 1
