@@ -187,7 +187,7 @@ def test_a_link_cut_during_the_upload_changes_nothing_and_what_came_is_not_sent_
     assert live.release() == before
     project.through(None)
     ran = project.fab("deploy")
-    assert re.search(r"upload: [45] new of \d+ files, [45]\.\d MB", ran.out), ran.out
+    assert re.search(r"upload: [4-7] new of \d+ files", ran.out), ran.out  # of nine; what was under way is lost
     assert live.release() > before
     assert live.leftovers() == []
 
