@@ -20,6 +20,7 @@ NGINX = "/etc/nginx"
 NGINX_READS = tuple(
     f"{NGINX}/{name}" for name in ("nginx.conf", "conf.d", "sites-enabled", "sites-available", "ashore")
 )
+NGINX_DIRECTORIES = ("body", "fastcgi", "proxy", "scgi", "uwsgi")  # Debian's: for what does not fit into memory
 DRAIN_SECONDS = 10
 UV = f"{layout.uv()}/bin/uv"
 
@@ -75,7 +76,8 @@ def provision(app: App, force: bool = False) -> Plan:
         Platform(SYSTEMS),
         Port(80, "nginx"),
         HostNames(),
-        # Before the package: it starts Nginx, which is to be in its box from the first.
+        # Before the package: it starts Nginx, which is to be in its box from the first, and there may not make these.
+        *(Directory(f"/var/lib/nginx/{kind}", 0o700, "www-data") for kind in NGINX_DIRECTORIES),
         Directory("/etc/systemd/system/nginx.service.d"),
         Config(
             "Nginx is confined, and comes back by itself",
@@ -93,6 +95,7 @@ def provision(app: App, force: bool = False) -> Plan:
         Directory(f"{layout.home(name)}/releases", 0o750, "root", name),
         Directory(f"{layout.home(name)}/venvs", 0o755, "root", "root"),
         SecretKey(layout.secrets(name)),
+        Directory("/var/lib/ashore", 0o700),
         Uv(layout.UV_VERSION, layout.uv()),
         Directory("/etc/systemd/journald.conf.d"),
         file("/etc/systemd/journald.conf.d/50-ashore.conf", "systemd/journald.conf.j2"),

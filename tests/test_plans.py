@@ -261,10 +261,8 @@ def test_a_missing_requirements_file_and_an_editable_install_are_refused():
         build.check_requirements(ENTRIES, {"requirements.txt": "-e .\n"})
 
 
-@pytest.mark.parametrize(
-    "facts", [replace(FACTS, provisioned=""), replace(FACTS, provisioned="1"), replace(FACTS, uv=())]
-)
-def test_a_server_that_is_not_provisioned_is_told_before_anything_is_sent(facts: plans.Facts):
+@pytest.mark.parametrize("without", [{"provisioned": ""}, {"provisioned": "1"}, {"uv": ()}])
+def test_a_server_that_is_not_provisioned_is_told_before_anything_is_sent(without: dict):
     with pytest.raises(HostError, match="provisioned") as raised:
-        plans.require_provisioned(SHOP, facts, "web1")
+        plans.require_provisioned(SHOP, replace(FACTS, **without), "web1")
     assert "fab provision" in raised.value.hint
