@@ -43,7 +43,7 @@ assert list(concurrent.futures.ThreadPoolExecutor(4).map(abs, [-1])) == [1]
 print("all works")
 """
 CLOSED = """
-import os
+import os, socket
 release = os.getcwd()
 for path in ("x", "webapp/__init__.py", "../venv/x", "/etc/x", "/srv/x", "/usr/local/x"):
     try:
@@ -51,10 +51,18 @@ for path in ("x", "webapp/__init__.py", "../venv/x", "/etc/x", "/srv/x", "/usr/l
     except OSError:
         continue
     print("could write", path)
-for path in ("/srv/visitors/secrets.env", "/srv/visitors/current/env", "/var/lib/ashore/visitors/history.jsonl",
-             "/srv/blog", "/var/lib/blog", "/etc/shadow", "/home/deploy/.cache", "/root", "/dev/sda", "/dev/kmsg"):
+for path in (
+    "/srv/visitors/secrets.env", "/srv/visitors/current/env", "/var/lib/ashore/visitors/history.jsonl",
+    "/srv/blog", "/srv/blog/current", "/srv/blog/secrets.env", "/var/lib/blog", "/run/blog",
+    "/etc/shadow", "/home/deploy/.cache", "/root", "/dev/sda", "/dev/kmsg",
+):
     try:
         print("could read", path, os.listdir(path) if os.path.isdir(path) else open(path).read(1))
+    except OSError:
+        continue
+for act in (lambda: os.kill(BLOG_PROCESS, 0), lambda: socket.socket(socket.AF_UNIX).connect("BLOG_SOCKET")):
+    try:
+        print("reaches another app", act())
     except OSError:
         continue
 pids = [name for name in os.listdir("/proc") if name.isdigit()]
@@ -90,13 +98,19 @@ def test_in_its_box_the_app_has_files_a_database_programs_threads_names_and_conn
     assert "could write" not in python(project, "print(open('/var/lib/visitors/x', 'w').write('x'))")
 
 
-def test_the_app_cannot_write_its_code_nor_read_what_is_not_its_own(live: Server, project: Project):
+def test_an_app_cannot_write_its_code_nor_reach_what_is_another_app_s_or_the_kit_s(
+    own: Server, project: Project, tmp_path: Path
+):
+    blog = Project(tmp_path / "blog" / "project", own.machine)
+    blog.domains = ["blog.example"]
+    blog.write_config(name="blog")
+    blog.fab("provision", "deploy")
+    assert own.get("/healthz", host="blog.example")[0] == 200
     project.fab("deploy")
-    live.script(
-        "useradd -r blog 2>/dev/null || true; mkdir -p /srv/blog /var/lib/blog; chown root:blog /srv/blog;"
-        " chown blog: /var/lib/blog; chmod 750 /srv/blog; chmod 700 /var/lib/blog"
-    )
-    assert python(project, CLOSED) == "sees itself\n"
+    of_blog = own.script("systemctl show -p MainPID --value 'blog@*.service' | head -1; ls -d /run/blog/*/http.sock")
+    process, path = of_blog.split()
+    assert python(project, CLOSED.replace("BLOG_PROCESS", process).replace("BLOG_SOCKET", path)) == "sees itself\n"
+    assert own.get("/healthz", host="blog.example")[0] == 200
 
 
 def test_an_app_that_need_not_connect_gets_no_network_and_still_serves(live: Server, project: Project):

@@ -4,6 +4,18 @@ import re
 
 from standing import DOMAIN, Project, Server, change_app
 
+TELLS_WHO_ASKS = """
+made_before = create_app
+
+
+def create_app():
+    from flask import request
+
+    app = made_before()
+    app.before_request(lambda: print("asked", request.path, "by", request.user_agent.string[:6], flush=True))
+    return app
+"""
+
 
 def test_a_deploy_ends_with_the_three_answers(live: Server, project: Project):
     ran = project.fab("deploy")
@@ -115,3 +127,14 @@ def test_old_releases_are_pruned_and_unchanged_files_are_shared(live: Server, pr
     links = live.script("stat -c %h /srv/visitors/current/source/webapp/requirements.txt")
     assert int(links) >= 3
     assert "incoming" not in live.run("ls", "/srv/visitors")
+
+
+def test_a_new_release_has_answered_each_warm_path_before_visitors_ask(live: Server, project: Project):
+    project.write_config('warm_paths = ["/", "/nowhere"]')
+    change_app(project, TELLS_WHO_ASKS)
+    with live.requests("/", clients=2):
+        current = project.deployed()
+    asked = live.script(f"journalctl -o cat -u visitors@{current} | grep ^asked")
+    of_the_kit, of_visitors = asked.index("asked /nowhere by ashore"), asked.index("asked / by\n")
+    assert asked.index("asked / by ashore") < of_the_kit < of_visitors
+    assert asked.count("asked / by ashore") >= 6 and asked.count("asked /nowhere by ashore") >= 6

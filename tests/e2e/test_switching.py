@@ -8,17 +8,6 @@ import pytest
 from standing import Project, Server, change_app, wait_for
 
 ID = r"\d{8}-\d{6}"
-TELLS_WHO_ASKS = """
-made_before = create_app
-
-
-def create_app():
-    from flask import request
-
-    app = made_before()
-    app.before_request(lambda: print("asked", request.path, "by", request.user_agent.string[:6], flush=True))
-    return app
-"""
 
 
 def variables(project: Project, text: str) -> None:
@@ -288,14 +277,3 @@ def test_a_lock_whose_owner_died_is_free(live: Server, project: Project):
     wait_for(live.idle, "the lock to be free")
     project.fab("deploy")
     assert live.leftovers() == []
-
-
-def test_a_new_release_has_answered_each_warm_path_before_visitors_ask(live: Server, project: Project):
-    project.write_config('warm_paths = ["/", "/nowhere"]')
-    change_app(project, TELLS_WHO_ASKS)
-    with live.requests("/", clients=2):
-        current = project.deployed()
-    asked = live.script(f"journalctl -o cat -u visitors@{current} | grep ^asked")
-    of_the_kit, of_visitors = asked.index("asked /nowhere by ashore"), asked.index("asked / by\n")
-    assert asked.index("asked / by ashore") < of_the_kit < of_visitors
-    assert asked.count("asked / by ashore") >= 6 and asked.count("asked /nowhere by ashore") >= 6
