@@ -158,7 +158,7 @@ def test_logs_are_rotated_under_the_confined_nginx(live: Server):
 
 def test_a_secret_is_in_its_root_only_files_and_nowhere_else(live: Server, project: Project):
     secret = f"canary-{os.urandom(8).hex()}"
-    (project.directory / "variables").write_text(f"API_TOKEN={secret}\n")
+    (project.directory / "variables").write_text(f"CANARY_TOKEN={secret}\n")
     said = project.fab("env.set", "--file", "variables", "-v").text
     (project.directory / "variables").unlink()
     change_app(project, "CANARY = 1")
