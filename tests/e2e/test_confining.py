@@ -53,7 +53,7 @@ for path in ("x", "webapp/__init__.py", "../venv/x", "/etc/x", "/srv/x", "/usr/l
     print("could write", path)
 for path in (
     "/srv/visitors/secrets.env", "/srv/visitors/current/env", "/var/lib/ashore/visitors/history.jsonl",
-    "/srv/blog", "/srv/blog/current", "/srv/blog/secrets.env", "/var/lib/blog", "/run/blog",
+    "/srv/blog", "/srv/blog/current", "/srv/blog/secrets.env", "/var/lib/blog", os.path.dirname("BLOG_SOCKET"),
     "/etc/shadow", "/home/deploy/.cache", "/root", "/dev/sda", "/dev/kmsg",
 ):
     try:
