@@ -107,7 +107,7 @@ def activate(
         *(() if built else (unit_as_it_was(app, release.id, facts, force),)),
         Service(unit, active=True),
         Healthy(unit, socket, app.health_path, release.names[0], app.health_seconds),
-        *((Warmed(socket, app.warm_paths, release.names[0], burst, current),) if app.warm_paths else ()),
+        *((Warmed(unit, socket, app.warm_paths, release.names[0], burst, current),) if app.warm_paths else ()),
         Service(unit, active=True, enabled=True),  # before the switch: a power cut must find it starting at boot
         *((Link(layout.previous(name), f"releases/{old}", f"static files of {old} stay within reach"),) if old else ()),
         Config(

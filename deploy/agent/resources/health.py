@@ -134,6 +134,7 @@ class Warmed(Resource):
     release that visitors get: one that serves is warm. burst: requests at the same time, enough to reach each worker.
     """
 
+    unit: str
     socket: str
     paths: tuple[str, ...]
     host: str
@@ -142,7 +143,7 @@ class Warmed(Resource):
 
     @property
     def title(self) -> str:
-        return f"it has answered {', '.join(self.paths)} before visitors ask"
+        return f"{self.unit.removesuffix('.service')} is warmed up by GET {', '.join(self.paths)}"
 
     def check(self, system: System) -> list[Drift]:
         serves = os.path.realpath(f"{self.current}/http.sock") == self.socket
