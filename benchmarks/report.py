@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -65,7 +66,8 @@ class Report:
         print(row, flush=True)
         return row
 
-    def write(self, path: Path, release: str) -> None:
+    def write(self, path: Path, release: str) -> int:
+        """Into the file and onto the screen; the exit status, 1 where a bound is exceeded."""
         seconds = (datetime.now(timezone.utc) - self.began).total_seconds()
         peak = ""
         if self.memories:
@@ -89,3 +91,6 @@ are the round-trip time that a relay adds.
 {information}"""
         path.write_text(text, "utf-8")
         print(f"\n{peak}{verdict}\n\nwrote {path.name}, in {seconds:.0f} s")
+        for excess in self.exceeded:
+            print(f"error: {excess}", file=sys.stderr)
+        return 1 if self.exceeded else 0

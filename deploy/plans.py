@@ -21,7 +21,6 @@ NGINX_READS = tuple(
     f"{NGINX}/{name}" for name in ("nginx.conf", "conf.d", "sites-enabled", "sites-available", "ashore")
 )
 NGINX_DIRECTORIES = ("body", "fastcgi", "proxy", "scgi", "uwsgi")  # Debian's: for what does not fit into memory
-DRAIN_SECONDS = 10
 UV = f"{layout.uv()}/bin/uv"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from standing import SNAPSHOT, Project, Server, machine, settled
+from standing import SNAPSHOT, Project, Server, machine, serving
 
 from deploy import sandbox
 
@@ -34,8 +34,8 @@ def bare() -> Iterator[sandbox.Machine]:
 
 @pytest.fixture(scope="session")
 def shared_machine(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sandbox.Machine]:
-    with machine("shared", snapshot=snapshot) as made:
-        yield settled(made, tmp_path_factory.mktemp("shared"))
+    with serving("shared", snapshot, tmp_path_factory) as made:
+        yield made
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def live(shared_machine: sandbox.Machine) -> Server:
 
 @pytest.fixture
 def own_machine(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sandbox.Machine]:
-    with machine("own", snapshot=snapshot) as made:
-        yield settled(made, tmp_path_factory.mktemp("own"))
+    with serving("own", snapshot, tmp_path_factory) as made:
+        yield made
 
 
 @pytest.fixture

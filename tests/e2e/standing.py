@@ -255,6 +255,13 @@ def settled(made: sandbox.Machine, directory: Path) -> sandbox.Machine:
     return made
 
 
+@contextmanager
+def serving(name: str, snapshot: str, factory: pytest.TempPathFactory) -> Iterator[sandbox.Machine]:
+    """A machine made from a snapshot, its app answering."""
+    with machine(name, snapshot=snapshot) as made:
+        yield settled(made, factory.mktemp(name))
+
+
 def change_app(project: Project, line: str) -> None:
     file = project.directory / "webapp" / "__init__.py"
     file.write_text(file.read_text() + f"\n{line}\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from breaking import Relay
-from standing import SNAPSHOT, Project, Server, answers, change_app, machine, quiet, settled, wait_for
+from standing import SNAPSHOT, Project, Server, answers, change_app, machine, quiet, serving, wait_for
 
 from deploy import sandbox
 
@@ -20,8 +20,8 @@ FIRST_CHANGE = 3  # a deploy's upload; the steps before that only look
 @pytest.fixture(scope="module")
 def crashed(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that these tests may leave in any state that the next run mends."""
-    with machine("crash", snapshot=snapshot) as made:
-        yield Server(settled(made, tmp_path_factory.mktemp("crash")))
+    with serving("crash", snapshot, tmp_path_factory) as made:
+        yield Server(made)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from breaking import clock_off, interrupt, on_small_disk
-from standing import Project, Server, answers, change_app, machine, settled, wait_for
+from standing import Project, Server, answers, change_app, serving, wait_for
 
 from deploy import sandbox
 
@@ -20,8 +20,8 @@ ID = r"\d{8}-\d{6}"
 @pytest.fixture(scope="module")
 def faulty(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server for releases that fail; every one of them leaves it serving."""
-    with machine("faults", snapshot=snapshot) as made:
-        yield Server(settled(made, tmp_path_factory.mktemp("faults")))
+    with serving("faults", snapshot, tmp_path_factory) as made:
+        yield Server(made)
 
 
 @pytest.fixture
