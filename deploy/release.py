@@ -84,6 +84,9 @@ class Change:
         made = {"id": release_id, "by": self.who, "at": now.isoformat(timespec="seconds"), "verb": self.verb}
         return plans.Release(release_id, site_names(self.host), {**record, **made})
 
+    def existing(self, facts: plans.Facts, release_id: str) -> plans.Release:
+        return plans.Release(release_id, site_names(self.host), facts.records.get(release_id, {}))
+
     def copied(self, facts: plans.Facts) -> plans.Release:
         """A new release with the code of the current one."""
         return self.release(
@@ -163,7 +166,7 @@ def deploy(change: Change, local: Local) -> None:
     key = build.venv_key(source.entries, local.requirements, facts.python)
     digest = build.digest(app, source.entries, key, facts.cpus)
     if digest == facts.record.get("digest"):
-        release = plans.Release(facts.current, site_names(change.host), facts.record)
+        release = change.existing(facts, facts.current)
         plan = switching.activate("deploy", app, release, facts, force=options.force)
         change.carry_out(plan, facts, release, "nothing new")
         return change.tell(facts, release, app)
@@ -199,9 +202,8 @@ def rollback(change: Change, wanted: str) -> None:
     again = change.last.get("verb") == "rollback"
     target = wanted or (change.last["release"] if again else "")
     target = switching.rollback_target(facts, target, agent_of(change.host).where)
-    record = facts.records[target]
-    app = build.as_recorded(change.app, record)
-    release = plans.Release(target, site_names(change.host), record)
+    app = build.as_recorded(change.app, facts.records[target])
+    release = change.existing(facts, target)
     left = facts.current if target != facts.current else change.last.get("previous", "") if again else ""
     leave = {left: "rolled back"} if left > target and left in facts.records else {}
     plan = switching.activate("rollback", app, release, facts, leave=leave, force=change.options.force)
@@ -217,7 +219,7 @@ def set_environment(change: Change, changes: dict[str, str | None]) -> None:
     news = agent_of(change.host).ask("resources.environment", "news", directory=directory, change=changes)
     if not news:  # but a run that broke off may have left something undone
         app = build.as_recorded(change.app, facts.record)
-        release = plans.Release(facts.current, site_names(change.host), facts.record)
+        release = change.existing(facts, facts.current)
         plan = switching.activate(change.verb, app, release, facts, force=change.options.force)
         return change.carry_out(plan, facts, release, "nothing new: the environment is like that already")
     names = ", ".join(f"{name} {how}" for name, how in news)

@@ -17,7 +17,7 @@ from typing import Any
 from fabric import Connection
 
 from .config import FILE, Config, Stage, load
-from .errors import ConfigError, ConnectionFailed, DeployError, Interrupted
+from .errors import ConfigError, DeployError, Interrupted
 from .remote import Agent
 from .screen import Screen
 from .transport import ASKING, connection, opened, terminal_question, trust
@@ -165,8 +165,6 @@ class Session:
                 if host.agent is not None:
                     host.agent.cancel()
             wait_for(host.done for host in hosts)
-        except ConnectionFailed:
-            pass  # the link has gone: the host's own thread says so
         except KeyboardInterrupt:
             raise Interrupted(
                 "interrupted twice",

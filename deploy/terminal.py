@@ -6,10 +6,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
-from .errors import ConnectionFailed
 from .remote import Agent, Event
 
 BLOCK = 1 << 16
@@ -72,8 +71,7 @@ class Joined:
 
     def _send(self, message: Any) -> None:
         if self.agent is not None:
-            with suppress(ConnectionFailed):  # the other thread tells of that
-                self.agent.send(message)
+            self.agent.send(message)
 
     def _read(self) -> None:
         while True:
