@@ -137,6 +137,8 @@ def test_a_shell_is_interactive_with_the_terminal_s_size_and_ctrl_c(live: Server
     shell.resize(20, 40)
     shell.type("stty size; echo sle''eping; sleep 60\n")
     assert "20 40" in shell.until("sleeping")
+    # A Ctrl-C between the two commands would be bash's to lose.
+    wait_for(lambda: live.run("pgrep", "-fx", "sleep 60", check=False), "the second command")
     shell.type("\x03")
     shell.until("$ ")
     shell.type("exit 5\n")
