@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException, RemoteDisconnected
+from http.client import HTTPConnection, HTTPException
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) -> object:
@@ -44,7 +44,7 @@ def visitors(address: str, host: str, path: str, clients: int, reloads: bool) ->
                 answer = connection.getresponse()
                 answer.read()
                 status: int | str = answer.status
-            except RemoteDisconnected as error:
+            except ConnectionResetError as error:  # what came as Nginx closed is answered with a reset
                 connection.close()
                 if reloads and not fresh:
                     continue
