@@ -136,7 +136,8 @@ class Bench:
         return self.run(sys.executable, "-c", FABRIC_SCRIPT, *arguments)
 
     def shell_script(self) -> Run:
-        text = script(plans.provision(config.load(self.project).app))
+        loaded = config.load(self.project)
+        text = script(plans.provision(loaded.app, loaded.stages[0]))
         ssh = ("ssh", "-F", str(self.known_hosts.parent / "config"), f"admin@{HOST}")
         return self.run(*ssh, "sudo sh -s", stdin=text)
 

@@ -10,7 +10,7 @@ from .agent.resources.packages import Packages, Uv
 from .agent.resources.services import Service
 from .agent.resources.users import Member, User
 from .agent.wire import Plan, Resource
-from .config import App
+from .config import App, Stage
 from .errors import ConfigError, HostError
 from .render import render
 
@@ -64,7 +64,7 @@ class Release:
     record: dict[str, Any]
 
 
-def provision(app: App, force: bool = False) -> Plan:
+def provision(app: App, stage: Stage, force: bool = False) -> Plan:
     """A bare server becomes one that can host the app."""
 
     def file(path: str, template: str, **values: Any) -> File:

@@ -34,7 +34,7 @@ def provision(session: Session, context: Any, screen: Screen, options: Options) 
         wait_for(host.connected for host in hosts)  # two that want the CPU would wait for each other
         from . import plans
 
-        prepared["plan"] = plans.provision(config.app, options.force)
+        prepared["plan"] = plans.provision(config.app, hosts[0].stage, options.force)
         pack_ahead(prepared["plan"])
 
     def job(host: Host) -> None:

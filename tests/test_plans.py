@@ -12,7 +12,7 @@ from deploy.agent.resources.host import Platform, Port
 from deploy.agent.resources.services import Retired
 from deploy.agent.resources.traffic import Probed, Watched
 from deploy.agent.wire import Entry, Plan, Secret, pack
-from deploy.config import App
+from deploy.config import App, Stage
 from deploy.errors import ConfigError, HostError, SourceError
 
 SHOP = App("shop", "shop:app", env=(("LANGUAGE", "en"),))
@@ -204,7 +204,7 @@ def test_addresses_are_written_as_nginx_writes_them_each_once():
 
 
 def test_provisioning_looks_at_system_and_port_before_anything_else():
-    steps = plans.provision(SHOP).steps
+    steps = plans.provision(SHOP, Stage("production", ("root@host",))).steps
     assert [type(step) for step in steps[:2]] == [Platform, Port]
 
 

@@ -7,11 +7,12 @@ import pytest
 from deploy import build, plans
 from deploy.agent.resources.environment import environment_file
 from deploy.agent.resources.files import File, seal, untouched
-from deploy.config import App
+from deploy.config import App, Stage
 from deploy.errors import ConfigError
 from deploy.render import render
 
 RENDERED = Path(__file__).parent / "rendered"
+STAGE = Stage("production", ("root@shop.example.com",))
 SHOP = App("shop", "shop:app", health_path="/healthz", static=(("/static/", "shop/static"),))
 
 
@@ -26,7 +27,7 @@ def files(plan: plans.Plan) -> dict[str, str]:
 
 
 WHOLE = {
-    **files(plans.provision(SHOP)),
+    **files(plans.provision(SHOP, STAGE)),
     "shop@.service": build.unit_text(SHOP),
     "shop.conf": build.site_text(
         SHOP, ("shop.example.com", "www.shop.example.com"), {"/old/": "shop/old"}, "1.22.1-9+deb12u3"
