@@ -236,17 +236,10 @@ RELEASE = "Debian's release: bookworm (12) or trixie (13)"
 def sandbox_up(c: Any, name: str = "default", release: str = "bookworm", json: bool = False) -> None:
     """Work on a throwaway server on this machine, booting it first: fab sandbox provision deploy."""
     from deploy import sandbox
-    from deploy.config import Stage
 
     with telling(json) as screen:
         machine = sandbox.up(name, release, say=screen.say)
-        SESSION.sandbox = Stage(
-            "sandbox",
-            hosts=(f"{machine.user}@{machine.address}",),
-            host_keys=(machine.host_key,),
-            key_file=machine.key_file,
-            pin=False,
-        )
+        SESSION.sandbox = sandbox.stage(machine)
 
 
 @task(name="down", help={"name": NAME})

@@ -12,9 +12,11 @@ from .agent.wire import Entry
 from .config import App
 from .errors import SourceError
 from .render import render
+from .site import Site
 
 INCLUDES = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[=\s]*(\S+)", re.M)
 LOCAL = re.compile(r"^\s*(?:\.|/|-e\b|--editable\b|file:)", re.M)
+HTTP3_SINCE = (1, 25, 1)  # of Nginx; with it came another way to say HTTP/2
 RECORDED = (
     "wsgi", "requirements", "static", "health_path", "health_seconds", "warm_paths", "worker_class", "workers",
     "threads", "timeout_seconds", "memory_percent", "cpu_percent", "tasks_max", "outbound", "allow_jit",
@@ -83,7 +85,7 @@ def unit_text(app: App) -> str:
     return render("systemd/app@.service.j2", app=app, stop_seconds=app.timeout_seconds + 10)
 
 
-def site_text(app: App, names: tuple[str, ...], static_before: dict[str, str], nginx: str) -> str:
+def site_text(app: App, site: Site, static_before: dict[str, str], nginx: str) -> str:
     """The Nginx site. static_before: `app.static` of the release before, whose files stay within reach.
 
     nginx: the server's version as its package has it, "1.22.1-9+deb12u3".
@@ -96,9 +98,19 @@ def site_text(app: App, names: tuple[str, ...], static_before: dict[str, str], n
     open_path = (
         app.health_path.partition("?")[0] if app.health_path != "/" else ""
     )  # the front page is what maintenance is to close
-    connection_seconds = 1 if version(nginx) >= (1, 19, 10) else 0
     return render(
-        "nginx/site.conf.j2", app=app, names=names, static=static, open_path=open_path, seconds=connection_seconds
+        "nginx/site.conf.j2",
+        app=app,
+        site=site,
+        names=site.names,
+        variable=app.name.replace("-", "_"),
+        static=static,
+        open_path=open_path,
+        seconds=1 if version(nginx) >= (1, 19, 10) else 0,
+        http2_on=version(nginx) >= HTTP3_SINCE,
+        certificates=layout.certificates(app.name),
+        trusted=f"{layout.certificates(app.name)}/live/trusted",
+        webroot=layout.WEBROOT,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import tomllib
 
 from .errors import ConfigError
-from .values import Env, Wrong, env, flag, inside, kind_of, number, static, texts, word
+from .values import Env, Wrong, env, flag, inside, kind_of, network, number, static, texts, word
 
 FILE = "deploy.toml"
 TAKEN = ("sandbox", "provision", "deploy", "rollback", "releases", "history", "env", "restart", "run", "shell",
@@ -54,14 +54,28 @@ class App:
 
 @dataclass(frozen=True)
 class Stage:
-    """Where the app runs. With no `domains`, a host's own address is the site's name."""
+    """Where the app runs and how visitors reach it. Without a `domain`, a host's own address is the site's name.
+
+    certificate, certificate_key, acme_ca: paths on this machine, from the project's directory on.
+    """
 
     name: str
     hosts: tuple[str, ...]
-    domains: tuple[str, ...] = ()
+    domain: str = ""
+    aliases: tuple[str, ...] = ()
+    serve_aliases: bool = False
+    tls: str = "acme"
+    certificate: str = ""
+    certificate_key: str = ""
+    acme_email: str = ""
+    acme_directory: str = "https://acme-v02.api.letsencrypt.org/directory"
+    acme_ca: str = ""
+    hsts_days: int = 7
+    trusted_proxies: tuple[str, ...] = ()
     host_keys: tuple[str, ...] = ()
     env: Env = ()
     key_file: str = ""
+    authority: str = ""  # path of the CA that its certificate is from, where only this machine knows it
     pin: bool = True  # write a host key that was accepted into known_hosts
 
 
@@ -116,9 +130,20 @@ APP_KEYS: dict[str, Callable[[Any], Any]] = {
     "writable_paths": texts(word(r"/[\w./+-]+", "a path on the server, like /srv/media")),
     "devices": texts(word(r"/dev/[\w./-]+", "a device, like /dev/fuse")),
 }
+DOMAIN = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 STAGE_KEYS: dict[str, Callable[[Any], Any]] = {
     "hosts": texts(word(r"[^\s,]+", "user@host or a name from ~/.ssh/config")),
-    "domains": texts(word(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "a domain in small letters")),
+    "domain": word(DOMAIN, "a domain in small letters, like shop.example.com"),
+    "aliases": texts(word(rf"(\*\.)?{DOMAIN}", "a domain in small letters")),
+    "serve_aliases": flag,
+    "tls": word("acme|files|off", '"acme", "files" or "off"'),
+    "certificate": word(r".+", "a path on this machine"),
+    "certificate_key": word(r".+", "a path on this machine"),
+    "acme_email": word(r"[^@\s,]+@[^@\s,]+\.[^@\s,]+", "an e-mail address"),
+    "acme_directory": word(r"https://[!-~]+", "an ACME server's directory, https://…"),
+    "acme_ca": word(r".+", "a path on this machine"),
+    "hsts_days": number(0, 730),
+    "trusted_proxies": texts(network),
     "host_keys": texts(word(r"SHA256:[A-Za-z0-9+/]{43}=?", 'a fingerprint like "SHA256:…", from `ssh-keygen -lf`')),
     "env": env,
 }
@@ -175,8 +200,36 @@ def read(data: dict[str, Any], source: str, directory: Path) -> Config:
             raise reader.error(
                 name, f"{name!r} cannot be a stage's name (small letters, digits, - and _; not a command's)"
             )
-        made.append(Stage(name=name, **reader.table(table, STAGE_KEYS, f"stages.{name}", required=("hosts",))))
+        stage = Stage(name=name, **reader.table(table, STAGE_KEYS, f"stages.{name}", required=("hosts",)))
+        require_certificate(stage, reader)
+        made.append(stage)
     return Config(App(**app), tuple(made), directory)
+
+
+def require_certificate(stage: Stage, reader: "_Reader") -> None:
+    """What a stage says of TLS must go together."""
+    prefix = f"stages.{stage.name}"
+    if stage.tls == "files" and not (stage.certificate and stage.certificate_key):
+        raise reader.error("tls", f'{prefix}: tls = "files" wants certificate and certificate_key, paths of PEM files')
+    if stage.tls != "files" and (stage.certificate or stage.certificate_key):
+        key = "certificate" if stage.certificate else "certificate_key"
+        raise reader.error(key, f'{prefix}.{key} is for tls = "files", and tls is "{stage.tls}"')
+    if stage.tls == "files" and not stage.domain:
+        raise reader.error("tls", f'{prefix}: tls = "files" wants a domain that the certificate is for')
+    if stage.aliases and not stage.domain:
+        raise reader.error("aliases", f"{prefix}.aliases wants a domain that they stand for")
+    wild = [name for name in stage.aliases if name.startswith("*")]
+    if wild and not stage.serve_aliases:
+        raise reader.error(
+            "aliases", f"{prefix}.aliases: {wild[0]} can be served (serve_aliases = true), not redirected"
+        )
+    if wild and stage.tls == "acme":
+        what = (
+            f'{prefix}.aliases: a certificate for {wild[0]} cannot be proved over http; bring your own, tls = "files"'
+        )
+        raise reader.error("aliases", what)
+    if stage.trusted_proxies and stage.tls != "off":
+        raise reader.error("trusted_proxies", f'{prefix}.trusted_proxies is for tls = "off", behind another proxy')
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 UV_VERSION = "0.13.8"
 DEPLOY_USER = "deploy"
-PROVISION = "2"  # to be raised when a site or unit needs something new of `fab provision`
+WEBROOT = "/var/www/ashore-acme"  # where names are proved to a certificate authority
+CERTIFICATE_HOOK = "/usr/local/lib/ashore/certificate-hook.sh"
+PROVISION = "3"  # to be raised when a site or unit needs something new of `fab provision`
 
 
 def home(app: str) -> str:
@@ -28,7 +30,7 @@ def maintenance(app: str) -> str:
 
 
 def provisioned(app: str) -> str:
-    """Holds PROVISION, as it was when the server was provisioned for the app."""
+    """Holds PROVISION, as it was when the server was provisioned for the app, and "acme" if certbot is there, too."""
     return f"/srv/{app}/provisioned"
 
 
@@ -58,6 +60,11 @@ def site(app: str) -> str:
 
 def site_link(app: str) -> str:
     return f"/etc/nginx/sites-enabled/{app}.conf"
+
+
+def certificates(app: str) -> str:
+    """`live` in it names the directory of the certificate in use."""
+    return f"/srv/{app}/tls"
 
 
 def nginx_logs(app: str) -> str:

@@ -41,6 +41,8 @@ BRINGS = {  # what a module imports beside the core
     "agent.facts": {"agent.resources.host", "agent.resources.uploads"},
     "agent.oneoff": {"agent.resources.commands"},
     "agent.dependencies": {"agent.resources.releases", "agent.resources.uploads"},
+    "agent.resources.certificates": {"agent.resources.health"},
+    "agent.resources.acme": {"agent.resources.certificates", "agent.resources.health", "agent.resources.proving"},
     "agent.resources.services": {"agent.resources.health"},
     "agent.resources.releases": {"agent.resources.uploads"},
     "agent.resources.traffic": {"agent.resources.health"},

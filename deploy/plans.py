@@ -13,6 +13,7 @@ from .agent.wire import Plan, Resource
 from .config import App, Stage
 from .errors import ConfigError, HostError
 from .render import render
+from .site import Site, effective
 
 SYSTEMS = ("debian", "ubuntu")
 PACKAGES = ("nginx", "python3", "python3-pip-whl", "logrotate", "ca-certificates", "iproute2", "tzdata")
@@ -21,6 +22,7 @@ NGINX_READS = tuple(
     f"{NGINX}/{name}" for name in ("nginx.conf", "conf.d", "sites-enabled", "sites-available", "ashore")
 )
 NGINX_DIRECTORIES = ("body", "fastcgi", "proxy", "scgi", "uwsgi")  # Debian's: for what does not fit into memory
+TLS_STRANGERS = "ashore-strangers-tls.conf"
 UV = f"{layout.uv()}/bin/uv"
 
 
@@ -57,10 +59,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Release:
-    """What is to serve. names: the site's server names, the one that visitors use first. record: its release.json."""
+    """What is to serve. site: how visitors reach it. record: its release.json."""
 
     id: str
-    names: tuple[str, ...]
+    site: Site
     record: dict[str, Any]
 
 
@@ -71,9 +73,11 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         return File(path, render(template, **values), force=force)
 
     name = app.name
+    acme = effective(stage) == "acme"
     steps: tuple[Resource, ...] = (
         Platform(SYSTEMS),
         Port(80, "nginx"),
+        Port(443, "nginx"),
         HostNames(),
         # Before the package: it starts Nginx, which is to be in its box from the first, and there may not make these.
         *(Directory(f"/var/lib/nginx/{kind}", 0o700, "www-data") for kind in NGINX_DIRECTORIES),
@@ -83,7 +87,7 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
             (file("/etc/systemd/system/nginx.service.d/50-ashore.conf", "systemd/nginx.conf.j2"),),
             ("systemctl", "daemon-reload"),
         ),
-        Packages(PACKAGES),
+        Packages((*PACKAGES, "certbot") if acme else PACKAGES),
         Link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC"),
         File("/etc/timezone", "Etc/UTC\n"),
         User(layout.DEPLOY_USER, f"/home/{layout.DEPLOY_USER}", "/bin/bash", make_home=True),
@@ -101,6 +105,8 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         Service("systemd-journald.service", watches=("/etc/systemd/journald.conf.d",), refresh="restart"),
         Directory(layout.nginx_logs(name), 0o750, "www-data", "adm"),
         file("/etc/logrotate.d/ashore", "nginx/logrotate.j2"),
+        Directory(layout.WEBROOT),
+        file(layout.CERTIFICATE_HOOK, "certbot/hook.sh.j2"),
         Directory(f"{NGINX}/ashore"),
         Config(
             "Nginx serves known sites and gives strangers nothing",
@@ -112,20 +118,28 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
                 file(f"{NGINX}/ashore/maintenance.html", "nginx/maintenance.html.j2"),
                 file(f"{NGINX}/sites-available/ashore-strangers.conf", "nginx/strangers.conf.j2"),
                 Link(f"{NGINX}/sites-enabled/ashore-strangers.conf", "../sites-available/ashore-strangers.conf"),
+                file(f"{NGINX}/sites-available/ashore-strangers-tls.conf", "nginx/strangers-tls.conf.j2"),
+                Link(
+                    f"{NGINX}/sites-enabled/ashore-strangers-tls.conf", "../sites-available/ashore-strangers-tls.conf"
+                ),
                 Absent(f"{NGINX}/sites-enabled/default"),
             ),
             ("nginx", "-t", "-q"),
         ),
         Service("nginx.service", enabled=True, watches=NGINX_READS),
         Service("logrotate.timer", enabled=True),
-        File(layout.provisioned(name), f"{layout.PROVISION}\n"),
+        *((Service("certbot.timer", enabled=True),) if acme else ()),
+        File(layout.provisioned(name), f"{layout.PROVISION}{' acme' if acme else ''}\n"),
     )
     return Plan("provision", steps)
 
 
-def require_provisioned(app: App, facts: Facts, where: str) -> None:
-    if facts.provisioned != layout.PROVISION or layout.UV_VERSION not in facts.uv:
-        what = "is not provisioned yet" if not facts.provisioned else "was provisioned by another version of the kit"
+def require_provisioned(app: App, site: Site, facts: Facts, where: str) -> None:
+    version, *parts = facts.provisioned.split() or [""]
+    if version != layout.PROVISION or layout.UV_VERSION not in facts.uv or (site.tls == "acme" and "acme" not in parts):
+        what = "is not provisioned yet" if not version else "was provisioned by another version of the kit"
+        if version == layout.PROVISION and layout.UV_VERSION in facts.uv:
+            what = "was provisioned without what gets certificates, and so not"
         raise HostError(
             f"the server {what} for {app.name}", where, "nothing was changed", "fab provision, then deploy again"
         )

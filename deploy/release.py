@@ -1,23 +1,21 @@
 """One change of the release that serves, on one host: deploy, rollback, another environment, a restart."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from . import archive, build, layout, plans, preview, switching
-from .agent.resources.health import http_status
 from .agent.wire import Plan
+from .answers import tell
 from .carry import Count, Options, agent_of, carry_out, title
 from .config import App, Config
 from .errors import HostError, Interrupted, StepFailed
 from .remote import Event
 from .screen import Screen, size
 from .session import Host, operator
+from .site import Site
 
-OUTSIDE_SECONDS = 5
-SETTLE_SECONDS = 2  # a worker of Nginx from before its reload may still take a connection, and know no such site
 AHEAD_BYTES = 256 << 10  # an upload up to so much is sent without waiting to be asked for it
 
 
@@ -49,10 +47,12 @@ class Change:
     verb: str
     host: Host
     app: App
+    site: Site
     screen: Screen
     options: Options
     who: str = field(default_factory=operator)
     last: Event = field(default_factory=dict)  # the run before this one, if nobody heard how it ended
+    switched: bool = False  # a failed run had come as far as that
 
     def survey(self, manifest: list[Any] | None = None) -> tuple[plans.Facts, Event]:
         title(self.screen, self.verb, self.host, self.options)
@@ -69,7 +69,7 @@ class Change:
             self.show,
         )
         facts = plans.Facts.of(reply)
-        plans.require_provisioned(self.app, facts, agent_of(self.host).where)
+        plans.require_provisioned(self.app, self.site, facts, agent_of(self.host).where)
         return facts, reply
 
     def show(self, event: Event) -> None:
@@ -82,10 +82,10 @@ class Change:
         now = datetime.now(timezone.utc)
         release_id = next_id(now, tuple(facts.records))
         made = {"id": release_id, "by": self.who, "at": now.isoformat(timespec="seconds"), "verb": self.verb}
-        return plans.Release(release_id, site_names(self.host), {**record, **made})
+        return plans.Release(release_id, self.site, {**record, **made})
 
     def existing(self, facts: plans.Facts, release_id: str) -> plans.Release:
-        return plans.Release(release_id, site_names(self.host), facts.records.get(release_id, {}))
+        return plans.Release(release_id, self.site, facts.records.get(release_id, {}))
 
     def copied(self, facts: plans.Facts) -> plans.Release:
         """A new release with the code of the current one."""
@@ -105,6 +105,7 @@ class Change:
         try:
             carry_out(plan, self.host, self.screen, self.options, done, run, count, **upload)
         except (StepFailed, Interrupted) as error:
+            self.switched = bool(count.end.get("switched"))
             switched = f"traffic goes to {release.id}" in count.done
             serving = f"traffic {'is back' if switched else 'stays'} on {facts.current}"
             gone = "stopped and removed" if release.id not in facts.records else "stopped"
@@ -112,50 +113,16 @@ class Change:
             error.state = error.state or left
             raise
 
-    def tell(self, facts: plans.Facts, release: plans.Release, app: App) -> None:
-        """Look at the site from here, and answer the three questions."""
-        if self.options.check:
-            return
-        self._look_from_here(release)
-        name = release.names[0]
-        python = ".".join(release.record.get("python", facts.python).split(".")[:2])
-        commit = release.record.get("commit", "")
-        threads = f" × {app.threads} threads" if app.worker_class == "gthread" else f", {app.worker_class}"
-        answers = {
-            "where": f"{facts.hostname} ({self.host.made.host}), {facts.system}, in {layout.current(app.name)}",
-            "what": f"{layout.unit(app.name, release.id)}: Gunicorn, {app.workers or facts.cpus} workers{threads},"
-            f" Python {python}" + (f", commit {commit}" if commit else ""),
-            "how": f"http://{name}/ → Nginx, port 80 → unix socket → Gunicorn",
-        }
-        if facts.maintenance:
-            answers["how"] += " (in maintenance: visitors get a 503 until `fab maintenance off`)"
-        lines = [
-            f"where is it running?    {answers['where']}",
-            f"what is running it?     {answers['what']}",
-            f"how do users reach it?  {answers['how']}",
-        ]
-        event = {"event": "answers", "host": self.host.name, "url": f"http://{name}/", "release": release.id, **answers}
-        self.screen.result(event, "\n" + "\n".join(lines))
-
-    def _look_from_here(self, release: plans.Release) -> None:
-        """Ask for the page as a visitor would: a firewall in front of the server shows only from outside."""
-        if self.host.made.gateway:
-            return  # visitors may well reach what this machine cannot
-        host = self.host.made.host
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while True:
-            began = time.monotonic()
-            answer = http_status((host, 80), release.names[0], "/", OUTSIDE_SECONDS)
-            seconds = time.monotonic() - began
-            if answer.isdigit() or time.monotonic() > deadline:
-                break
-            time.sleep(0.05)
-        if answer.isdigit():
-            step = f"from here, http://{release.names[0]}/ answers {answer} in {1000 * seconds:.0f} ms"
-            self.show({"event": "step", "step": step, "state": "ok", "seconds": 0.0, "drift": []})
-        else:
-            why = f"{host} does not answer on port 80 from here ({answer}): is it open in the provider's firewall?"
-            self.screen.say(f"note: {why}", "yellow", self.host.name)
+    def serve(self, plan: Plan, facts: plans.Facts, release: plans.Release, app: App, done: str, **upload: Any) -> None:
+        """Carry it out, and tell of what then serves; also where only what comes after the switch has failed."""
+        try:
+            self.carry_out(plan, facts, release, done, **upload)
+        except StepFailed:
+            if self.switched:
+                tell(self.screen, self.host, facts, release, app)
+            raise
+        if not self.options.check:
+            tell(self.screen, self.host, facts, release, app)
 
 
 def deploy(change: Change, local: Local) -> None:
@@ -163,13 +130,14 @@ def deploy(change: Change, local: Local) -> None:
     facts, reply = change.survey([list(entry) for entry in source.entries])
     for note in source.notes:
         change.screen.say(f"note: {note}", "yellow", change.host.name)
+    last = switching.certified(app, change.site, change.host.reached_at)
     key = build.venv_key(source.entries, local.requirements, facts.python)
     digest = build.digest(app, source.entries, key, facts.cpus)
     if digest == facts.record.get("digest"):
         release = change.existing(facts, facts.current)
-        plan = switching.activate("deploy", app, release, facts, force=options.force)
-        change.carry_out(plan, facts, release, "nothing new")
-        return change.tell(facts, release, app)
+        plan = switching.activate("deploy", app, release, facts, force=options.force, last=last)
+        change.serve(plan, facts, release, app, "nothing new")
+        return
     record = {"digest": digest, "commit": source.commit, "python": facts.python, "venv": key}
     release = change.release(facts, **record, app=build.recorded(app))
     if options.check:
@@ -178,7 +146,7 @@ def deploy(change: Change, local: Local) -> None:
     size_bytes = sum(source.entries[index].size for index in missing)
     news = f"{len(missing)} new of {len(source.entries)} files, {size(size_bytes)}"
     built = switching.build(app, release, facts, news if missing else "nothing new")
-    plan = switching.activate("deploy", app, release, facts, built, force=options.force)
+    plan = switching.activate("deploy", app, release, facts, built, force=options.force, last=last)
 
     def blobs(indices: list[int]) -> Iterator[bytes]:
         sent, total = 0, sum(source.entries[index].size for index in indices) or 1
@@ -188,8 +156,7 @@ def deploy(change: Change, local: Local) -> None:
             change.show({"event": "progress", "percent": min(100, 100 * sent / total), "what": "upload"})
 
     ahead = missing if missing and size_bytes <= AHEAD_BYTES and not options.check else None
-    change.carry_out(plan, facts, release, "deployed", blobs=blobs, ahead=ahead)
-    return change.tell(facts, release, app)
+    change.serve(plan, facts, release, app, "deployed", blobs=blobs, ahead=ahead)
 
 
 def rollback(change: Change, wanted: str) -> None:
@@ -207,8 +174,7 @@ def rollback(change: Change, wanted: str) -> None:
     left = facts.current if target != facts.current else change.last.get("previous", "") if again else ""
     leave = {left: "rolled back"} if left > target and left in facts.records else {}
     plan = switching.activate("rollback", app, release, facts, leave=leave, force=change.options.force)
-    change.carry_out(plan, facts, release, f"rolled back to {target}")
-    change.tell(facts, release, app)
+    change.serve(plan, facts, release, app, f"rolled back to {target}")
 
 
 def set_environment(change: Change, changes: dict[str, str | None]) -> None:
@@ -246,12 +212,6 @@ def copy_of(
     built = switching.copy(app, release, facts.current, changes)
     plan = switching.activate(change.verb, app, release, facts, built, leave, change.options.force)
     change.carry_out(plan, facts, release, done)
-
-
-def site_names(host: Host) -> tuple[str, ...]:
-    """The site's server names: the stage's domains; the host's own address where there are none or -H named it."""
-    own = (host.made.host,) if host.named or not host.stage.domains else ()
-    return (*own, *host.stage.domains) if host.named else (*host.stage.domains, *own)
 
 
 def next_id(now: datetime, releases: tuple[str, ...]) -> str:

@@ -236,7 +236,9 @@ class Agent:
 
 def failure(end: Event, where: str) -> StepFailed:
     """The error that an agent's "end" tells of; its `state` says how the plan left the server."""
-    if not end["applied"]:
+    if "stands" in end:
+        state = end["stands"]
+    elif not end["applied"]:
         state = "nothing was changed"
     elif end.get("undo_errors"):
         state = "not everything could be undone:\n" + "\n".join(end["undo_errors"])

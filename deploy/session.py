@@ -41,6 +41,14 @@ class Host:
     done: threading.Event = field(default_factory=threading.Event)
 
     @property
+    def reached_at(self) -> str:
+        """The server's address as this machine reaches it; "" through a jump host, whose view is another."""
+        if self.made.gateway or self.agent is None:
+            return ""
+        peer = str(self.agent.connection.transport.sock.getpeername()[0])
+        return peer.removeprefix("::ffff:").partition("%")[0]
+
+    @property
     def key(self) -> tuple[str, str, int]:
         return self.made.user, self.made.host, self.made.port
 

@@ -3,9 +3,11 @@
 import json
 
 from . import layout
+from .agent.resources.acme import Issued, NotRenewed, TrustedAuthority
+from .agent.resources.certificates import OwnCertificate, Placeholder, Presented
 from .agent.resources.commands import ReleaseCommand
 from .agent.resources.environment import Environment
-from .agent.resources.files import Absent, Config, File, Link
+from .agent.resources.files import Absent, Config, Directory, File, Link
 from .agent.resources.health import Healthy, Reachable, Warmed
 from .agent.resources.host import Platform
 from .agent.resources.releases import Pruned, Source, Virtualenv
@@ -17,6 +19,7 @@ from .build import as_recorded, settings, site_text, unit_text
 from .config import App
 from .errors import HostError
 from .plans import NGINX_READS, SYSTEMS, UV, Facts, Release
+from .site import Site, is_address
 
 DRAIN_SECONDS = 10
 
@@ -85,18 +88,21 @@ def activate(
     built: tuple[Resource, ...] = (),
     leave: dict[str, str] | None = None,
     force: bool = False,
+    last: tuple[Resource, ...] = (),
 ) -> Plan:
     """Start a release beside the current one, switch traffic once it answers, watch it; on failure go back.
 
     built: the steps that make it, if it is new; they are undone, too. leave: release ID → the state that it gets, once
-    all went well. For the release that is current already, the same plan finds nothing to do, or mends what broke.
+    all went well. last: what comes after all else.
+    For the release that is current already, the same plan finds nothing to do, or mends what broke.
     """
     name, home = app.name, layout.home(app.name)
     unit, unit_file = layout.unit(name, release.id), layout.unit_file(name, release.id)
     directory, current = layout.release(name, release.id), layout.current(name)
     old = facts.current if facts.current != release.id else ""
     static_before = as_recorded(app, facts.records.get(old or facts.previous, {"app": {"static": ()}})).static
-    site = site_text(app, release.names, dict(static_before), facts.nginx)
+    site = site_text(app, release.site, dict(static_before), facts.nginx)
+    host, port = release.site.names[0], release.site.port
     socket = layout.socket(name, release.id)
     burst = 2 * (app.workers or facts.cpus)
     drain_seconds = max(DRAIN_SECONDS, app.timeout_seconds)
@@ -106,12 +112,13 @@ def activate(
         *built,
         *(() if built else (unit_as_it_was(app, release.id, facts, force),)),
         Service(unit, active=True),
-        Healthy(unit, socket, app.health_path, release.names[0], app.health_seconds),
-        *((Warmed(unit, socket, app.warm_paths, release.names[0], burst, current),) if app.warm_paths else ()),
+        Healthy(unit, socket, app.health_path, host, app.health_seconds),
+        *((Warmed(unit, socket, app.warm_paths, host, burst, current),) if app.warm_paths else ()),
         Service(unit, active=True, enabled=True),  # before the switch: a power cut must find it starting at boot
         *((Link(layout.previous(name), f"releases/{old}", f"static files of {old} stay within reach"),) if old else ()),
+        *secured(app, release.site),
         Config(
-            f"Nginx site {release.names[0]}",
+            f"Nginx site {host}",
             (
                 File(layout.site(name), site, force=force),
                 Link(layout.site_link(name), f"../sites-available/{name}.conf"),
@@ -119,9 +126,10 @@ def activate(
             ("nginx", "-t", "-q"),
         ),
         Service("nginx.service", enabled=True, watches=NGINX_READS),
-        *((Probed(release.names[0], app.health_path),) if old else ()),
+        *((Presented(host, layout.certificates(name)),) if release.site.encrypted else ()),
+        *((Probed(host, app.health_path, port),) if old else ()),
         Link(current, f"releases/{release.id}", f"traffic goes to {release.id}"),
-        Reachable(release.names[0], app.health_path, 10),
+        Reachable(host, app.health_path, 10, port),
         *((watch(app, unit, layout.unit(name, old)),) if old and app.watch_seconds else ()),
         File(f"{directory}/state", "good\n"),
     )
@@ -129,6 +137,7 @@ def activate(
         *(File(f"{layout.release(name, left)}/state", f"{state}\n") for left, state in (leave or {}).items()),
         Retired(name, release.id, drain_seconds),
         Pruned(name, home, app.keep_releases),
+        *last,
     )
     remove: tuple[Resource, ...] = ()
     if built:
@@ -146,6 +155,44 @@ def activate(
     else:
         back = (Absent(current), Service(unit, active=False, enabled=False))
     return Plan(verb, steps, (*back, *remove) if old or built else (), finish, restore=True)
+
+
+def secured(app: App, site: Site) -> tuple[Resource, ...]:
+    """A certificate is there before Nginx is to show one; which one browsers trust comes after the switch."""
+    directory = layout.certificates(app.name)
+    kept = () if site.tls == "acme" else (NotRenewed(app.name),)
+    if not site.encrypted:
+        return kept
+    own = OwnCertificate(directory, app.name, site.certificate, site.key, layout.CERTIFICATE_HOOK)
+    return (
+        *kept,
+        Directory(directory, 0o750, "root", app.name),
+        own if site.certificate else Placeholder(directory, app.name),
+    )
+
+
+def certified(app: App, site: Site, address: str, anew: bool = False) -> tuple[Resource, ...]:
+    """A certificate that browsers trust, from the authority. address: the server's, as its operator reaches it."""
+    if site.tls != "acme":
+        return ()
+    directory = layout.certificates(app.name)
+    names = tuple(name for name in (*site.names, *site.aliases) if not is_address(name))
+    trust = TrustedAuthority(f"ashore-acme-{app.name}", site.acme_ca)
+    return (
+        *((trust,) if site.acme_ca else ()),
+        Issued(
+            app.name,
+            names,
+            directory,
+            layout.WEBROOT,
+            layout.CERTIFICATE_HOOK,
+            site.acme_directory,
+            site.acme_email,
+            address,
+            anew,
+        ),
+        Presented(names[0], directory),
+    )
 
 
 def watch(app: App, unit: str, previous: str) -> Watched:

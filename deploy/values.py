@@ -62,6 +62,16 @@ def inside(value: Any) -> str:
     return path
 
 
+def network(value: Any) -> str:
+    """An address or a network, as Nginx takes it."""
+    import ipaddress
+
+    try:
+        return str(ipaddress.ip_network(text(value), strict=False))
+    except ValueError:
+        raise Wrong(f"should be an address or a network like 10.0.0.0/8, not {value!r}") from None
+
+
 def env(value: Any) -> Env:
     if not isinstance(value, dict):
         raise Wrong(f"should be a table, not {kind_of(value)}")

@@ -14,6 +14,7 @@ from .payload import pack_ahead
 from .remote import Event
 from .screen import Screen
 from .session import Host, Session, wait_for
+from .site import Site, site_of
 
 if TYPE_CHECKING:
     from .release import Change, Local
@@ -64,6 +65,7 @@ def changing(
     screen.several = len(hosts) > 1
     for host in hosts:
         app = config.app_on(host.stage)
+        site = site_of(host.stage, host.made.host, host.named, config.directory)
         gathered: list[Any] = []
 
         def prepare(app: App = app, gathered: list[Any] = gathered) -> None:
@@ -71,10 +73,10 @@ def changing(
 
             gathered.append(gather(config, app))
 
-        def work(host: Host, app: App = app, gathered: list[Any] = gathered) -> None:
+        def work(host: Host, app: App = app, site: Site = site, gathered: list[Any] = gathered) -> None:
             from .release import Change
 
-            job(Change(verb, host, app, screen, options), gathered[0])
+            job(Change(verb, host, app, site, screen, options), gathered[0])
 
         session.on_each([host], work, screen, prepare=prepare, may_install=False)
 

@@ -29,7 +29,7 @@ def test_the_sample_file_is_the_documentation_and_loads():
     text = (ROOT / "deploy.toml").read_text()
     config = load(ROOT)
     assert config.app.wsgi == "webapp:create_app()"
-    for key in (*App.__dataclass_fields__, "hosts", "domains", "host_keys"):
+    for key in (*App.__dataclass_fields__, *list(Stage.__dataclass_fields__)[1:-3]):
         assert key in text, f"the sample does not show {key}"
 
 
@@ -96,9 +96,32 @@ def test_an_app_s_name_cannot_break_a_path_or_a_command(tmp_path: Path, name: st
     assert "app.name should be" in wrong(tmp_path, GOOD.replace('"shop"', f'"{name}"')).what
 
 
-@pytest.mark.parametrize("domain", ["shop example", "shop;}", "SHOP.example", "-shop.example"])
+@pytest.mark.parametrize("domain", ["shop example", "shop;}", "SHOP.example", "-shop.example", "shop..x", "*.a.b"])
 def test_a_domain_cannot_break_the_site_file(tmp_path: Path, domain: str):
-    assert "domains" in wrong(tmp_path, GOOD + f'domains = ["{domain}"]\n').what
+    assert "production.domain should" in wrong(tmp_path, GOOD + f'domain = "{domain}"\n').what
+
+
+@pytest.mark.parametrize(
+    "lines, said",
+    [
+        ('tls = "files"', "wants certificate and certificate_key"),
+        ('tls = "files"\ncertificate = "a"\ncertificate_key = "b"', "wants a domain"),
+        ('certificate = "a.pem"', 'is for tls = "files", and tls is "acme"'),
+        ('aliases = ["www.shop.example"]', "wants a domain that they stand for"),
+        ('domain = "shop.example"\naliases = ["*.shop.example"]', "not redirected"),
+        ('domain = "shop.example"\nserve_aliases = true\naliases = ["*.shop.example"]', "bring your own"),
+        ('domain = "shop.example"\ntrusted_proxies = ["10.0.0.1"]', 'is for tls = "off"'),
+        ('trusted_proxies = ["10.0.0.256"]', "should be an address or a network"),
+        ('acme_directory = "http://ca.example"', "https://"),
+        ('acme_email = "nobody"', "an e-mail address"),
+        ("hsts_days = 9999", "from 0 to 730"),
+        ('tls = "on"', '"acme", "files" or "off"'),
+        ('domains = ["shop.example"]', "unknown key stages.production.domains"),
+    ],
+)
+def test_what_a_stage_says_of_tls_must_go_together(tmp_path: Path, lines: str, said: str):
+    error = wrong(tmp_path, GOOD + lines + "\n")
+    assert said in error.what and "line" in error.where
 
 
 def test_missing_keys_and_tables_are_named(tmp_path: Path):

@@ -8,12 +8,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = [
     "errors", "agent.wire", "agent.system", "agent.resources.files", "agent.resources.packages",
-    "agent.resources.users", "agent.resources.host", "agent.resources.health", "agent.resources.services",
+    "agent.resources.users", "agent.resources.host", "agent.resources.health", "agent.resources.certificates",
+    "agent.resources.proving", "agent.resources.acme", "agent.resources.services",
     "agent.resources.uploads", "agent.resources.releases", "agent.resources.environment", "agent.resources.commands",
     "agent.resources.traffic", "agent.resources", "agent.locks", "agent.history", "agent.engine", "agent.journal",
     "agent.facts", "agent.dependencies", "agent.oneoff", "agent.loop", "agent",
-    "values", "config", "layout", "render", "archive", "build", "plans", "switching", "variables", "transport",
-    "payload", "remote", "screen", "session", "carry", "listing", "preview", "release", "terminal", "verbs",
+    "values", "config", "layout", "render", "archive", "site", "build", "plans", "switching", "variables", "transport",
+    "payload", "remote", "screen", "session", "carry", "listing", "preview", "answers", "release", "terminal", "verbs",
     "commandline", "sandbox",
 ]  # fmt: skip
 

@@ -14,6 +14,7 @@ from deploy.agent.resources.traffic import Probed, Watched
 from deploy.agent.wire import Entry, Plan, Secret, pack
 from deploy.config import App, Stage
 from deploy.errors import ConfigError, HostError, SourceError
+from deploy.site import Site
 
 SHOP = App("shop", "shop:app", env=(("LANGUAGE", "en"),))
 ENTRIES = (Entry("requirements.txt", "f", 3, "a" * 64), Entry("shop.py", "f", 3, "b" * 64))
@@ -38,7 +39,8 @@ FACTS = plans.Facts(
     uv=(layout.UV_VERSION,),
 )
 FIRST = replace(FACTS, records={}, current="", previous="")
-RELEASE = plans.Release(NEW, ("shop.example.com",), {"digest": "e" * 16, "commit": "abc123", "venv": "k" * 12})
+SITE = Site(("shop.example.com",))
+RELEASE = plans.Release(NEW, SITE, {"digest": "e" * 16, "commit": "abc123", "venv": "k" * 12})
 
 
 def deployed(facts: plans.Facts = FACTS, app: App = SHOP) -> Plan:
@@ -47,7 +49,7 @@ def deployed(facts: plans.Facts = FACTS, app: App = SHOP) -> Plan:
 
 
 def rolled_back(to: str = OLDER) -> Plan:
-    release = plans.Release(to, ("shop.example.com",), FACTS.records[to])
+    release = plans.Release(to, SITE, FACTS.records[to])
     return switching.activate("rollback", SHOP, release, FACTS, leave={OLD: "rolled back"})
 
 
@@ -118,7 +120,7 @@ def test_the_first_deploy_s_failure_leaves_no_current_release():
 
 
 def test_the_current_release_deployed_again_builds_nothing_and_undoes_nothing():
-    release = plans.Release(OLD, ("shop.example.com",), FACTS.record)
+    release = plans.Release(OLD, SITE, FACTS.record)
     plan = switching.activate("deploy", SHOP, release, FACTS)
     assert plan.undo == ()
     assert not {type(step).__name__ for step in plan.steps} & {"Source", "Virtualenv", "Probed", "Watched"}
@@ -176,19 +178,19 @@ def test_another_environment_is_a_release_with_the_code_of_the_current_one():
 def test_static_files_of_the_release_before_stay_within_reach():
     before = replace(SHOP, static=(("/static/", "old/static"), ("/gone/", "gone")))
     app = replace(SHOP, static=(("/static/", "static"), ("/new/", "new")))
-    text = build.site_text(app, ("x",), dict(before.static), FACTS.nginx)
+    text = build.site_text(app, SITE, dict(before.static), FACTS.nginx)
     assert "try_files /current/source/static$uri /previous/source/old/static$uri =404;" in text
     assert "location ^~ /gone/" in text and "location ^~ /new/" in text
 
 
 def test_an_old_nginx_gets_no_directive_that_it_does_not_know():
-    assert "keepalive_time 1s" in build.site_text(SHOP, ("x",), {}, "1.22.1-9+deb12u3")
-    assert "keepalive_time " not in build.site_text(SHOP, ("x",), {}, "1.18.0-6ubuntu14")
+    assert "keepalive_time 1s" in build.site_text(SHOP, SITE, {}, "1.22.1-9+deb12u3")
+    assert "keepalive_time " not in build.site_text(SHOP, SITE, {}, "1.18.0-6ubuntu14")
 
 
 def test_maintenance_does_not_open_the_front_page_for_its_health_s_sake():
-    assert "location = /healthz" in build.site_text(replace(SHOP, health_path="/healthz?full=1"), ("x",), {}, "1.22")
-    assert "location = /\n" not in build.site_text(SHOP, ("x",), {}, "1.22")
+    assert "location = /healthz" in build.site_text(replace(SHOP, health_path="/healthz?full=1"), SITE, {}, "1.22")
+    assert "location = /\n" not in build.site_text(SHOP, SITE, {}, "1.22")
 
 
 def test_an_older_release_brings_the_settings_that_belong_to_its_code():
@@ -264,5 +266,5 @@ def test_a_missing_requirements_file_and_an_editable_install_are_refused():
 @pytest.mark.parametrize("without", [{"provisioned": ""}, {"provisioned": "1"}, {"uv": ()}])
 def test_a_server_that_is_not_provisioned_is_told_before_anything_is_sent(without: dict):
     with pytest.raises(HostError, match="provisioned") as raised:
-        plans.require_provisioned(SHOP, replace(FACTS, **without), "web1")
+        plans.require_provisioned(SHOP, SITE, replace(FACTS, **without), "web1")
     assert "fab provision" in raised.value.hint

@@ -10,9 +10,12 @@ from deploy.agent.resources.files import File, seal, untouched
 from deploy.config import App, Stage
 from deploy.errors import ConfigError
 from deploy.render import render
+from deploy.site import Site
 
 RENDERED = Path(__file__).parent / "rendered"
 STAGE = Stage("production", ("root@shop.example.com",))
+SITE = Site(("shop.example.com",), ("www.shop.example.com",), "acme", hsts_days=7)
+PROXIED = Site(("shop.example.com",), trusted_proxies=("10.0.0.0/8",))
 SHOP = App("shop", "shop:app", health_path="/healthz", static=(("/static/", "shop/static"),))
 
 
@@ -29,9 +32,9 @@ def files(plan: plans.Plan) -> dict[str, str]:
 WHOLE = {
     **files(plans.provision(SHOP, STAGE)),
     "shop@.service": build.unit_text(SHOP),
-    "shop.conf": build.site_text(
-        SHOP, ("shop.example.com", "www.shop.example.com"), {"/old/": "shop/old"}, "1.22.1-9+deb12u3"
-    ),
+    "shop-http3.conf": build.site_text(SHOP, SITE, {}, "1.26.3-3+deb13u1"),
+    "shop-http.conf": build.site_text(SHOP, PROXIED, {}, "1.22.1-9+deb12u3"),
+    "shop.conf": build.site_text(SHOP, SITE, {"/old/": "shop/old"}, "1.22.1-9+deb12u3"),
 }
 
 

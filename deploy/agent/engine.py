@@ -120,7 +120,8 @@ def blame(error: Exception) -> Event:
     """What the operator is told of an exception; one that we did not foresee brings its traceback, as our bug."""
     if isinstance(error, Refused):
         state = "cancelled" if isinstance(error, Cancelled) else "failed" if isinstance(error, Failed) else "refused"
-        return {"state": state, "what": error.what, "hint": error.hint, "detail": error.detail}
+        told = {"state": state, "what": error.what, "hint": error.hint, "detail": error.detail}
+        return told | ({"stands": error.stands} if error.stands else {})
     if isinstance(error, OSError) and error.strerror:
         import errno
 

@@ -46,11 +46,14 @@ class Drift:
 
 
 class Refused(Exception):
-    """Found while looking, before anything was changed: the plan must not go on. `detail` is quoted as it is."""
+    """Found while looking, before anything was changed: the plan must not go on. `detail` is quoted as it is.
 
-    def __init__(self, what: str, hint: str = "", detail: str = "") -> None:
+    state: how things stand, where that is not told by how far the plan had come.
+    """
+
+    def __init__(self, what: str, hint: str = "", detail: str = "", state: str = "") -> None:
         super().__init__(what)
-        self.what, self.hint, self.detail = what, hint, detail
+        self.what, self.hint, self.detail, self.stands = what, hint, detail, state
 
 
 class Failed(Refused):

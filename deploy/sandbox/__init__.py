@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from deploy.config import Stage
 from deploy.errors import SandboxError
 from deploy.sandbox import boot, disk, host, image, lent, making, network
 from deploy.sandbox.disk import Disk, Record
@@ -63,6 +64,26 @@ def reset(name: str = "default", release: str | None = None, *, say: Say, snapsh
         if record:
             _stop(record)
         return _boot(making.create(name, origin, snapshot), say)
+
+
+def stage(machine: Machine) -> Stage:
+    """The machine as a stage to work on, with a certificate for its address by a CA of this machine's own."""
+    from deploy.sandbox import authority
+
+    with _working_on(machine.name):
+        chain, key = authority.certificate(_existing(machine.name).folder, machine.address)
+    return Stage(
+        "sandbox",
+        hosts=(f"{machine.user}@{machine.address}",),
+        host_keys=(machine.host_key,),
+        key_file=machine.key_file,
+        pin=False,
+        tls="files",
+        certificate=str(chain),
+        certificate_key=str(key),
+        authority=str(authority.ca_file()),
+        hsts_days=0,  # another sandbox may have the address tomorrow
+    )
 
 
 def down(name: str = "default") -> bool:

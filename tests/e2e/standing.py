@@ -55,7 +55,7 @@ class Project:
         (self.home / ".ssh").mkdir(parents=True, mode=0o700)
         directory.mkdir(parents=True)
         shutil.copytree(REPO / "webapp", directory / "webapp", ignore=shutil.ignore_patterns("__pycache__"))
-        self.hosts, self.domains = [f"admin@{machine.address}"], [DOMAIN]
+        self.hosts, self.domain, self.tls = [f"admin@{machine.address}"], DOMAIN, "off"
         self.write_config()
         self.write_ssh_config(f"Host *\n  IdentityFile {machine.key_file}\n")
         self.know_host()
@@ -69,7 +69,8 @@ class Project:
         (self.directory / "deploy.toml").write_text(
             f'[app]\nname = "{name}"\nwsgi = "{wsgi}"\nrequirements = "webapp/requirements.txt"\n'
             f'static = {{ "/static/" = "webapp/static" }}\nhealth_path = "/healthz"\n{app}\n'
-            f"[stages.production]\nhosts = {json.dumps(self.hosts)}\ndomains = {json.dumps(self.domains)}\n{stage}\n"
+            f"[stages.production]\nhosts = {json.dumps(self.hosts)}\n"
+            f'domain = "{self.domain}"\ntls = "{self.tls}"\n{stage}\n'
         )
 
     def write_ssh_config(self, text: str) -> None:

@@ -102,7 +102,7 @@ def test_an_app_cannot_write_its_code_nor_reach_what_is_another_app_s_or_the_kit
     own: Server, project: Project, tmp_path: Path
 ):
     blog = Project(tmp_path / "blog" / "project", own.machine)
-    blog.domains = ["blog.example"]
+    blog.domain = "blog.example"
     blog.write_config(name="blog")
     blog.fab("provision", "deploy")
     assert own.get("/healthz", host="blog.example")[0] == 200

@@ -12,6 +12,8 @@ HOMES = {
     "services": ("Service", "UnitFile", "Retired"),
     "uploads": ("Room", "Uploaded", "Discarded"),
     "releases": ("Source", "Virtualenv", "Pruned"),
+    "certificates": ("Placeholder", "OwnCertificate", "Presented"),
+    "acme": ("Issued", "NotRenewed", "Revoked", "TrustedAuthority"),
     "environment": ("Environment",),
     "commands": ("ReleaseCommand",),
     "traffic": ("Probed", "Watched"),

@@ -6,9 +6,13 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..system import ENVIRONMENT, System
 from ..wire import Drift, Failed, Resource
+
+if TYPE_CHECKING:
+    import ssl
 
 QUICK_SECONDS = 1  # for a look; one that waits is a step of its own
 WARM_ROUNDS, WARM_SECONDS = 3, 5  # bursts for each path, and how long one may take
@@ -43,11 +47,14 @@ def telling(text: str) -> str:
 
 
 def http_status(address: str | tuple[str, int], host: str, path: str, seconds: float) -> str:
-    """The status code of GET, from a unix socket's path or (host, port); or what was in the way."""
+    """The status code of GET, from a unix socket's path or (host, port); or what was in the way.
+
+    On port 443 over TLS, whatever certificate is shown.
+    """
     # As Nginx asks: an app that sends http visitors to https must not see its own health check as one of them.
     request = f"GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: ashore-health\r\nX-Forwarded-Proto: https\r\n\r\n"
     try:
-        with connected(address, seconds) as connection:
+        with tls(address, host, seconds) if address[1] == 443 else connected(address, seconds) as connection:
             connection.sendall(request.encode())
             line = connection.makefile("rb").readline().decode("latin-1").split()
     except OSError as error:
@@ -66,6 +73,20 @@ def connected(address: str | tuple[str, int], seconds: float) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+def tls(address: str | tuple[str, int], host: str, seconds: float) -> "ssl.SSLSocket":
+    """A connection over TLS, the certificate taken as it is: what is asked for is whether it answers."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = connected(address, seconds)
+    try:
+        return context.wrap_socket(connection, server_hostname=host)
+    except OSError:
+        connection.close()
+        raise
 
 
 @dataclass(frozen=True)
@@ -190,6 +211,7 @@ class Reachable(Resource):
     def apply(self, system: System) -> None:
         deadline = time.monotonic() + self.seconds
         answer = ""
+        scheme = "https" if self.port == 443 else "http"
         while time.monotonic() < deadline:
             drifts = self.check(system)
             if not drifts:
@@ -197,7 +219,7 @@ class Reachable(Resource):
             answer = str(drifts[0].found)
             time.sleep(0.05)
         raise Failed(
-            f"GET http://{self.host}{self.path} through Nginx did not answer with 200 (last answer: {answer})",
+            f"GET {scheme}://{self.host}{self.path} through Nginx did not answer with 200 (last answer: {answer})",
             "fab logs --nginx",
             journal("nginx.service", 10),
         )

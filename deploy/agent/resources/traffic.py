@@ -70,6 +70,7 @@ class Probed(Resource):
 
     host: str
     path: str
+    port: int = 80
 
     @property
     def title(self) -> str:
@@ -79,7 +80,7 @@ class Probed(Resource):
         return [] if system.probe else [Drift("probe", "none", "running")]
 
     def apply(self, system: System) -> None:
-        system.probe = Probe(self.host, self.path)
+        system.probe = Probe(self.host, self.path, self.port)
 
 
 @dataclass
