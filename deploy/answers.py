@@ -8,7 +8,7 @@ from typing import Any
 from . import layout
 from .agent.resources.certificates import Certificate, certificate_of
 from .agent.resources.health import http_status
-from .build import HTTP3_SINCE, version
+from .agent.resources.packages import upstream
 from .config import App
 from .plans import Facts, Release
 from .remote import Event
@@ -49,7 +49,7 @@ def tell(screen: Screen, host: Host, facts: Facts, release: Release, app: App) -
 def door(site: Site, nginx: str) -> str:
     if not site.encrypted:
         return "port 80"
-    return f"port 443 (HTTP/2{' and 3' if version(nginx) >= HTTP3_SINCE else ''})"
+    return f"port 443 (HTTP/2{' and 3' if upstream(nginx) >= upstream(layout.HTTP3_SINCE) else ''})"
 
 
 def look_from_here(screen: Screen, host: Host, site: Site) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import layout
+from .agent.system import upstream
 from .agent.wire import Entry
 from .config import App
 from .errors import SourceError
@@ -16,7 +17,6 @@ from .site import Site
 
 INCLUDES = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[=\s]*(\S+)", re.M)
 LOCAL = re.compile(r"^\s*(?:\.|/|-e\b|--editable\b|file:)", re.M)
-HTTP3_SINCE = (1, 25, 1)  # of Nginx; with it came another way to say HTTP/2
 RECORDED = (
     "wsgi", "requirements", "static", "health_path", "health_seconds", "warm_paths", "worker_class", "workers",
     "threads", "timeout_seconds", "memory_percent", "cpu_percent", "tasks_max", "outbound", "allow_jit",
@@ -106,17 +106,12 @@ def site_text(app: App, site: Site, static_before: dict[str, str], nginx: str) -
         variable=app.name.replace("-", "_"),
         static=static,
         open_path=open_path,
-        seconds=1 if version(nginx) >= (1, 19, 10) else 0,
-        http2_on=version(nginx) >= HTTP3_SINCE,
+        seconds=1 if upstream(nginx) >= (1, 19, 10) else 0,
+        http2_on=upstream(nginx) >= upstream(layout.HTTP3_SINCE),
         certificates=layout.certificates(app.name),
         trusted=f"{layout.certificates(app.name)}/live/trusted",
         webroot=layout.WEBROOT,
     )
-
-
-def version(package: str) -> tuple[int, ...]:
-    """The upstream version of a Debian package: "1:1.22.1-9+deb12u3" is (1, 22, 1)."""
-    return tuple(int(part) for part in re.findall(r"\d+", package.rpartition(":")[2].partition("-")[0]))
 
 
 def digest(app: App, entries: tuple[Entry, ...], key: str, cpus: int) -> str:

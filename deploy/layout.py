@@ -1,6 +1,7 @@
 """The names and paths of an app on a server. Values only."""
 
 UV_VERSION = "0.13.8"
+HTTP3_SINCE = "1.25.1"  # of Nginx; with it came another way to say HTTP/2
 DEPLOY_USER = "deploy"
 WEBROOT = "/var/www/ashore-acme"  # where names are proved to a certificate authority
 CERTIFICATE_HOOK = "/usr/local/lib/ashore/certificate-hook.sh"

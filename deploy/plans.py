@@ -6,7 +6,7 @@ from typing import Any
 from . import layout
 from .agent.resources.files import Absent, Config, Directory, File, Link
 from .agent.resources.host import HostNames, Platform, Port, SecretKey
-from .agent.resources.packages import Packages, Uv
+from .agent.resources.packages import Packages, SinceVersion, Uv
 from .agent.resources.services import Service
 from .agent.resources.users import Member, User
 from .agent.wire import Plan, Resource
@@ -125,6 +125,18 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
                 Absent(f"{NGINX}/sites-enabled/default"),
             ),
             ("nginx", "-t", "-q"),
+        ),
+        SinceVersion(
+            "nginx",
+            layout.HTTP3_SINCE,
+            Config(
+                "Nginx speaks HTTP/3",
+                (
+                    file(f"{NGINX}/sites-available/ashore-http3.conf", "nginx/http3.conf.j2"),
+                    Link(f"{NGINX}/sites-enabled/ashore-http3.conf", "../sites-available/ashore-http3.conf"),
+                ),
+                ("nginx", "-t", "-q"),
+            ),
         ),
         Service("nginx.service", enabled=True, watches=NGINX_READS),
         Service("logrotate.timer", enabled=True),
