@@ -17,15 +17,15 @@ from fabric import task
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 
-from deploy.commandline import left_out, listing, stage_names, telling
+from deploy.commandline import JSON, left_out, listing, stage_names, telling
 from deploy.errors import Interrupted
+from deploy.sandbox_tasks import sandbox_tasks
 from deploy.session import Session
 
 SESSION = Session()  # Invoke hands tasks nothing of each other's; one connection serves a whole command line
 atexit.register(gc.freeze)  # last of all: a process that ends need not look for garbage first (20 ms)
 atexit.register(SESSION.close)
 CHECK = "show what would change, as diffs, and change nothing"
-JSON = "one event a line, as JSON"
 VERBOSE = "the output of the commands that run on the server, too"
 RELEASE_ID = r"\d{8}-\d{6}"
 VARIABLE = r"[A-Z_][A-Z0-9_]*(=.*)?"
@@ -143,6 +143,28 @@ def shell(c: Any) -> None:
 
 
 @task(name="list", default=True, help={"json": JSON})
+def tls_list(c: Any, json: bool = False) -> None:
+    """Tell which certificate the site shows: for which names, from whom, until when, and who renews it."""
+    from deploy import verbs
+
+    with telling(json) as screen:
+        verbs.tls(SESSION, c, screen)
+
+
+@task(
+    name="renew",
+    help={"compromised": "its key is not secret any more: declare the old certificate void"}
+    | {key: value for key, value in CHANGING.items() if key not in ("check", "force")},
+)
+def tls_renew(c: Any, compromised: bool = False, wait: bool = False, json: bool = False, verbose: bool = False) -> None:
+    """Get a new certificate with a new key now, as the server does by itself in good time: fab tls.renew."""
+    from deploy import verbs
+
+    with telling(json, verbose) as screen:
+        verbs.tls_renew(SESSION, c, screen, options(wait=wait), compromised)
+
+
+@task(name="list", default=True, help={"json": JSON})
 def env_list(c: Any, json: bool = False) -> None:
     """List the names in the app's environment and where each comes from; values are never shown."""
     from deploy import verbs
@@ -228,66 +250,11 @@ def stage_task(name: str) -> Any:
     return task(name=name)(choose)
 
 
-NAME = "which sandbox; several live side by side"
-RELEASE = "Debian's release: bookworm (12) or trixie (13)"
-
-
-@task(name="up", default=True, help={"name": NAME, "release": RELEASE, "json": JSON})
-def sandbox_up(c: Any, name: str = "default", release: str = "bookworm", json: bool = False) -> None:
-    """Work on a throwaway server on this machine, booting it first: fab sandbox provision deploy."""
-    from deploy import sandbox
-
-    with telling(json) as screen:
-        machine = sandbox.up(name, release, say=screen.say)
-        SESSION.sandbox = sandbox.stage(machine)
-
-
-@task(name="down", help={"name": NAME})
-def sandbox_down(c: Any, name: str = "default") -> None:
-    """Stop the throwaway server; its disk is kept."""
-    from deploy import sandbox
-
-    with telling() as screen:
-        screen.say(f"sandbox {name} is stopped" if sandbox.down(name) else f"sandbox {name} was not running")
-
-
-@task(name="reset", help={"name": NAME, "release": RELEASE + "; as it was, if not said"})
-def sandbox_reset(c: Any, name: str = "default", release: str = "") -> None:
-    """Throw its disk away and boot it afresh."""
-    from deploy import sandbox
-
-    with telling() as screen:
-        machine = sandbox.reset(name, release or None, say=screen.say)
-        screen.say(f"sandbox {name} is fresh, at {machine.address}")
-
-
-@task(name="shell", help={"name": NAME})
-def sandbox_shell(c: Any, name: str = "default") -> None:
-    """Open a shell on it, by SSH."""
-    from deploy import sandbox
-
-    with telling():
-        raise Exit(code=sandbox.shell(name))
-
-
-@task(name="list", help={"json": "one object a sandbox: name, address, user, key_file, host_key, state"})
-def sandbox_list(c: Any, json: bool = False) -> None:
-    """List the throwaway servers of this machine."""
-    from deploy import sandbox
-
-    with telling(json) as screen:
-        machines = sandbox.machines()
-        for machine in machines:
-            text = f"{machine.name:<12} {machine.state:<8} {machine.address:<15} Debian {machine.release}"
-            screen.result(dict(sandbox.as_json(machine)), text)
-        if not machines and not json:
-            screen.say("no sandbox; `fab sandbox` boots one")
-
-
 if listing(sys.argv[1:]):
     print(__doc__)  # Invoke's list of commands has no place for what they are for together
 
 VERBS = (provision, deploy, rollback, releases, history, restart, run, shell, maintenance, logs)
 ns = Collection(*VERBS, *(stage_task(name) for name in stage_names()))
 ns.add_collection(Collection("env", env_list, env_set, env_unset))
-ns.add_collection(Collection("sandbox", sandbox_up, sandbox_down, sandbox_reset, sandbox_shell, sandbox_list))
+ns.add_collection(Collection("tls", tls_list, tls_renew))
+ns.add_collection(sandbox_tasks(SESSION))

@@ -8,13 +8,13 @@ from typing import Any
 from . import layout
 from .agent.resources.certificates import Certificate, certificate_of
 from .agent.resources.health import http_status
-from .agent.resources.packages import upstream
+from .agent.system import upstream
 from .config import App
 from .plans import Facts, Release
 from .remote import Event
 from .screen import Screen
 from .session import Host
-from .site import SOON_DAYS, Site
+from .site import Site
 
 OUTSIDE_SECONDS = 5
 SETTLE_SECONDS = 2  # a worker of Nginx from before its reload may still take a connection, and know no such site
@@ -49,7 +49,8 @@ def tell(screen: Screen, host: Host, facts: Facts, release: Release, app: App) -
 def door(site: Site, nginx: str) -> str:
     if not site.encrypted:
         return "port 80"
-    return f"port 443 (HTTP/2{' and 3' if upstream(nginx) >= upstream(layout.HTTP3_SINCE) else ''})"
+    third = " and 3" if upstream(nginx) >= upstream(layout.HTTP3_SINCE) and not site.addresses else ""
+    return f"port 443 (HTTP/2{third})"
 
 
 def look_from_here(screen: Screen, host: Host, site: Site) -> None:
@@ -76,7 +77,7 @@ def look_from_here(screen: Screen, host: Host, site: Site) -> None:
     screen.event(host.name, step)
     if trouble:
         screen.say(f"note: browsers warn of its certificate: {trouble}", "yellow", host.name)
-    elif found and found.ends < time.time() + 86400 * SOON_DAYS:
+    elif found and found.late:
         screen.say(f"note: the certificate runs out on {found.day}, and was not renewed", "yellow", host.name)
 
 

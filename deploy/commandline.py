@@ -12,6 +12,8 @@ from invoke.exceptions import Exit
 from .errors import DeployError, Interrupted
 from .screen import Screen
 
+JSON = "one event a line, as JSON"
+
 
 @contextmanager
 def telling(as_json: bool = False, verbose: bool = False) -> Iterator[Screen]:

@@ -13,7 +13,7 @@ from .values import Env, Wrong, env, flag, inside, kind_of, network, number, sta
 
 FILE = "deploy.toml"
 TAKEN = ("sandbox", "provision", "deploy", "rollback", "releases", "history", "env", "restart", "run", "shell",
-         "maintenance", "logs")  # the commands of fabfile.py, which a stage cannot be called  # fmt: skip
+         "maintenance", "logs", "tls")  # the commands of fabfile.py, which a stage cannot be called  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,17 @@ def releases(found: dict[str, Any]) -> list[Row]:
     return rows
 
 
+def certificates(found: dict[str, Any] | None) -> list[Row]:
+    if found is None:
+        return []
+    style = {"good": "green", "late": "yellow"}.get(found["state"], "red")
+    state = found["state"] + (f", nothing asked for before {found['not_before']} UTC" if found["not_before"] else "")
+    row = {"STATE": state, "VALID UNTIL": found["ends"], "FROM": found["issuer"], "RENEWED BY": found["renewed_by"]}
+    return [
+        row | {"NAMES": ", ".join(found["names"]) or "none", "style": style, "event": {"event": "certificate", **found}}
+    ]
+
+
 def release_row(name: str, state: str, commit: str, made: Row, bytes_: str, note: str, style: str) -> Row:
     row = {
         "RELEASE": name,

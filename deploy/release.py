@@ -6,8 +6,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from . import archive, build, layout, plans, preview, switching
+from .agent.resources.acme import Revoked
+from .agent.resources.host import Platform
 from .agent.wire import Plan
-from .answers import tell
+from .answers import look_from_here, tell
 from .carry import Count, Options, agent_of, carry_out, title
 from .config import App, Config
 from .errors import HostError, Interrupted, StepFailed
@@ -198,6 +200,26 @@ def restart(change: Change) -> None:
     facts, _ = change.survey()
     change.require_release(facts)
     copy_of(change, facts, change.copied(facts), {}, "restarted", {facts.current: "restarted"})
+
+
+def renew(change: Change, compromised: bool) -> None:
+    """A new certificate with a new key, now. compromised: the old one is declared void, since its key is not secret."""
+    facts, _ = change.survey()
+    change.require_release(facts)
+    where = agent_of(change.host).where
+    if change.site.tls != "acme":
+        what = f'the stage {change.host.stage.name} has tls = "{change.site.tls}": there is nothing to renew'
+        hint = "put the new certificate into its files, then: fab deploy" if change.site.encrypted else ""
+        raise HostError(what, where, "nothing was changed", hint)
+    app = change.app.name
+    words = {"app": app, "directory": layout.certificates(app)}
+    old = agent_of(change.host).ask("resources.certificates", "listing", **words)
+    steps = switching.certified(change.app, change.site, change.host.reached_at, anew=True)
+    if compromised and old and old["state"] != "self-signed":
+        steps += (Revoked(app, old["serial"], change.site.acme_directory),)
+    plan = Plan("tls.renew", (Platform(plans.SYSTEMS), *steps))
+    carry_out(plan, change.host, change.screen, change.options, "renewed", {"app": app}, Count())
+    look_from_here(change.screen, change.host, change.site)
 
 
 def copy_of(

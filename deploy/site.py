@@ -8,7 +8,6 @@ from .agent.wire import Secret
 from .config import Stage
 from .errors import ConfigError
 
-SOON_DAYS = 14
 NO_KEY = Secret("")
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Options", "deploy", "env", "env_set", "history", "logs", "maintenance", "provision", "releases", "restart",
-    "rollback", "run", "shell",
+    "rollback", "run", "shell", "tls", "tls_renew",
 ]  # fmt: skip
 
 
@@ -197,6 +197,26 @@ def history(session: Session, context: Any, screen: Screen, lines: int) -> None:
         screen.table(host.name, history(found), f"nothing was done yet to {app.name} on {host.name}")
 
     looking(session, context, screen, job)
+
+
+def tls(session: Session, context: Any, screen: Screen) -> None:
+    def job(host: Host, app: App) -> None:
+        from .listing import certificates
+
+        words = {"app": app.name, "directory": layout.certificates(app.name)}
+        found = agent_of(host).ask("resources.certificates", "listing", **words)
+        screen.table(host.name, certificates(found), f"{app.name} has no certificate on {host.name}")
+
+    looking(session, context, screen, job)
+
+
+def tls_renew(session: Session, context: Any, screen: Screen, options: Options, compromised: bool) -> None:
+    def job(change: "Change", _: None) -> None:
+        from .release import renew
+
+        renew(change, compromised)
+
+    changing(session, context, screen, options, "tls.renew", job)
 
 
 def env(session: Session, context: Any, screen: Screen) -> None:

@@ -15,7 +15,7 @@ ORDER = [
     "agent.facts", "agent.dependencies", "agent.oneoff", "agent.loop", "agent",
     "values", "config", "layout", "render", "archive", "site", "build", "plans", "switching", "variables", "transport",
     "payload", "remote", "screen", "session", "carry", "listing", "preview", "answers", "release", "terminal", "verbs",
-    "commandline", "sandbox",
+    "commandline", "sandbox", "sandbox_tasks",
 ]  # fmt: skip
 
 

@@ -10,12 +10,11 @@ from ..system import System
 from ..wire import Drift, Failed, Resource
 from .certificates import Certificate, read_certificate, trusted
 from .files import text_of
-from .proving import Facing, authority, explained, retry_after
+from .proving import LOG, Facing, authority, explained, problem, retry_after
 
 LIVE = "/etc/letsencrypt/live"
 RENEWALS = "/etc/letsencrypt/renewal"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-LATE_DAYS = 7  # certbot's timer renews 30 days before the end; what is left of that is for us to do
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Issued(Resource):
             return [Drift("certificate", f"of {found.issuer}", f"of {authority(self.server)}, renewed by certbot")]
         if found.ends < time.time():
             return [Drift("certificate", f"ran out on {found.day}", "a new one")]
-        if found.ends < time.time() + LATE_DAYS * 86400:
+        if found.late:
             return [Drift("certificate", f"runs out on {found.day}, and was not renewed", "a new one")]
         return []
 
@@ -75,11 +74,12 @@ class Issued(Resource):
         try:
             system.run(argv)
         except Failed as failed:
-            what, hint = explained(failed.detail, self.names, facing.seen, self.server)
-            until = retry_after(failed.detail)
+            kind, detail = problem(text_of(LOG) or "")
+            what, hint = explained(kind, detail, failed.detail, self.names, facing.seen, self.server)
+            until = retry_after(detail) if kind == "rateLimited" else ""
             if until:
                 self._note(f"{until}\n")
-            raise Failed(what, hint, failed.detail, self._state()) from None
+            raise Failed(what, hint, detail or failed.detail, self._state()) from None
         with suppress(FileNotFoundError):
             os.unlink(f"{self.directory}/.not-before")
         if not self.anew and self.check(system):  # certbot had it already, and so did not call the hook
@@ -91,7 +91,7 @@ class Issued(Resource):
         found = read_certificate(f"{LIVE}/{self.app}/fullchain.pem")
         renewal = text_of(f"{RENEWALS}/{self.app}.conf") or ""
         foreign = bool(renewal) and f"server = {self.server}\n" not in renewal
-        return found is not None and (foreign or found.ends < time.time() + LATE_DAYS * 86400)
+        return found is not None and (foreign or found.late)
 
     def _require_time(self, system: System) -> None:
         """A rate limit that the authority told us of is not tried again before its end."""

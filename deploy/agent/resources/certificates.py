@@ -18,17 +18,25 @@ from .files import Link, required_ids, text_of
 
 SELF_SIGNED_DAYS = 3650
 LOOK_SECONDS = 2
-SETTLE_SECONDS = 1
+LATE_PART = 10  # of its time: 9 days of 90
+OPENSSL_TIME = "%b %d %H:%M:%S %Y %Z"
+SETTLE_SECONDS, STEADY_SECONDS = 1, 0.2
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a certificate says. ends: seconds since 1970. names: DNS names and addresses. issuer: its CA's name."""
+    """What a certificate says. begins, ends: seconds since 1970. names: DNS names and addresses. issuer: its CA's."""
 
     serial: str
     issuer: str
+    begins: float
     ends: float
     names: frozenset[str]
+
+    @property
+    def late(self) -> bool:
+        """Whether it should have been renewed by now: certbot does so when a third of its time is left, or sooner."""
+        return time.time() > self.ends - (self.ends - self.begins) / LATE_PART
 
     @property
     def day(self) -> str:
@@ -37,17 +45,28 @@ class Certificate:
 
 def read_certificate(path: str) -> Certificate | None:
     """The first certificate of a PEM file; None where there is none to be read."""
-    words = ["-noout", "-serial", "-enddate", "-issuer", "-nameopt", "multiline,utf8", "-ext", "subjectAltName"]
+    words = [
+        "-noout",
+        "-serial",
+        "-startdate",
+        "-enddate",
+        "-issuer",
+        "-nameopt",
+        "multiline,utf8",
+        "-ext",
+        "subjectAltName",
+    ]
     ran = subprocess.run(["openssl", "x509", "-in", path, *words], capture_output=True, env=ENVIRONMENT)
     return certificate(ran.stdout.decode(errors="replace")) if ran.returncode == 0 else None
 
 
 def certificate(text: str) -> Certificate:
-    """From `openssl x509 -noout -serial -enddate -issuer -nameopt multiline -ext subjectAltName`."""
-    found = dict(re.findall(r"^ *(serial|notAfter|organizationName|commonName) *= *(.*)$", text, re.M))
-    ends = calendar.timegm(time.strptime(found["notAfter"], "%b %d %H:%M:%S %Y %Z"))
+    """From `openssl x509 -noout -serial -startdate -enddate -issuer -nameopt multiline -ext subjectAltName`."""
+    found = dict(re.findall(r"^ *(serial|notBefore|notAfter|organizationName|commonName) *= *(.*)$", text, re.M))
+    begins, ends = (calendar.timegm(time.strptime(found[key], OPENSSL_TIME)) for key in ("notBefore", "notAfter"))
     names = frozenset(re.findall(r"(?:DNS|IP Address):([^,\s]+)", text))
-    return Certificate(found["serial"], found.get("organizationName") or found.get("commonName", "?"), ends, names)
+    issuer = found.get("organizationName") or found.get("commonName", "?")
+    return Certificate(found["serial"], issuer, begins, ends, names)
 
 
 def certificate_of(found: dict[str, Any]) -> Certificate:
@@ -56,9 +75,27 @@ def certificate_of(found: dict[str, Any]) -> Certificate:
 
     issuer = {key: value for row in found.get("issuer", ()) for key, value in row}
     names = frozenset(name for _, name in found.get("subjectAltName", ()))
-    ends = ssl.cert_time_to_seconds(found["notAfter"])
+    begins, ends = (ssl.cert_time_to_seconds(found[key]) for key in ("notBefore", "notAfter"))
     name = issuer.get("organizationName") or issuer.get("commonName", "?")
-    return Certificate(found.get("serialNumber", ""), name, ends, names)
+    return Certificate(found.get("serialNumber", ""), name, begins, ends, names)
+
+
+def listing(app: str, directory: str) -> dict[str, Any] | None:
+    """For `fab tls`: the certificate in use, and who renews it; None where the app has none."""
+    found = read_certificate(f"{directory}/live/fullchain.pem")
+    if found is None:
+        return None
+    renewed = os.path.exists(f"/etc/letsencrypt/renewal/{app}.conf")
+    state = "self-signed" if not trusted(directory) else "expired" if found.ends < time.time() else ""
+    return {
+        "serial": found.serial,
+        "issuer": found.issuer,
+        "names": sorted(found.names),
+        "ends": found.day,
+        "state": state or ("late" if found.late else "good"),
+        "renewed_by": "certbot" if renewed else "you" if trusted(directory) else "nobody",
+        "not_before": (text_of(f"{directory}/.not-before") or "").strip(),
+    }
 
 
 @dataclass(frozen=True)
@@ -165,9 +202,12 @@ class Presented(Resource):
         self._comes(self.seconds, system)
 
     def _comes(self, seconds: float, system: System) -> bool:
+        """Whether it is shown in time, and steadily: at a reload, Nginx's old workers go on for a tenth of a second."""
         deadline = time.monotonic() + seconds
-        while drifts := self.check(system):
-            if time.monotonic() > deadline:
-                break
+        since = None
+        while time.monotonic() < deadline:
+            since = None if self.check(system) else since or time.monotonic()
+            if since and time.monotonic() - since > STEADY_SECONDS:
+                return True
             time.sleep(0.02)
-        return not drifts
+        return False

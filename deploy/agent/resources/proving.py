@@ -84,7 +84,20 @@ def own_addresses(system: System) -> set[str]:
     import json
 
     links = json.loads(system.run(["ip", "-j", "address", "show", "scope", "global"]) or "[]")
-    return {found["local"] for link in links for found in link.get("addr_info", ())}
+    return {found["local"] for link in links for found in link.get("addr_info", ()) if "local" in found}
+
+
+LOG = "/var/log/letsencrypt/letsencrypt.log"  # of certbot's last run; one for each
+PROBLEM = re.compile(r'"type": "urn:ietf:params:acme:error:(\w+)",\s*"detail": "((?:[^"\\]|\\.)*)"')
+
+
+def problem(log: str) -> tuple[str, str]:
+    """The last (type, detail) that the authority itself gave, as RFC 8555 has them, from certbot's log; or ("", "").
+
+    Not from what certbot prints: on Debian 12 it stumbles over a rate limit, and tells of that instead.
+    """
+    found = [match for match in PROBLEM.findall(log) if match[0] != "badNonce"]
+    return found[-1] if found else ("", "")
 
 
 def retry_after(text: str) -> str:
@@ -93,21 +106,19 @@ def retry_after(text: str) -> str:
     return f"{found[1]} {found[2]}" if found else ""
 
 
-def explained(text: str, names: tuple[str, ...], seen: dict[str, list[str]], server: str) -> tuple[str, str]:
-    """(what, hint) from what certbot printed."""
-    problem = re.search(r"Domain: *(\S+)\s+Type: *(\S+)\s+Detail: *(.*)", text)
-    name = problem[1] if problem else names[0]
-    kind = problem[2] if problem else ""
+def explained(
+    kind: str, detail: str, printed: str, names: tuple[str, ...], seen: dict[str, list[str]], server: str
+) -> tuple[str, str]:
+    """(what, hint) for a certificate that was not given. kind, detail: see `problem`. printed: what certbot said."""
+    named = re.search(r"Domain: *(\S+)", printed)
+    name = named[1] if named else names[0]
     who = authority(server)
     where = ", ".join(seen.get(name, [])) or "its address"
     again = "then: fab deploy"
-    if "rateLimited" in text or "too many" in text.lower():
-        until = retry_after(text)
+    if kind == "rateLimited":
+        until = retry_after(detail)
         when = f" before {until} UTC" if until else " for now (mostly for some hours)"
-        return (
-            f"{who} takes no more requests for {name}{when}",
-            f"wait; {again}. {who} tells of its limits in its documents",
-        )
+        return f"{who} takes no more requests for {name}{when}", f"wait; {again}"
     if kind == "connection":
         hint = f"open port 80 (and 443) to everybody in your provider's firewall, {again}"
         return f"port 80 of {name} ({where}) cannot be reached from outside", hint
@@ -116,10 +127,10 @@ def explained(text: str, names: tuple[str, ...], seen: dict[str, list[str]], ser
     if kind == "caa":
         hint = f"add {who} to the CAA record at your DNS provider or take that record away, {again}"
         return f"a CAA record in DNS forbids {who} to certify {name}", hint
-    if kind in ("unauthorized", "incorrectResponse", "malformed"):
+    if kind in ("unauthorized", "incorrectResponse"):
         what = f"{who} asked {name} on port 80, and something else than this server answered"
         return what, f"is there a CDN, a redirect or another server between? Let {name} lead here, {again}"
-    if re.search(r"NameResolutionError|ConnectionError|Max retries|CERTIFICATE_VERIFY_FAILED|timed out", text):
+    if not kind and re.search(r"Requesting |ConnectionError|Max retries|CERTIFICATE_VERIFY_FAILED|timed out", printed):
         hint = "can the server connect to it (outgoing firewall)? Is acme_directory right, acme_ca its CA?"
         return f"the server cannot talk to {who} ({server})", hint
     return f"{who} gave no certificate for {name}", f"its words are above; {again}"
