@@ -71,7 +71,7 @@ def modules_for(message: dict[str, Any]) -> set[str]:
 def within(step: Resource) -> Iterator[Resource]:
     """The step, and those that it is made of."""
     yield step
-    for field in fields(step) if is_dataclass(step) else ():
+    for field in fields(step) if is_dataclass(step) else []:
         value = getattr(step, field.name)
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, Resource):

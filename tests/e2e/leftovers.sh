@@ -6,7 +6,7 @@ systemctl list-units --all --plain --no-legend 'visitors*' | awk '{print "unit",
 ls /run/visitors | grep -v "^$current$" | sed 's/^/socket /'
 ls /etc/systemd/system/multi-user.target.wants | grep visitors@ \
   | grep -v "^visitors@$current.service$" | sed 's/^/at boot /'
-ls -A . | grep -vxE 'current|previous|provisioned|releases|secrets.env|venvs' | sed 's/^/file /'
+ls -A . | grep -vxE 'current|previous|provisioned|releases|secrets.env|tls|venvs' | sed 's/^/file /'
 for release in $(ls releases); do
   grep -qsxE 'good|rolled back' releases/$release/state || echo half release $release
   test -f /etc/systemd/system/visitors@$release.service || echo release without unit $release
@@ -25,5 +25,7 @@ ls /usr/local/lib/ashore | grep building | sed 's/^/half uv /'
 test ! -e /var/lib/ashore/visitors/last-run.json || echo a run that nobody has heard of
 flock -n /run/ashore/app-visitors.lock true || echo locked
 pgrep -fx 'python3 -ISc .*' | sed 's/^/agent /'
+ls -A tls 2>/dev/null | grep -E '^\.(fresh|brought|live)' | sed 's/^/half a certificate /'
+test "$(ls tls 2>/dev/null | wc -l)" -le 3 || echo old certificates
 nginx -t -q 2>&1 | sed 's/^/nginx: /'
 echo looked

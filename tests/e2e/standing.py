@@ -223,9 +223,11 @@ class Server:
             check=False,
         )
 
-    def requests(self, path: str = "/", clients: int = 6, reloads: bool = False) -> AbstractContextManager[Answers]:
+    def requests(
+        self, path: str = "/", clients: int = 6, reloads: bool = False, encrypted: bool = False
+    ) -> AbstractContextManager[Answers]:
         """Visitors for as long as the block lasts, see `visitors`."""
-        return visitors(self.machine.address, DOMAIN, path, clients, reloads)
+        return visitors(self.machine.address, DOMAIN, path, clients, reloads, encrypted)
 
 
 def quiet(text: str) -> None:

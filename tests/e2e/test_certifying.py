@@ -4,19 +4,16 @@ import json
 import socket
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
-from http.client import HTTPSConnection
 from pathlib import Path
 
 import pytest
 from authority import Authority, ca_file, certifying
+from encrypted import ALIAS, https, own_certificate, serial, shown, sslyze, use_own
 from standing import DOMAIN, Project, Server, serving
 from visiting import wait_for
 
 from deploy import sandbox
-
-ALIAS = "www.visitors.example"
 
 
 @pytest.fixture(scope="module")
@@ -61,36 +58,6 @@ def configure(project: Project, acme: Authority, more: str = "") -> None:
     project.write_config(
         stage=f'acme_directory = "{acme.directory}"\nacme_ca = "{ca_file()}"\naliases = ["{ALIAS}"]\n{more}'
     )
-
-
-def https(
-    server: Server, path: str = "/", host: str = DOMAIN, name: str = "", root: str = ""
-) -> tuple[int, dict[str, str]]:
-    """Status and headers. name: what the handshake names; root: PEM of the CA that is trusted, or none is."""
-    context = ssl.create_default_context(cadata=root) if root else ssl._create_unverified_context()
-    connection = HTTPSConnection(server.machine.address, timeout=10, context=context)
-    plain = socket.create_connection((server.machine.address, 443), 10)
-    connection.sock = context.wrap_socket(plain, server_hostname=name or host)
-    try:
-        connection.request("GET", path, headers={"Host": host})
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status, {key.lower(): value for key, value in answer.getheaders()}
-    finally:
-        connection.close()
-
-
-def shown(server: Server, name: str = DOMAIN) -> str:
-    """The certificate that visitors are shown, as PEM."""
-    context = ssl._create_unverified_context()
-    plain = socket.create_connection((server.machine.address, 443), 10)
-    with plain, context.wrap_socket(plain, server_hostname=name) as connection:
-        return ssl.DER_cert_to_PEM_cert(connection.getpeercert(True))
-
-
-def serial(pem: str) -> str:
-    ran = subprocess.run(["openssl", "x509", "-noout", "-serial"], input=pem, capture_output=True, text=True)
-    return ran.stdout.strip().partition("=")[2]
 
 
 def test_a_domain_is_all_it_takes(site: Server, project: Project, acme: Authority):
@@ -214,21 +181,6 @@ def test_a_hook_that_nginx_does_not_take_is_undone(site: Server, project: Projec
     assert serial(shown(site)) != before
 
 
-def own_certificate(directory: Path, names: list[str]) -> tuple[Path, Path]:
-    """A certificate that is nobody's, and its key."""
-    chain, key = directory / "own.pem", directory / "own.key"
-    alternatives = ",".join(f"DNS:{name}" for name in names)
-    words = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "90", "-subj", "/O=Own"]
-    files = ["-addext", f"subjectAltName={alternatives}", "-keyout", key, "-out", chain]
-    subprocess.run(["openssl", "req", "-x509", *words, *files], check=True, capture_output=True)
-    return chain, key
-
-
-def use_own(project: Project, chain: Path, key: Path) -> None:
-    project.tls = "files"
-    project.write_config(stage=f'certificate = "{chain}"\ncertificate_key = "{key}"\naliases = ["{ALIAS}"]')
-
-
 def test_an_own_certificate_takes_the_place_of_the_authority_s(site: Server, project: Project, tmp_path: Path):
     project.fab("deploy")
     chain, key = own_certificate(tmp_path, [DOMAIN, ALIAS])
@@ -275,11 +227,15 @@ def test_behind_another_proxy_its_word_counts_and_nobody_else_s(site: Server, pr
     project.tls, project.wsgi = "off", "plain:app"
     claimed = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.7"}
     operator = site.machine.address.rpartition(".")[0] + ".1"
-    for proxies, seen in (([], f"http {operator}"), ([f"{operator}/32"], "https 203.0.113.7")):
+
+    def seen(proxies: list[str]) -> str:
         project.write_config(stage=f"trusted_proxies = {json.dumps(proxies)}")
         project.commit()
         project.fab("deploy")
-        wait_for(lambda: site.get("/", headers=claimed)[2].get("X-Seen") == seen, seen)
+        return site.get("/", headers=claimed)[2]["X-Seen"]
+
+    assert seen([]) == f"http {operator}"
+    assert seen([f"{operator}/32"]) == "https 203.0.113.7"
     with pytest.raises(ssl.SSLError):
         https(site)
 
@@ -288,13 +244,3 @@ def test_sslyze_finds_mozilla_s_intermediate_configuration(site: Server, project
     project.fab("deploy")
     found = sslyze(site, tmp_path)
     assert [line for line in found if "path" not in line.lower()] == [], found
-
-
-def sslyze(server: Server, directory: Path) -> list[str]:
-    """What it has against the server, but for the test's CA that no trust store knows."""
-    program = Path(sys.executable).parent / "sslyze"
-    target = f"{DOMAIN}:443{{{server.machine.address}}}"
-    argv = [program, "--mozilla_config=intermediate", f"--json_out={directory}/sslyze.json", target]
-    said = subprocess.run(argv, capture_output=True, text=True).stdout
-    assert "COMPLIANCE" in said.upper(), said
-    return [line.strip() for line in said.partition("COMPLIANCE")[2].splitlines() if "* " in line]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from breaking import Relay
-from standing import SNAPSHOT, Project, Server, answers, change_app, machine, quiet, serving, wait_for
+from encrypted import ALIAS, own_certificate, shown, use_own
+from standing import DOMAIN, SNAPSHOT, Project, Server, answers, change_app, machine, quiet, serving, wait_for
 
 from deploy import sandbox
 
@@ -93,6 +94,35 @@ def test_a_deploy_whose_link_is_cut_at_any_step_finishes_by_itself(crashed: Serv
             project.through(relay.port)
         relay.cut()
     assert set(answered.statuses) == {200}
+
+
+def test_a_certificate_changed_by_a_deploy_that_is_killed_about_there_is_changed_by_the_next(
+    crashed: Server, project: Project, tmp_path: Path
+):
+    def fresh(number: int) -> str:
+        """Another certificate for the next deploy."""
+        (tmp_path / str(number)).mkdir()
+        chain, key = own_certificate(tmp_path / str(number), [DOMAIN, ALIAS])
+        use_own(project, chain, key)
+        return chain.read_text()
+
+    fresh(-1)
+    project.fab("deploy")
+    wanted = fresh(-2)
+    with crashed.requests("/healthz", clients=2, reloads=True, encrypted=True) as answered:
+        steps = [event["step"] for event in project.fab("deploy", "--check", "--json").events if "drift" in event]
+        about = [number for number, step in enumerate(steps) if "certificate" in step]
+        for number in range(about[0], about[-1] + 2):
+            process, halted = project.halted(number, "deploy")
+            kill(crashed, process, halted)
+            project.fab("deploy")
+            assert shown(crashed) == wanted, halted
+            assert crashed.leftovers() == [], halted
+            wanted = fresh(number)
+    assert set(answered.statuses) == {200}
+    project.tls = "off"
+    project.write_config()
+    project.fab("deploy")
 
 
 def test_a_rollback_that_is_killed_at_any_step_leaves_a_site_and_is_finished_by_the_next(

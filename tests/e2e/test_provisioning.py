@@ -1,9 +1,13 @@
 """`fab provision` on real servers."""
 
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
-from standing import Project, Server, machine, wait_for
+import pytest
+from encrypted import ALIAS, https, own_certificate, sslyze, use_own
+from standing import DOMAIN, Project, Server, machine, wait_for
 
 from deploy import sandbox
 
@@ -125,12 +129,32 @@ def test_a_server_without_python_gets_it(tmp_path):
         assert "nginx runs" in ran.out
 
 
-def test_debian_13_is_provisioned_and_serves(tmp_path):
+@pytest.fixture(scope="module")
+def trixie(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A developer's directory, for a server with Debian 13 and a certificate of one's own."""
+    directory = tmp_path_factory.mktemp("trixie")
     with machine("trixie", release="trixie") as made:
-        server = Server(made)
-        project = Project(tmp_path / "project", made)
+        project = Project(directory / "project", made)
+        use_own(project, *own_certificate(directory, [DOMAIN, ALIAS]))
         project.fab("provision")
         project.fab("deploy")
-        assert "Python" in server.get("/")[1]
-        assert "0 changed" in project.fab("provision").out
-        assert "0 changed" in project.fab("deploy").out
+        yield project
+
+
+def test_debian_13_is_provisioned_and_serves(trixie: Project):
+    assert https(Server(trixie.machine))[0] == 200
+    assert "0 changed" in trixie.fab("provision").out
+    assert "0 changed" in trixie.fab("deploy").out
+
+
+def test_debian_13_speaks_http3(trixie: Project):
+    server = Server(trixie.machine)
+    assert https(server)[1]["alt-svc"] == 'h3=":443"; ma=86400'
+    where = ["--resolve", f"{DOMAIN}:443:{trixie.machine.address}", f"https://{DOMAIN}/"]
+    said = server.run("curl", "-sSk", "--http3-only", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", *where)
+    assert said == "3 200"
+
+
+def test_on_debian_13_sslyze_finds_mozilla_s_intermediate_configuration(trixie: Project, tmp_path: Path):
+    found = sslyze(Server(trixie.machine), tmp_path)
+    assert [line for line in found if "path" not in line.lower()] == [], found

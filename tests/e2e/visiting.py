@@ -1,11 +1,13 @@
 """Visitors who do not stop asking, and waiting for what must come."""
 
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) -> object:
@@ -25,8 +27,21 @@ class Answers:
     slowest: float = 0.0
 
 
+class Secure(HTTPSConnection):
+    """https to an address, by the site's name, whatever certificate is shown."""
+
+    def __init__(self, address: str, name: str) -> None:
+        super().__init__(address, timeout=15, context=ssl._create_unverified_context())
+        self.name = name
+
+    def connect(self) -> None:
+        self.sock = self._context.wrap_socket(socket.create_connection((self.host, 443), 15), server_hostname=self.name)
+
+
 @contextmanager
-def visitors(address: str, host: str, path: str, clients: int, reloads: bool) -> Iterator[Answers]:
+def visitors(
+    address: str, host: str, path: str, clients: int, reloads: bool, encrypted: bool = False
+) -> Iterator[Answers]:
     """Visitors, half of them keeping their connection, for as long as the block lasts.
 
     reloads: Nginx may be reloaded, which closes idle connections; a request that meets that is made again on a
@@ -35,7 +50,7 @@ def visitors(address: str, host: str, path: str, clients: int, reloads: bool) ->
     answers, stop, lock = Answers(), threading.Event(), threading.Lock()
 
     def visit(keep: bool) -> None:
-        connection = HTTPConnection(address, timeout=15)
+        connection = HTTPConnection(address, timeout=15) if not encrypted else Secure(address, host)
         while not stop.is_set():
             began = time.monotonic()
             fresh = connection.sock is None

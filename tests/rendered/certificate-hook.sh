@@ -1,4 +1,4 @@
-# Written by Ashore from templates/certbot/hook.sh.j2: edit that, not this. [seal 58f3777a1da4]
+# Written by Ashore from templates/certbot/hook.sh.j2: edit that, not this. [seal ca7bb107e00f]
 # Puts a certificate live: sh certificate-hook.sh [DIRECTORY APP]. certbot calls it without words after each new one, and
 # has its directory in RENEWED_LINEAGE, which is named after the app. What Nginx does not take is put back.
 set -eu
@@ -8,6 +8,7 @@ tls=/srv/$app/tls
 [ -d "$tls" ] || exit 0  # somebody else's certificate
 exec 9>>"$tls/.lock"
 flock 9
+trap 'rm -rf "$tls/.brought" "$tls/.fresh"' EXIT
 
 public=$(openssl x509 -in "$from/fullchain.pem" -noout -pubkey)
 if [ "$public" != "$(openssl pkey -in "$from/privkey.pem" -pubout)" ]; then
@@ -29,7 +30,6 @@ if [ "$fresh" != "$before" ]; then
     ln -sfn "$fresh" "$tls/.live"
     mv -T "$tls/.live" "$tls/live"
 fi
-rm -rf "$tls/.fresh"
 sync -f "$tls"
 
 if ! nginx -t -q; then

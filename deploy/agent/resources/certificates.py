@@ -148,16 +148,17 @@ class OwnCertificate(Resource):
 
     def apply(self, system: System) -> None:
         import shutil
-        import tempfile
 
-        brought = tempfile.mkdtemp(prefix=".brought-", dir=self.directory)
+        brought = f"{self.directory}/.brought"  # the hook removes it, too, should we be killed meanwhile
+        shutil.rmtree(brought, ignore_errors=True)
+        os.mkdir(brought, 0o700)
         try:
             for name, text in (("fullchain.pem", self.certificate), ("privkey.pem", self.key.value)):
                 with open(os.open(f"{brought}/{name}", os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="ascii") as file:
                     file.write(text)
             system.run(["sh", self.hook, brought, self.app], hint="the certificate before stays in use")
         finally:
-            shutil.rmtree(brought)
+            shutil.rmtree(brought, ignore_errors=True)
 
 
 def trusted(directory: str) -> bool:
