@@ -91,7 +91,7 @@ class Bench:
         self.known_hosts = self.home / ".ssh" / "known_hosts"
         self.known_hosts.parent.mkdir(parents=True, mode=0o700)
         shutil.copytree(REPO / "webapp", self.project / "webapp", ignore=shutil.ignore_patterns("__pycache__"))
-        stage = f'hosts = ["admin@{HOST}"]\ndomains = ["{DOMAIN}"]\n'
+        stage = f'hosts = ["admin@{HOST}"]\ndomain = "{DOMAIN}"\ntls = "off"\n'
         text = (REPO / "deploy.toml").read_text("utf-8").partition("[stages.production]")[0]
         (self.project / "deploy.toml").write_text(f"{text}[stages.production]\n{stage}", "utf-8")
         self.machine = self.fresh()
