@@ -52,9 +52,9 @@ def own_certificate(directory: Path, names: list[str]) -> tuple[Path, Path]:
     return chain, key
 
 
-def use_own(project: Project, chain: Path, key: Path) -> None:
+def use_own(project: Project, chain: Path, key: Path, app: str = "") -> None:
     project.tls = "files"
-    project.write_config(stage=f'certificate = "{chain}"\ncertificate_key = "{key}"\naliases = ["{ALIAS}"]')
+    project.write_config(app, stage=f'certificate = "{chain}"\ncertificate_key = "{key}"\naliases = ["{ALIAS}"]')
 
 
 def sslyze(server: Server, directory: Path) -> list[str]:

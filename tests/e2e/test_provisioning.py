@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from encrypted import ALIAS, https, own_certificate, sslyze, use_own
-from standing import DOMAIN, Project, Server, machine, wait_for
+from standing import DOMAIN, Project, Server, change_app, machine, wait_for
 
 from deploy import sandbox
 
@@ -145,6 +145,14 @@ def test_debian_13_is_provisioned_and_serves(trixie: Project):
     assert https(Server(trixie.machine))[0] == 200
     assert "0 changed" in trixie.fab("provision").out
     assert "0 changed" in trixie.fab("deploy").out
+
+
+def test_releases_change_under_visitors_by_https(trixie: Project):
+    with Server(trixie.machine).requests("/healthz", clients=6, encrypted=True) as answered:
+        for number in range(3):
+            change_app(trixie, f"SECURE = {number}")
+            assert "0 of " in trixie.fab("deploy").out
+    assert set(answered.statuses) == {200}
 
 
 def test_debian_13_speaks_http3(trixie: Project):
