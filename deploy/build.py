@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import layout
+from .agent.system import upstream
 from .agent.wire import Entry
 from .config import App
 from .errors import SourceError
@@ -96,15 +97,10 @@ def site_text(app: App, names: tuple[str, ...], static_before: dict[str, str], n
     open_path = (
         app.health_path.partition("?")[0] if app.health_path != "/" else ""
     )  # the front page is what maintenance is to close
-    connection_seconds = 1 if version(nginx) >= (1, 19, 10) else 0
+    connection_seconds = 1 if upstream(nginx) >= (1, 19, 10) else 0
     return render(
         "nginx/site.conf.j2", app=app, names=names, static=static, open_path=open_path, seconds=connection_seconds
     )
-
-
-def version(package: str) -> tuple[int, ...]:
-    """The upstream version of a Debian package: "1:1.22.1-9+deb12u3" is (1, 22, 1)."""
-    return tuple(int(part) for part in re.findall(r"\d+", package.rpartition(":")[2].partition("-")[0]))
 
 
 def digest(app: App, entries: tuple[Entry, ...], key: str, cpus: int) -> str:

@@ -2,11 +2,12 @@
 
 import re
 import zlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .agent.wire import Plan
+from .agent.wire import Plan, Resource
 
 BOOT = "import sys,zlib;r=sys.stdin.buffer;n=int(r.readline());exec(zlib.decompress(r.read(n)))"
 LOADER = """
@@ -59,8 +60,18 @@ def modules_for(message: dict[str, Any]) -> set[str]:
         named = {f"agent.{message['module']}"}
     else:
         plan = message["plan"]
-        named = {type(step).__module__.partition(".")[2] for step in (*plan.steps, *plan.undo, *plan.finish)}
+        every = [part for step in (*plan.steps, *plan.undo, *plan.finish) for part in within(step)]
+        named = {type(part).__module__.partition(".")[2] for part in every}
     return named.union(*(BRINGS.get(name, set()) for name in named)) - set(CORE)
+
+
+def within(step: Resource) -> Iterator[Resource]:
+    """The step, and those that it is made of."""
+    yield step
+    for value in vars(step).values():
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Resource):
+                yield from within(part)
 
 
 def source(module: str) -> str:

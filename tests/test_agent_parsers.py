@@ -9,25 +9,32 @@ from deploy.agent.resources.health import telling
 from deploy.agent.resources.host import listening_sockets, with_host_names
 from deploy.agent.resources.packages import apt_percent
 from deploy.agent.resources.uploads import ancestors_of, receive
-from deploy.agent.system import System, package_installed, unit_blocks
+from deploy.agent.system import System, package_version, unit_blocks, upstream
 from deploy.agent.wire import Entry, Failed, Refused
 
 STATUS = b"""
 Package: nginx
 Status: install ok installed
-Version: 1.22.1
+Version: 1.22.1-9+deb12u3
 
 Package: nginx-common
 Status: deinstall ok config-files
+Version: 1.22.1-9+deb12u3
 
 Package: tzdata
 Status: install ok unpacked
+Version: 2025b-0
 """
 
 
 def test_dpkg_s_record_tells_installed_from_removed_and_half_done():
-    found = {name: package_installed(STATUS, name) for name in ("nginx", "nginx-common", "tzdata", "ngin", "curl")}
-    assert found == {"nginx": True, "nginx-common": False, "tzdata": False, "ngin": False, "curl": False}
+    found = {name: package_version(STATUS, name) for name in ("nginx", "nginx-common", "tzdata", "ngin", "curl")}
+    assert found == {"nginx": "1.22.1-9+deb12u3", "nginx-common": "", "tzdata": "", "ngin": "", "curl": ""}
+
+
+def test_versions_compare_by_their_numbers():
+    assert upstream("1:1.22.1-9+deb12u3") == (1, 22, 1)
+    assert upstream("1.9.15-1") < upstream("1.25.1") < upstream("1.26.3-3+deb13u1")
 
 
 def test_systemctl_show_is_a_block_a_unit():

@@ -9,6 +9,7 @@ from deploy.agent.resources.environment import environment_file
 from deploy.agent.resources.files import File, seal, untouched
 from deploy.config import App, Stage
 from deploy.errors import ConfigError
+from deploy.payload import within
 from deploy.render import render
 
 RENDERED = Path(__file__).parent / "rendered"
@@ -19,7 +20,7 @@ SHOP = App("shop", "shop:app", health_path="/healthz", static=(("/static/", "sho
 def files(plan: plans.Plan) -> dict[str, str]:
     found = {}
     for step in plan.steps:
-        for part in getattr(step, "parts", (step,)):
+        for part in within(step):
             if isinstance(part, File) and untouched(part.text):
                 directory, _, name = part.path.rpartition("/")
                 found[f"{directory.rpartition('/')[2]}-{name}" if name == "50-ashore.conf" else name] = part.text

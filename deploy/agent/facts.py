@@ -10,6 +10,7 @@ from typing import Any
 from . import history
 from .resources.files import text_of
 from .resources.host import os_release
+from .system import System
 
 UV = "/usr/local/lib/ashore"
 
@@ -22,7 +23,7 @@ def survey(app: str, app_directory: str) -> dict[str, Any]:
         "system": os_release().get("PRETTY_NAME", "unknown"),
         "python": "{}.{}.{}".format(*sys.version_info),
         "cpus": len(os.sched_getaffinity(0)),
-        "nginx": package_version("nginx"),
+        "nginx": System().version("nginx"),
         "records": records(app_directory),
         "current": current,
         "previous": link_target(f"{app_directory}/previous"),
@@ -59,17 +60,6 @@ def record(directory: str) -> dict[str, Any]:
     except OSError:
         state = ""
     return {**read, "state": state}
-
-
-def package_version(package: str) -> str:
-    """Of an installed Debian package, "1.22.1-9+deb12u3"; "" where it is not installed."""
-    try:
-        with open("/var/lib/dpkg/status", "rb") as file:
-            record = rb"^Package: %s\nStatus: install ok installed\n(?:.+\n)*?Version: (.+)" % package.encode()
-            found = re.search(record, file.read(), re.M)
-    except OSError:
-        return ""
-    return found[1].decode() if found else ""
 
 
 def missing(app_directory: str, manifest: list[Any], compare: bool) -> dict[str, Any]:

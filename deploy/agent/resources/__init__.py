@@ -6,7 +6,7 @@ from importlib import import_module
 HOMES = {
     "files": ("File", "Directory", "Link", "Absent", "Config"),
     "host": ("Platform", "Port", "HostNames", "SecretKey"),
-    "packages": ("Packages", "Uv"),
+    "packages": ("Packages", "SinceVersion", "Uv"),
     "users": ("User", "Member"),
     "health": ("Healthy", "Warmed", "Reachable"),
     "services": ("Service", "UnitFile", "Retired"),

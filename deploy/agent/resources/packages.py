@@ -1,4 +1,4 @@
-"""Debian packages, in one apt call; and uv, which builds virtualenvs."""
+"""Debian packages, in one apt call, and what their versions decide; and uv, which builds virtualenvs."""
 
 import glob
 import os
@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from ..system import System, complaint
+from ..system import System, complaint, upstream
 from ..wire import Drift, Failed, Resource
 
 LISTS = "/var/lib/apt/lists"
@@ -87,6 +87,43 @@ def apt_percent(line: str) -> float | None:
     except (IndexError, ValueError):
         return None
     return percent / 2 + (50 if kind == "pmstatus" else 0)
+
+
+@dataclass(frozen=True)
+class SinceVersion(Resource):
+    """A step for servers whose package is of this upstream version ("1.25.1") or a later one; for others, `otherwise`.
+
+    The operator cannot decide it: on a bare server the package is installed by an earlier step of the same plan. While
+    it is not installed there is nothing to be true, so a dry run on a bare server does not show either step.
+    """
+
+    package: str
+    version: str
+    step: Resource
+    otherwise: Resource | None = None
+
+    @property
+    def title(self) -> str:
+        return self.step.title
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return (*self.step.units, *(self.otherwise.units if self.otherwise else ()))
+
+    def check(self, system: System) -> list[Drift]:
+        step = self._chosen(system)
+        return step.check(system) if step else []
+
+    def apply(self, system: System) -> None:
+        step = self._chosen(system)
+        if step:
+            step.apply(system)
+
+    def _chosen(self, system: System) -> Resource | None:
+        installed = system.version(self.package)
+        if not installed:
+            return None
+        return self.step if upstream(installed) >= upstream(self.version) else self.otherwise
 
 
 @dataclass(frozen=True)
