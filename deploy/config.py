@@ -9,7 +9,7 @@ from typing import Any
 import tomllib
 
 from .errors import ConfigError
-from .values import Env, Wrong, env, flag, inside, kind_of, number, static, texts, word
+from .values import Env, Wrong, env, flag, inside, kind_of, number, port, static, texts, word
 
 FILE = "deploy.toml"
 TAKEN = ("sandbox", "provision", "deploy", "rollback", "releases", "history", "env", "restart", "run", "shell",
@@ -61,6 +61,8 @@ class Stage:
     domains: tuple[str, ...] = ()
     host_keys: tuple[str, ...] = ()
     env: Env = ()
+    firewall: bool = True
+    open_ports: tuple[str, ...] = ()
     key_file: str = ""
     pin: bool = True  # write a host key that was accepted into known_hosts
 
@@ -121,6 +123,8 @@ STAGE_KEYS: dict[str, Callable[[Any], Any]] = {
     "domains": texts(word(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "a domain in small letters")),
     "host_keys": texts(word(r"SHA256:[A-Za-z0-9+/]{43}=?", 'a fingerprint like "SHA256:…", from `ssh-keygen -lf`')),
     "env": env,
+    "firewall": flag,
+    "open_ports": texts(port),
 }
 
 

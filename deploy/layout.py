@@ -2,6 +2,7 @@
 
 UV_VERSION = "0.13.8"
 DEPLOY_USER = "deploy"
+UNDO_SCRIPT = "/usr/local/lib/ashore/undo.sh"
 PROVISION = "2"  # to be raised when a site or unit needs something new of `fab provision`
 
 

@@ -35,8 +35,8 @@ main()
 
 
 CORE = (
-    "agent", "agent.wire", "agent.system", "agent.engine", "agent.locks", "agent.history", "agent.loop",
-    "agent.resources", "agent.resources.files",
+    "agent", "agent.wire", "agent.system", "agent.engine", "agent.locks", "agent.history", "agent.operators",
+    "agent.loop", "agent.resources", "agent.resources.files",
 )  # fmt: skip
 BRINGS = {  # what a module imports beside the core
     "agent.facts": {"agent.resources.host", "agent.resources.uploads"},
@@ -45,6 +45,8 @@ BRINGS = {  # what a module imports beside the core
     "agent.resources.services": {"agent.resources.health"},
     "agent.resources.releases": {"agent.resources.uploads"},
     "agent.resources.traffic": {"agent.resources.health"},
+    "agent.resources.sshd": {"agent.resources.services", "agent.resources.health", "agent.resources.firewall"},
+    "agent.resources.door": {"agent.resources.firewall"},
 }
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from . import layout
+from . import hardening, layout
 from .agent.resources.files import Absent, Config, Directory, File, Link
 from .agent.resources.host import HostNames, Platform, Port, SecretKey
 from .agent.resources.packages import Packages, Uv
@@ -15,7 +15,9 @@ from .errors import ConfigError, HostError
 from .render import render
 
 SYSTEMS = ("debian", "ubuntu")
-PACKAGES = ("nginx", "python3", "python3-pip-whl", "logrotate", "ca-certificates", "iproute2", "tzdata")
+PACKAGES = (
+    "nginx", "python3", "python3-pip-whl", "logrotate", "ca-certificates", "iproute2", "tzdata", *hardening.PACKAGES,
+)  # fmt: skip
 NGINX = "/etc/nginx"
 NGINX_READS = tuple(
     f"{NGINX}/{name}" for name in ("nginx.conf", "conf.d", "sites-enabled", "sites-available", "ashore")
@@ -118,6 +120,7 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         ),
         Service("nginx.service", enabled=True, watches=NGINX_READS),
         Service("logrotate.timer", enabled=True),
+        *hardening.closed(app, stage, force),
         File(layout.provisioned(name), f"{layout.PROVISION}\n"),
     )
     return Plan("provision", steps)

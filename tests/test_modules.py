@@ -10,10 +10,11 @@ ORDER = [
     "errors", "agent.wire", "agent.system", "agent.resources.files", "agent.resources.packages",
     "agent.resources.users", "agent.resources.host", "agent.resources.health", "agent.resources.services",
     "agent.resources.uploads", "agent.resources.releases", "agent.resources.environment", "agent.resources.commands",
-    "agent.resources.traffic", "agent.resources", "agent.locks", "agent.history", "agent.engine", "agent.journal",
-    "agent.facts", "agent.dependencies", "agent.oneoff", "agent.loop", "agent",
-    "values", "config", "layout", "render", "archive", "build", "plans", "switching", "variables", "transport",
-    "payload", "remote", "screen", "session", "carry", "listing", "preview", "release", "terminal", "verbs",
+    "agent.resources.traffic", "agent.resources.firewall", "agent.resources.sshd", "agent.resources.door",
+    "agent.resources.swap", "agent.resources", "agent.locks", "agent.history", "agent.operators", "agent.engine",
+    "agent.journal", "agent.facts", "agent.dependencies", "agent.oneoff", "agent.loop", "agent",
+    "values", "config", "layout", "render", "archive", "build", "hardening", "plans", "switching", "variables",
+    "transport", "payload", "remote", "screen", "session", "proof", "carry", "listing", "preview", "release", "terminal", "verbs",
     "commandline", "sandbox",
 ]  # fmt: skip
 
