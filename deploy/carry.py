@@ -52,6 +52,11 @@ def carry_out(
     """Carry out a plan on a host and show it. done: the word for its success. run: for the server's history."""
 
     def show(event: Event) -> None:
+        if event["event"] == "prove":
+            from .proof import prove
+
+            agent_of(host).send(prove(host, event))
+            return
         count.take(event)
         screen.event(host.name, event)
 

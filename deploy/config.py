@@ -9,7 +9,7 @@ from typing import Any
 import tomllib
 
 from .errors import ConfigError
-from .values import Env, Wrong, env, flag, inside, kind_of, network, number, static, texts, word
+from .values import Env, Wrong, env, flag, inside, kind_of, network, number, port, static, texts, word
 
 FILE = "deploy.toml"
 TAKEN = ("sandbox", "provision", "deploy", "rollback", "releases", "history", "env", "restart", "run", "shell",
@@ -74,6 +74,8 @@ class Stage:
     trusted_proxies: tuple[str, ...] = ()
     host_keys: tuple[str, ...] = ()
     env: Env = ()
+    firewall: bool = True
+    open_ports: tuple[str, ...] = ()
     key_file: str = ""
     authority: str = ""  # path of the CA that its certificate is from, where only this machine knows it
     pin: bool = True  # write a host key that was accepted into known_hosts
@@ -146,6 +148,8 @@ STAGE_KEYS: dict[str, Callable[[Any], Any]] = {
     "trusted_proxies": texts(network),
     "host_keys": texts(word(r"SHA256:[A-Za-z0-9+/]{43}=?", 'a fingerprint like "SHA256:…", from `ssh-keygen -lf`')),
     "env": env,
+    "firewall": flag,
+    "open_ports": texts(port),
 }
 
 

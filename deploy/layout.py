@@ -5,6 +5,7 @@ HTTP3_SINCE = "1.25.1"  # of Nginx; with it came another way to say HTTP/2
 DEPLOY_USER = "deploy"
 WEBROOT = "/var/www/ashore-acme"  # where names are proved to a certificate authority
 CERTIFICATE_HOOK = "/usr/local/lib/ashore/certificate-hook.sh"
+UNDO_SCRIPT = "/usr/local/lib/ashore/undo.sh"
 PROVISION = "3"  # to be raised when a site or unit needs something new of `fab provision`
 
 

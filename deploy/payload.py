@@ -3,7 +3,6 @@
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,8 +35,8 @@ main()
 
 
 CORE = (
-    "agent", "agent.wire", "agent.system", "agent.engine", "agent.locks", "agent.history", "agent.loop",
-    "agent.resources", "agent.resources.files",
+    "agent", "agent.wire", "agent.system", "agent.engine", "agent.locks", "agent.history", "agent.operators",
+    "agent.loop", "agent.resources", "agent.resources.files",
 )  # fmt: skip
 BRINGS = {  # what a module imports beside the core
     "agent.facts": {"agent.resources.host", "agent.resources.uploads"},
@@ -48,6 +47,8 @@ BRINGS = {  # what a module imports beside the core
     "agent.resources.services": {"agent.resources.health"},
     "agent.resources.releases": {"agent.resources.uploads"},
     "agent.resources.traffic": {"agent.resources.health"},
+    "agent.resources.sshd": {"agent.resources.services", "agent.resources.health", "agent.resources.firewall"},
+    "agent.resources.door": {"agent.resources.firewall"},
 }
 
 
@@ -71,8 +72,7 @@ def modules_for(message: dict[str, Any]) -> set[str]:
 def within(step: Resource) -> Iterator[Resource]:
     """The step, and those that it is made of."""
     yield step
-    for field in fields(step) if is_dataclass(step) else []:
-        value = getattr(step, field.name)
+    for value in vars(step).values():
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, Resource):
                 yield from within(part)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from . import layout
+from . import hardening, layout
 from .agent.resources.files import Absent, Config, Directory, File, Link
 from .agent.resources.host import HostNames, Platform, Port, SecretKey
 from .agent.resources.packages import Packages, SinceVersion, Uv
@@ -16,7 +16,9 @@ from .render import render
 from .site import Site, effective
 
 SYSTEMS = ("debian", "ubuntu")
-PACKAGES = ("nginx", "python3", "python3-pip-whl", "logrotate", "ca-certificates", "iproute2", "tzdata")
+PACKAGES = (
+    "nginx", "python3", "python3-pip-whl", "logrotate", "ca-certificates", "iproute2", "tzdata", *hardening.PACKAGES,
+)  # fmt: skip
 NGINX = "/etc/nginx"
 NGINX_READS = tuple(
     f"{NGINX}/{name}" for name in ("nginx.conf", "conf.d", "sites-enabled", "sites-available", "ashore")
@@ -141,6 +143,7 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         Service("nginx.service", enabled=True, watches=NGINX_READS),
         Service("logrotate.timer", enabled=True),
         *((Service("certbot.timer", enabled=True),) if acme else ()),
+        *hardening.closed(app, stage, force),
         File(layout.provisioned(name), f"{layout.PROVISION}{' acme' if acme else ''}\n"),
     )
     return Plan("provision", steps)

@@ -16,13 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from fabric import Connection
-from paramiko import AuthenticationException, BadHostKeyException, MissingHostKeyPolicy, PKey, SSHClient, SSHException
+from paramiko import (
+    AuthenticationException,
+    BadHostKeyException,
+    HostKeys,
+    MissingHostKeyPolicy,
+    PKey,
+    SSHClient,
+    SSHException,
+)
 from paramiko.ssh_exception import NoValidConnectionsError
 
 from .config import Stage
 from .errors import ConnectionFailed
 
 CONNECT_SECONDS = 15
+PROOF_SECONDS = 12  # less than the server waits for a proof
 DEAD_LINK_SECONDS = 30
 UNREACHABLE = "is the server running, the address right, and port 22 open in its firewall?"
 ASKING = threading.Lock()  # one question at a time, however many hosts
@@ -81,6 +90,44 @@ class Pinned(MissingHostKeyPolicy):
             file.write(f"{hostname} {key.get_name()} {key.get_base64()}\n")
 
 
+class Told(Pinned):
+    """Takes the keys that the server has told on the connection that stands, and writes down one that was not known.
+
+    sshd may come to offer another one of its keys: to whom only the old one is known, it would look like a stranger.
+    own: lines "TYPE BASE64".
+    """
+
+    def __init__(self, stage: Stage, files: list[Path], own: tuple[str, ...]) -> None:
+        super().__init__(stage, files[0], None)
+        self.files, self.own = files, own
+
+    def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
+        known = HostKeys()
+        for file in self.files:
+            if file.is_file():
+                known.load(str(file))
+        found: Any = known.lookup(hostname) or {}
+        if f"{key.get_name()} {key.get_base64()}" not in self.own or (self.stage.host_keys and not found):
+            super().missing_host_key(client, hostname, key)
+        elif self.stage.pin and found.get(key.get_name()) != key:
+            self._write(hostname, key)
+
+
+def again(made: Connection, stage: Stage, own: tuple[str, ...]) -> Connection:
+    """An unopened second connection: the same address, user, keys and way there. own: see `Told`."""
+    more = Connection(made.original_host, made.user, made.port, config=made.config, gateway=made.gateway)
+    more.connect_timeout = PROOF_SECONDS
+    # Not by the constructor: it would add the keys of ssh_config once more, and sshd lets one try six.
+    more.connect_kwargs = {**made.connect_kwargs, "banner_timeout": PROOF_SECONDS, "auth_timeout": PROOF_SECONDS}
+    more.client.set_missing_host_key_policy(Told(stage, known_hosts(more), own))
+    return more
+
+
+def known_hosts(made: Connection) -> list[Path]:
+    """The operator's files of host keys; new ones are written to the first."""
+    return [Path(name).expanduser() for name in made.ssh_config.get("userknownhostsfile", "~/.ssh/known_hosts").split()]
+
+
 def connection(host: str, stage: Stage, config: Any, ask: Callable[[str], str] | None) -> Connection:
     """An unopened connection; `~/.ssh/config`, -i and the other options of `fab` are in Fabric's config."""
     arguments: dict[str, Any] = {}
@@ -96,9 +143,7 @@ def connection(host: str, stage: Stage, config: Any, ask: Callable[[str], str] |
 
 
 def trust(made: Connection, stage: Stage, ask: Callable[[str], str] | None) -> None:
-    files = [
-        Path(name).expanduser() for name in made.ssh_config.get("userknownhostsfile", "~/.ssh/known_hosts").split()
-    ]
+    files = known_hosts(made)
     if stage.pin:
         for file in [*files, Path("/etc/ssh/ssh_known_hosts")]:
             if file.is_file():

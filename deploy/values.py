@@ -45,6 +45,15 @@ def number(low: int, high: int) -> Callable[[Any], int]:
     return read
 
 
+def port(value: Any) -> str:
+    """A port or a range of them with its protocol: "8443/tcp", "60000-61000/udp"."""
+    found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?/(tcp|udp)", text(value))
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= first <= last <= 65535:
+        raise Wrong(f'should be a port like "8443/tcp" or "60000-61000/udp", not {value!r}')
+    return text(value)
+
+
 def texts(each: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
     def read(value: Any) -> tuple[str, ...]:
         if not isinstance(value, list):

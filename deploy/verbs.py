@@ -39,7 +39,11 @@ def provision(session: Session, context: Any, screen: Screen, options: Options) 
         pack_ahead(prepared["plan"])
 
     def job(host: Host) -> None:
+        from .proof import require_key
+
         title(screen, "provision", host, options)
+        if not options.check:
+            require_key(host)
         try:
             run = {"app": config.app.name}
             carry_out(prepared["plan"], host, screen, options, "provisioned", run, Count())

@@ -11,11 +11,12 @@ ORDER = [
     "agent.resources.users", "agent.resources.host", "agent.resources.health", "agent.resources.certificates",
     "agent.resources.proving", "agent.resources.acme", "agent.resources.services",
     "agent.resources.uploads", "agent.resources.releases", "agent.resources.environment", "agent.resources.commands",
-    "agent.resources.traffic", "agent.resources", "agent.locks", "agent.history", "agent.engine", "agent.journal",
-    "agent.facts", "agent.dependencies", "agent.oneoff", "agent.loop", "agent",
-    "values", "config", "layout", "render", "archive", "site", "build", "plans", "switching", "variables", "transport",
-    "payload", "remote", "screen", "session", "carry", "listing", "preview", "answers", "release", "terminal", "verbs",
-    "commandline", "sandbox", "sandbox_tasks",
+    "agent.resources.traffic", "agent.resources.firewall", "agent.resources.sshd", "agent.resources.door",
+    "agent.resources.swap", "agent.resources", "agent.locks", "agent.history", "agent.operators", "agent.engine",
+    "agent.journal", "agent.facts", "agent.dependencies", "agent.oneoff", "agent.loop", "agent",
+    "values", "config", "layout", "render", "archive", "site", "build", "hardening", "plans", "switching", "variables",
+    "transport", "payload", "remote", "screen", "session", "proof", "carry", "listing", "preview", "answers", "release",
+    "terminal", "verbs", "commandline", "sandbox", "sandbox_tasks",
 ]  # fmt: skip
 
 

@@ -26,7 +26,9 @@ def files(plan: plans.Plan) -> dict[str, str]:
         for part in within(step):
             if isinstance(part, File) and untouched(part.text):
                 directory, _, name = part.path.rpartition("/")
-                found[f"{directory.rpartition('/')[2]}-{name}" if name == "50-ashore.conf" else name] = part.text
+                found.setdefault(
+                    f"{directory.rpartition('/')[2]}-{name}" if name == "50-ashore.conf" else name, part.text
+                )
     return found
 
 

@@ -6,12 +6,12 @@ operator went away, is told of by the next command.
 
 import json
 import os
-import re
 import time
 from contextlib import suppress
 from typing import Any
 
 from .resources.files import beside, sync_directory
+from .system import ssh_connection
 
 DIRECTORY = "/var/lib/ashore"
 Run = dict[str, Any]
@@ -81,23 +81,8 @@ def read(app: str, count: int = 0) -> list[Run]:
 
 
 def origin() -> str:
-    """The address that the operator's SSH session came from; "" where that is not known.
-
-    sudo does not pass SSH_CONNECTION on; the processes above this one still have it.
-    """
-    pid = os.getpid()
-    while pid > 1:
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                found = re.search(rb"(?:^|\0)SSH_CONNECTION=(\S+) ", file.read())
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-                parent = int(file.read().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            return ""
-        if found:
-            return found[1].decode(errors="replace")
-        pid = parent
-    return ""
+    """The address that the operator's SSH session came from; "" where that is not known."""
+    return ssh_connection()[0]
 
 
 def line(run: Run, end: Run) -> Run:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, BinaryIO
 
-from . import history
+from . import history, operators
 from .engine import blame, carry_out
 from .locks import Locks
 from .resources import KINDS
@@ -58,6 +58,15 @@ class Conversation:
             raise Cancelled("stopped by the operator during the upload")
         return message
 
+    def answer(self, seconds: float) -> Any:
+        """The operator's next message; None where none comes within that time, or the link is gone."""
+        with suppress(queue.Empty):
+            message = self.messages.get(timeout=max(0, seconds))
+            if message is None:
+                self.messages.put(None)
+            return message
+        return None
+
     def serve(self) -> None:
         for message in iter(self.messages.get, None):
             if isinstance(message, bytes):
@@ -66,8 +75,8 @@ class Conversation:
                 for app in self.told:
                     history.heard(app)
                 return
-            if message["request"] == "cancel":
-                continue  # it came between two requests: nothing to stop
+            if message["request"] in ("cancel", "proved"):
+                continue  # it came between two requests: nothing to stop, nobody who waits for it
             if message["request"] == "modules":
                 sys.modules["__main__"].SOURCES.update(message["sources"])
                 continue
@@ -112,7 +121,7 @@ class Conversation:
         """run: what goes into the history, {"app", "verb", "who", …}; a verb "provision" wants the host for itself."""
         system = System(units, self.emit, self.cancelled.is_set)
         system.ask_systemd()  # it answers while the plan is unpacked and the files are looked at
-        system.manifest, system.next_blob = self.manifest, self.next_blob
+        system.manifest, system.next_blob, system.answer = self.manifest, self.next_blob, self.answer
         made = unpack(plan, KINDS)
         app = run["app"]
         self.begin(app, None if check else run, wait=wait)
@@ -126,6 +135,7 @@ class Conversation:
 
         end = carry_out(made, system, check=check, before=before, halt=halt)
         if applied:
+            operators.welcome()  # the run may have made the firewall
             history.write(app, history.line(run, end))
             history.note(app, {**run, **{key: end.get(key, "") for key in ("state", "what", "step")}})
         self.locks.release()
@@ -137,6 +147,7 @@ class Conversation:
             holder = {"verb": run["verb"], "who": run["who"]}
             patience = self.wait_for_lock if wait else None
             self.locks.take(app, holder, whole_host=run["verb"] == "provision", wait=patience)
+            operators.welcome()
         elif self.locks.busy(app):
             return  # the last run is still under way
         if app in self.told:

@@ -35,6 +35,8 @@ class System:
         self.probe: Any = None  # asks the site for its health until the run ends
         self.manifest: list[Entry] = []  # of the source that the operator has
         self.next_blob: Callable[[], Any] = lambda: None  # the operator's next bytes
+        self.answer: Callable[[float], Any] = lambda seconds: None  # the operator's next message, within that time
+        self.halt: Callable[[str], None] = lambda place: None  # for tests, see `engine.wait_at`
         self._names = sorted(set(units))
         self._units: dict[str, dict[str, str]] | None = None
         self._asking: subprocess.Popen[bytes] | None = None
@@ -148,6 +150,26 @@ class System:
                     self.replaced[path] = (file.read(), os.fstat(file.fileno()).st_mode & 0o7777)
             except FileNotFoundError:
                 self.replaced[path] = None
+
+
+def ssh_connection() -> tuple[str, int]:
+    """The operator's address and the port of this server that their SSH session uses; ("", 0) where that is not known.
+
+    sudo does not pass SSH_CONNECTION on; the processes above this one still have it.
+    """
+    pid = os.getpid()
+    while pid > 1:
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                found = re.search(rb"(?:^|\0)SSH_CONNECTION=(\S+) \S+ \S+ (\d+)", file.read())
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                parent = int(file.read().rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            break
+        if found:
+            return found[1].decode(errors="replace"), int(found[2])
+        pid = parent
+    return "", 0
 
 
 def complaint(argv: Sequence[str], status: int, text: str) -> tuple[str, str]:

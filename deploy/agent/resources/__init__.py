@@ -17,6 +17,10 @@ HOMES = {
     "environment": ("Environment",),
     "commands": ("ReleaseCommand",),
     "traffic": ("Probed", "Watched"),
+    "door": ("Guarded",),
+    "sshd": ("Sshd",),
+    "firewall": ("SshPorts", "Firewall", "NoFirewall"),
+    "swap": ("Swap",),
 }
 
 

@@ -1,0 +1,147 @@
+"""sshd's own settings: one file of ours, what they come to together with everybody else's, and the running sshd."""
+
+import base64
+import os
+import re
+import time
+from dataclasses import dataclass
+
+from ..system import System, ssh_connection
+from ..wire import Drift, Failed, Refused, Resource
+from .files import File, text_of
+from .firewall import SSHD_CONFIG, ports_of
+from .services import Service
+
+SSHD = "/usr/sbin/sshd"
+RSA_BITS = 3072
+RSA_KEY, OTHER_KEY = "/etc/ssh/ssh_host_rsa_key.pub", "/etc/ssh/ssh_host_ed25519_key.pub"
+RELOAD_SECONDS = 10
+MUST_BE = {
+    "passwordauthentication": ("no",),
+    "kbdinteractiveauthentication": ("no",),
+    "permitrootlogin": ("without-password", "prohibit-password", "no", "forced-commands-only"),
+}
+
+
+def rsa_bits(public_key: str) -> int:
+    """The size of an RSA key, from its line in a .pub file: "ssh-rsa BASE64 …" is name, exponent, modulus."""
+    blob = base64.b64decode(public_key.split()[1])
+    parts = []
+    while blob:
+        size = int.from_bytes(blob[:4], "big")
+        parts.append(blob[4 : 4 + size])
+        blob = blob[4 + size :]
+    return int.from_bytes(parts[2], "big").bit_length()
+
+
+def rsa_is_weak() -> bool:
+    """Whether the host's RSA key is short, and there is a better one for every login."""
+    key = text_of(RSA_KEY)
+    return bool(key) and os.path.exists(OTHER_KEY) and rsa_bits(key or "") < RSA_BITS
+
+
+def settings(text: str) -> dict[str, set[str]]:
+    """Map keyword to its values, from `sshd -T`: a line each."""
+    found: dict[str, set[str]] = {}
+    for line in text.splitlines():
+        keyword, _, value = line.partition(" ")
+        found.setdefault(keyword, set()).add(value)
+    return found
+
+
+def image_of(pid: str) -> bytes:
+    """Another one each time that a process executes a program anew: where the kernel has put it in memory."""
+    try:
+        with open(f"/proc/{pid}/auxv", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+@dataclass(frozen=True)
+class Sshd(Resource):
+    """Our file among sshd's settings, accepted by sshd, and loaded by the one that runs.
+
+    file: how it is to be; without_rsa: where the host's RSA key is too short to be offered.
+    """
+
+    file: File
+    without_rsa: File
+    unit: str = "ssh.service"
+
+    @property
+    def title(self) -> str:
+        return f"sshd has loaded {self.file.path}"
+
+    @property
+    def path(self) -> str:
+        return self.file.path
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return (self.unit,)
+
+    def check(self, system: System) -> list[Drift]:
+        config = text_of(SSHD_CONFIG)
+        if config is None or system.unit(self.unit).get("LoadState", "loaded") != "loaded":
+            raise Refused(
+                "the SSH server is not OpenSSH as Debian and Ubuntu bring it",
+                f"install openssh-server (the kit looks for {SSHD_CONFIG} and {self.unit})",
+            )
+        if not re.search(rf"(?mi)^\s*Include\s+.*{re.escape(SSHD_CONFIG)}\.d/\*\.conf", config):
+            raise Refused(
+                f"{SSHD_CONFIG} does not read the files in {SSHD_CONFIG}.d",
+                f"put `Include {SSHD_CONFIG}.d/*.conf` at its beginning, as Debian and Ubuntu have it",
+            )
+        drifts = [Drift(d.what, d.found, d.wanted, d.diff) for d in self._file().check(system)]
+        return drifts or self._stale(system)
+
+    def apply(self, system: System) -> None:
+        if self._file().check(system):
+            self._file().apply(system)
+        hint = "sshd did not load it and the way in is as it was; mend the file that is named, then run again"
+        system.run([SSHD, "-t"], hint=hint)
+        self._must_hold(system)
+        if self._stale(system):
+            pid = system.unit(self.unit).get("MainPID", "0")
+            before = image_of(pid)
+            self._service().apply(system)
+            wait_until_reloaded(pid, before)
+
+    def _file(self) -> File:
+        return self.without_rsa if rsa_is_weak() else self.file
+
+    def _service(self) -> Service:
+        return Service(self.unit, watches=(SSHD_CONFIG, f"{SSHD_CONFIG}.d"))
+
+    def _stale(self, system: System) -> list[Drift]:
+        """Nothing where sshd does not run by itself: systemd starts one for each login, which reads what is there."""
+        running = system.unit(self.unit).get("ActiveState") == "active"
+        return self._service().check(system) if running else []
+
+    def _must_hold(self, system: System) -> None:
+        """What all files come to, for this login: another file may say it first, or for some users."""
+        user, (address, port) = os.environ.get("SUDO_USER") or "root", ssh_connection()
+        about = ["-C", f"user={user},host={address},addr={address},laddr=127.0.0.1,lport={port}"] if address else []
+        found = settings(system.run([SSHD, "-T", *about]))
+        for keyword, wanted in MUST_BE.items():
+            if not found.get(keyword, set(wanted)) & set(wanted):
+                raise Failed(
+                    f"sshd would have {keyword} {' '.join(sorted(found[keyword]))} in spite of {self.path}",
+                    f"another file says it first: `grep -ri {keyword} {SSHD_CONFIG} {SSHD_CONFIG}.d`, on the server",
+                )
+        if port and str(port) not in found.get("port", {str(port)}):
+            raise Failed(
+                f"sshd listens on port {port}, but by its configuration it would not any more",
+                f"connect by the new port from now on (`systemctl restart ssh`, with a second login held),"
+                f" or give `Port {port}` back in {SSHD_CONFIG}",
+            )
+
+
+def wait_until_reloaded(pid: str, before: bytes) -> None:
+    """A reload has sshd execute itself anew: before that, a login would meet the old settings, or nobody at all."""
+    deadline = time.monotonic() + RELOAD_SECONDS
+    while image_of(pid) == before or not ports_of(pid):
+        if time.monotonic() > deadline:
+            raise Failed(f"sshd did not load its settings within {RELOAD_SECONDS} s", "journalctl -u ssh -n 20")
+        time.sleep(0.02)

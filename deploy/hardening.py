@@ -1,0 +1,109 @@
+"""What closes a server, as steps of `fab provision`: SSH by key, a firewall, updates, swap. Pure.
+
+What could close the door on the operator is Guarded: it stays only if a new login works.
+"""
+
+from . import layout
+from .agent.resources.door import Guarded
+from .agent.resources.files import Absent, Config, Directory, File, Link
+from .agent.resources.firewall import Firewall, NoFirewall, SshPorts
+from .agent.resources.packages import SinceVersion
+from .agent.resources.services import Service, UnitFile
+from .agent.resources.sshd import Sshd
+from .agent.resources.swap import Swap
+from .agent.wire import Resource
+from .config import App, Stage
+from .render import render
+
+PACKAGES = ("nftables", "unattended-upgrades")
+UNITS = "/etc/systemd/system"
+EARLY = f"{UNITS}/sysinit.target.wants"
+FIREWALL = "/etc/ashore/firewall.d"
+
+UNDO_SECONDS = 40
+PROVE_SECONDS = 20
+
+
+def closed(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
+    return (
+        Swap(),
+        *updates(force),
+        *dead_man(force),
+        ssh(force),
+        *(firewall(app, stage, force) if stage.firewall else (NoFirewall(),)),
+    )
+
+
+def updates(force: bool) -> tuple[Resource, ...]:
+    """Security updates by themselves, with what Debian and Ubuntu have for that."""
+    return (
+        Config(
+            "security updates install by themselves",
+            (File("/etc/apt/apt.conf.d/52ashore", render("apt/updates.conf.j2"), force=force),),
+            ("apt-config", "dump"),
+        ),
+        Service("apt-daily.timer", enabled=True),
+        Service("apt-daily-upgrade.timer", enabled=True),
+    )
+
+
+def dead_man(force: bool) -> tuple[Resource, ...]:
+    unit = f"{UNITS}/ashore-undo.service"
+    return (
+        Directory("/usr/local/lib/ashore"),
+        Directory(EARLY),
+        Config(
+            "a change that would lock you out is undone by itself",
+            (
+                File(layout.UNDO_SCRIPT, render("ssh/undo.sh.j2"), force=force),
+                File(unit, render("systemd/undo.service.j2", script=layout.UNDO_SCRIPT), force=force),
+                Link(f"{EARLY}/ashore-undo.service", unit),
+            ),
+            ("systemctl", "daemon-reload"),
+        ),
+    )
+
+
+def ssh(force: bool) -> Guarded:
+    def file(rsa: bool) -> File:
+        return File("/etc/ssh/sshd_config.d/10-ashore.conf", render("ssh/sshd.conf.j2", rsa=rsa), force=force)
+
+    return Guarded("SSH takes keys only", (Sshd(file(True), file(False)),), (), UNDO_SECONDS, PROVE_SECONDS)
+
+
+def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
+    def file(path: str, template: str, **values: object) -> File:
+        return File(path, render(template, **values), force=force)
+
+    own = f"{FIREWALL}/app-{app.name}.nft"
+    unit = f"{UNITS}/ashore-firewall.service"
+    rules: tuple[Resource, ...] = (
+        SshPorts(f"{FIREWALL}/ssh.nft", SSH_RULE, force),
+        SinceVersion("nginx", layout.HTTP3_SINCE, file(f"{FIREWALL}/http3.nft", "nftables/http3.nft.j2")),
+        file(own, "nftables/app.nft.j2", app=app, ports=grouped(stage.open_ports)) if stage.open_ports else Absent(own),
+        file("/etc/ashore/firewall.nft", "nftables/firewall.nft.j2"),
+        UnitFile("ashore-firewall.service", file(unit, "systemd/firewall.service.j2")),
+        Link(f"{EARLY}/ashore-firewall.service", unit),
+        Firewall(),
+    )
+    others = f", {', '.join(stage.open_ports)}" if stage.open_ports else ""
+    return (
+        Directory("/etc/ashore"),
+        Directory(FIREWALL),
+        Guarded(f"the firewall lets in SSH, 80, 443{others}, and nothing else", rules, (), UNDO_SECONDS, PROVE_SECONDS),
+    )
+
+
+SSH_RULE = """\
+# Written by Ashore, from deploy/hardening.py: the ports that sshd listens on, and those of its configuration.
+tcp dport { %s } ct state new jump ssh
+"""
+
+
+def grouped(ports: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(protocol, its ports as nft lists them) of ports like "8443/tcp", each once."""
+    found: dict[str, list[str]] = {}
+    for port in dict.fromkeys(ports):
+        number, _, protocol = port.partition("/")
+        found.setdefault(protocol, []).append(number)
+    return [(protocol, ", ".join(numbers)) for protocol, numbers in sorted(found.items())]

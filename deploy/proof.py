@@ -1,0 +1,48 @@
+"""A new login while the old one is held: what must work before a server may keep a change of its own door."""
+
+from .agent.wire import Secret
+from .errors import DeployError, HostError
+from .remote import Event
+from .session import Host
+from .transport import Command, address, again, opened
+
+PASSWORDS = ("password", "keyboard-interactive")
+
+
+def require_key(host: Host) -> None:
+    """Whoever got in with a password would not get in any more: that is told before anything is changed."""
+    handler = getattr(host.made.transport, "auth_handler", None)
+    if getattr(handler, "auth_method", "") in PASSWORDS:
+        raise HostError(
+            f"you are logged in on {host.made.host} with a password, and `fab provision` has SSH take keys only",
+            address(host.made),
+            "nothing was changed",
+            f"give the server your key first: ssh-copy-id {host.made.user}@{host.made.host} (`ssh-keygen` makes one)",
+        )
+
+
+def prove(host: Host, event: Event) -> Event:
+    """Log in once more, become root as before, and answer the server's question of that name."""
+    try:
+        log_in(host, tuple(" ".join(key.split()[:2]) for key in event["keys"]))
+    except DeployError as error:
+        why = f"{error.what} ({detail})" if (detail := error.detail.strip().partition("\n")[0]) else error.what
+        return {"request": "proved", "step": event["step"], "ok": False, "why": why, "hint": error.hint}
+    return {"request": "proved", "step": event["step"], "ok": True, "why": "", "hint": ""}
+
+
+def log_in(host: Host, own: tuple[str, ...]) -> None:
+    made = opened(again(host.made, host.stage, own))
+    try:
+        password = Secret(host.agent.password) if host.agent and host.agent.password else None
+        become = "" if made.user == "root" else 'sudo -S -p "" ' if password else "sudo -n "
+        command = Command(made, f"{become}true")
+        if become and password:
+            command.send(password.value.encode() + b"\n")
+        status, errors = command.end()
+        if status:
+            raise HostError(
+                f"{made.user} got in, but `{become}true` exited with {status}", address(made), "", "", errors
+            )
+    finally:
+        made.client.close()  # not made.close(): that would close the gateway, which the old login goes through
