@@ -11,7 +11,7 @@ from .values import Env, Wrong, env, flag, inside, kind_of, number, static, text
 
 FILE = "deploy.toml"
 TAKEN = ("sandbox", "provision", "deploy", "rollback", "releases", "history", "env", "restart", "run", "shell",
-         "maintenance", "logs")  # the commands of fabfile.py, which a stage cannot be called  # fmt: skip
+         "maintenance", "logs", "ci")  # the commands of fabfile.py, which a stage cannot be called  # fmt: skip
 
 
 @dataclass(frozen=True)

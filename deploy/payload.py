@@ -43,6 +43,7 @@ BRINGS = {  # what a module imports beside the core
     "agent.dependencies": {"agent.resources.releases", "agent.resources.uploads"},
     "agent.resources.services": {"agent.resources.health"},
     "agent.resources.releases": {"agent.resources.uploads"},
+    "agent.resources.keys": {"agent.resources.users"},
     "agent.resources.traffic": {"agent.resources.health"},
 }
 

@@ -57,7 +57,13 @@ def texts(each: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
 def inside(value: Any) -> str:
     """A path inside the source, with slashes."""
     path = text(value).rstrip("/")
-    if not path or path.startswith(("/", "~", "-")) or "\\" in path or ".." in path.split("/") or not path.isprintable():
+    if (
+        not path
+        or path.startswith(("/", "~", "-"))
+        or "\\" in path
+        or ".." in path.split("/")
+        or not path.isprintable()
+    ):
         raise Wrong(f"should be a path inside the project, not {value!r}")
     return path
 

@@ -9,12 +9,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = [
     "errors", "agent.wire", "agent.system", "agent.resources.files", "agent.resources.packages",
     "agent.resources.users", "agent.resources.host", "agent.resources.health", "agent.resources.services",
-    "agent.resources.uploads", "agent.resources.releases", "agent.resources.environment", "agent.resources.commands",
-    "agent.resources.traffic", "agent.resources", "agent.locks", "agent.history", "agent.engine", "agent.journal",
-    "agent.facts", "agent.dependencies", "agent.oneoff", "agent.loop", "agent",
-    "values", "config", "layout", "render", "archive", "build", "plans", "switching", "variables", "transport",
-    "payload", "remote", "screen", "session", "carry", "listing", "preview", "release", "terminal", "verbs",
-    "commandline", "sandbox",
+    "agent.resources.uploads", "agent.resources.commands", "agent.resources.confined", "agent.resources.releases",
+    "agent.resources.environment", "agent.resources.keys", "agent.resources.traffic", "agent.resources",
+    "agent.locks", "agent.history", "agent.engine", "agent.journal", "agent.facts", "agent.dependencies",
+    "agent.oneoff", "agent.loop", "agent", "values", "config", "layout", "render", "archive", "build", "plans",
+    "switching", "changes", "ci", "ci.kit", "ci.limits", "ci.inputs", "ci.relay", "ci.server", "ci.keys", "variables",
+    "transport", "payload", "remote", "screen", "session", "carry", "listing", "preview", "ci.client", "release",
+    "terminal", "verbs", "commandline", "ci.command", "ci.task", "sandbox",
 ]  # fmt: skip
 
 

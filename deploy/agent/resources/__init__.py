@@ -14,6 +14,7 @@ HOMES = {
     "releases": ("Source", "Virtualenv", "Pruned"),
     "environment": ("Environment",),
     "commands": ("ReleaseCommand",),
+    "keys": ("LoginUser", "Tree", "Unused"),
     "traffic": ("Probed", "Watched"),
 }
 

@@ -72,7 +72,7 @@ class Service(Resource):
             seen = fingerprint(self.watches)
             system.run(["systemctl", self.refresh, self.unit])
             system.forget()
-            os.makedirs(RUN, exist_ok=True)
+            os.makedirs(RUN, 0o700, exist_ok=True)
             with open(f"{RUN}/{self.unit}.loaded", "w", encoding="ascii") as marker:
                 marker.write(f"{system.unit(self.unit).get('InvocationID')} {seen}")
 
