@@ -153,8 +153,9 @@ def loaded(unit: str, properties: dict[str, str], paths: tuple[str, ...]) -> boo
             return seen == fingerprint(paths)
     try:
         started = os.lstat(f"/run/systemd/units/invocation:{unit}").st_ctime  # of the same clock as the files' times
-    except FileNotFoundError:
-        return False
+    except FileNotFoundError:  # it has none where it runs no process: a socket
+        entered = int(properties.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
+        started = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) + entered if entered else 0.0
     return max((os.lstat(path).st_ctime for top in paths for path in walk(top)), default=0.0) <= started
 
 
