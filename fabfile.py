@@ -17,6 +17,7 @@ from fabric import task
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 
+from deploy.ci.task import ci_tasks
 from deploy.commandline import JSON, left_out, listing, stage_names, telling
 from deploy.errors import Interrupted
 from deploy.sandbox_tasks import sandbox_tasks
@@ -27,8 +28,6 @@ atexit.register(gc.freeze)  # last of all: a process that ends need not look for
 atexit.register(SESSION.close)
 CHECK = "show what would change, as diffs, and change nothing"
 VERBOSE = "the output of the commands that run on the server, too"
-RELEASE_ID = r"\d{8}-\d{6}"
-VARIABLE = r"[A-Z_][A-Z0-9_]*(=.*)?"
 WAIT = "if somebody else is at work there, wait for the end of that"
 FORCE = "replace files that were edited by hand on the server (a copy stays beside each)"
 
@@ -66,7 +65,7 @@ def deploy(
 
 
 @task(
-    positional=[] if left_out("rollback", RELEASE_ID, sys.argv) else ["release"],
+    positional=[] if left_out("rollback", r"\d{8}-\d{6}", sys.argv) else ["release"],
     help={"release": "its ID, from `fab releases`"} | CHANGING,
 )
 def rollback(
@@ -175,7 +174,7 @@ def env_list(c: Any, json: bool = False) -> None:
 
 @task(
     name="set",
-    positional=[] if left_out("env.set", VARIABLE, sys.argv) else ["name"],
+    positional=[] if left_out("env.set", r"[A-Z_][A-Z0-9_]*(=.*)?", sys.argv) else ["name"],
     help={"name": "whose value is asked for, or piped in", "file": "NAME=value lines; - is standard input"} | SWITCHING,
 )
 def env_set(
@@ -258,3 +257,4 @@ ns = Collection(*VERBS, *(stage_task(name) for name in stage_names()))
 ns.add_collection(Collection("env", env_list, env_set, env_unset))
 ns.add_collection(Collection("tls", tls_list, tls_renew))
 ns.add_collection(sandbox_tasks(SESSION))
+ns.add_collection(ci_tasks(SESSION))

@@ -1,5 +1,6 @@
 """One plan on one host: carried out, counted, shown."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,23 @@ def carry_out(
     plan: Plan, host: Host, screen: Screen, options: Options, done: str, run: Event, count: Count, **upload: Any
 ) -> None:
     """Carry out a plan on a host and show it. done: the word for its success. run: for the server's history."""
+    run = {**run, "verb": plan.verb, "who": operator()}
+
+    def ask(show: Callable[[Event], None]) -> Event:
+        return agent_of(host).plan(plan, check=options.check, run=run, wait=options.wait, on_event=show, **upload)
+
+    see_through(ask, host, screen, options, done, count)
+
+
+def see_through(
+    ask: Callable[[Callable[[Event], None]], Event],
+    host: Host,
+    screen: Screen,
+    options: Options,
+    done: str,
+    count: Count,
+) -> None:
+    """Show what a plan on a host does, and how it ends. ask: has it carried out, given whom to tell of each event."""
 
     def show(event: Event) -> None:
         if event["event"] == "prove":
@@ -60,9 +78,8 @@ def carry_out(
         count.take(event)
         screen.event(host.name, event)
 
-    run = {**run, "verb": plan.verb, "who": operator()}
     try:
-        end = agent_of(host).plan(plan, check=options.check, run=run, wait=options.wait, on_event=show, **upload)
+        end = ask(show)
     except StepFailed as error:
         end = count.end
         line = {"event": "step", "step": end["step"], "state": "failed", "seconds": 0.0, "drift": []}
@@ -76,8 +93,16 @@ def carry_out(
         raise
     tell_probe(end, host, screen)
     changes = f"{count.changed} would change" if options.check else f"{count.changed} changed"
-    summary = f"{done if not options.check else 'checked'}: {changes}, {count.ok} ok, in {end['seconds']:.1f} s"
+    word = "checked" if options.check else end.get("done", done)
+    summary = f"{word}: {changes}, {count.ok} ok, in {end['seconds']:.1f} s"
     screen.say(summary, "bold", host.name)
+
+
+def left_as(count: Count, release: str, current: str, is_new: bool) -> str:
+    """How a change of the release that failed has left the server."""
+    switched = f"traffic goes to {release}" in count.done
+    serving = f"traffic {'is back' if switched else 'stays'} on {current}" if current else "no release serves yet"
+    return f"{serving}; {release} was {'stopped and removed' if is_new else 'stopped'}"
 
 
 def tell_probe(end: Event, host: Host, screen: Screen) -> None:

@@ -6,14 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import tomllib
-
 from .errors import ConfigError
 from .values import Env, Wrong, env, flag, inside, kind_of, network, number, port, static, texts, word
 
 FILE = "deploy.toml"
 TAKEN = ("sandbox", "provision", "deploy", "rollback", "releases", "history", "env", "restart", "run", "shell",
-         "maintenance", "logs", "tls")  # the commands of fabfile.py, which a stage cannot be called  # fmt: skip
+         "maintenance", "logs", "tls", "ci")  # the commands of fabfile.py, which a stage cannot be called  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,6 +101,7 @@ class Config:
         return replace(self.app, env=tuple(sorted({**dict(self.app.env), **dict(stage.env)}.items())))
 
 
+PATH = r"/[A-Za-z0-9._~!&()*+,=:@%/?-]*"  # nothing that means something in Nginx's configuration
 APP_KEYS: dict[str, Callable[[Any], Any]] = {
     "name": word(r"[a-z][a-z0-9-]{0,29}", "a short name in small letters, digits and -"),
     "wsgi": word(r"[\w.]+:\w+(\(\))?", '"module:callable" or "module:factory()"'),
@@ -111,11 +110,11 @@ APP_KEYS: dict[str, Callable[[Any], Any]] = {
     "include_anyway": texts(inside),
     "static": static,
     "env": env,
-    "health_path": word(r"/[!-~]*", "a path like /healthz"),
+    "health_path": word(PATH, "a path like /healthz"),
     "health_seconds": number(1, 600),
-    "warm_paths": texts(word(r"/[!-~]*", "a path like /")),
+    "warm_paths": texts(word(PATH, "a path like /")),
     "watch_seconds": number(0, 3600),
-    "release_command": word(r"[^\0\n]*", "one line for /bin/sh"),
+    "release_command": word(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]*", "one line for /bin/sh"),
     "release_seconds": number(1, 86_400),
     "keep_releases": number(1, 100),
     "worker_class": word(r"gthread|sync|gevent|eventlet", "gthread, sync, gevent or eventlet"),
@@ -157,6 +156,8 @@ def load(directory: Path) -> Config:
     """The config in a project's directory."""
     path = directory / FILE
     source = _source(path)
+    import tomllib  # late: the server's side of a CI key reads values, not TOML, and may be a Python without it
+
     try:
         data = tomllib.loads(source)
     except tomllib.TOMLDecodeError as error:

@@ -3,9 +3,10 @@
 UV_VERSION = "0.13.8"
 HTTP3_SINCE = "1.25.1"  # of Nginx; with it came another way to say HTTP/2
 DEPLOY_USER = "deploy"
+KIT = "/usr/local/lib/ashore"
 WEBROOT = "/var/www/ashore-acme"  # where names are proved to a certificate authority
-CERTIFICATE_HOOK = "/usr/local/lib/ashore/certificate-hook.sh"
-UNDO_SCRIPT = "/usr/local/lib/ashore/undo.sh"
+CERTIFICATE_HOOK = f"{KIT}/certificate-hook.sh"
+UNDO_SCRIPT = f"{KIT}/undo.sh"
 PROVISION = "3"  # to be raised when a site or unit needs something new of `fab provision`
 
 
@@ -78,4 +79,31 @@ def secrets(app: str) -> str:
 
 
 def uv() -> str:
-    return f"/usr/local/lib/ashore/uv-{UV_VERSION}"
+    return f"{KIT}/uv-{UV_VERSION}"
+
+
+def ci_user(app: str) -> str:
+    """Whom a CI key of the app logs in as."""
+    return f"ci-{app}"
+
+
+def ci_home(app: str) -> str:
+    return f"/var/lib/ashore-ci/{app}"
+
+
+def ci_keys(app: str) -> str:
+    return f"{ci_home(app)}/.ssh/authorized_keys"
+
+
+def ci_record(app: str) -> str:
+    """What CI keys may go up to, as an operator last deployed: see `ci.limits`."""
+    return f"/var/lib/ashore/{app}/ci.json"
+
+
+def ci_unit(app: str) -> str:
+    """Of the socket behind which the server's side of CI keys stands, and of its services, one a connection."""
+    return f"ashore-ci-{app}"
+
+
+def ci_socket(app: str) -> str:
+    return f"/run/ashore-ci/{app}.sock"

@@ -46,6 +46,7 @@ BRINGS = {  # what a module imports beside the core
     "agent.resources.acme": {"agent.resources.certificates", "agent.resources.health", "agent.resources.proving"},
     "agent.resources.services": {"agent.resources.health"},
     "agent.resources.releases": {"agent.resources.uploads"},
+    "agent.resources.keys": {"agent.resources.users"},
     "agent.resources.traffic": {"agent.resources.health"},
     "agent.resources.sshd": {"agent.resources.services", "agent.resources.health", "agent.resources.firewall"},
     "agent.resources.door": {"agent.resources.firewall"},
@@ -62,6 +63,8 @@ def modules_for(message: dict[str, Any]) -> set[str]:
         named = {"agent.facts"}
     elif message["request"] == "ask":
         named = {f"agent.{message['module']}"}
+    elif message["request"] != "plan":
+        return set()  # what only the server's side of a CI key answers
     else:
         plan = message["plan"]
         every = [part for step in (*plan.steps, *plan.undo, *plan.finish) for part in within(step)]

@@ -34,6 +34,7 @@ class Facts:
 
     records: release ID → its release.json and its `state`. current, previous: release IDs, "" where there is none.
     nginx: its package's version. provisioned: layout.PROVISION, as it was then; "" before the first provision.
+    ci: whether there are CI keys for the app.
     """
 
     hostname: str
@@ -47,6 +48,7 @@ class Facts:
     maintenance: bool
     provisioned: str
     uv: tuple[str, ...]
+    ci: bool = False
 
     @classmethod
     def of(cls, reply: dict[str, Any]) -> "Facts":

@@ -7,7 +7,7 @@ from .archive import Source, log_since
 from .carry import agent_of
 from .config import App
 from .errors import StepFailed
-from .plans import UV, Facts, Release
+from .plans import UV, Facts
 from .remote import Event
 from .screen import Screen
 from .session import Host
@@ -22,7 +22,7 @@ def show(
     facts: Facts,
     reply: Event,
     requirements: dict[str, str],
-    release: Release,
+    venv: str,
     source: Source,
 ) -> None:
     found: dict[str, Any] = {"event": "preview", "host": host.name, "since": facts.current}
@@ -40,7 +40,7 @@ def show(
     words = {"added": "add", "changed": "change", "removed": "remove"}
     named = [f"{words[how]:<6} {name}" for how, names in files.items() for name in names]
     lines += section("files", named if facts.current else [f"all {len(source.entries)} of them"], "none")
-    found["packages"] = packages = dependencies(host, app, facts, requirements, release)
+    found["packages"] = packages = dependencies(host, app, facts, requirements, venv)
     lines += section("packages", packages, "the same")
     screen.result(found, "\n".join(lines))
 
@@ -50,11 +50,13 @@ def section(name: str, lines: list[str], nothing: str) -> list[str]:
     return [f"{name if number == 0 else '':<10}{line}" for number, line in enumerate(shown or [nothing])]
 
 
-def dependencies(host: Host, app: App, facts: Facts, requirements: dict[str, str], release: Release) -> list[str]:
+def dependencies(host: Host, app: App, facts: Facts, requirements: dict[str, str], key: str) -> list[str]:
     """Packages that the new virtualenv has and the current one has not, or the other way round, in words."""
-    key, current = release.record["venv"], facts.record.get("venv", "")
+    current = facts.record.get("venv", "")
     if key == current:
         return []
+    if agent_of(host).ci:
+        return ["not the same; which, an operator's `fab deploy --check` tells"]
     words = {
         "old": layout.venv(app.name, current) if current else "",
         "new": layout.venv(app.name, key),

@@ -1,16 +1,17 @@
 """One change of the release that serves, on one host: deploy, rollback, another environment, a restart."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
-from . import archive, build, layout, plans, preview, switching
+from . import archive, build, changes, layout, plans, preview, switching
 from .agent.resources.acme import Revoked
 from .agent.resources.host import Platform
 from .agent.wire import Plan
 from .answers import look_from_here, tell
-from .carry import Count, Options, agent_of, carry_out, title
+from .carry import Count, Options, agent_of, carry_out, left_as, title
+from .ci.limits import kept
 from .config import App, Config
 from .errors import HostError, Interrupted, StepFailed
 from .remote import Event
@@ -28,6 +29,18 @@ class Local:
     source: archive.Source
     requirements: dict[str, str]
 
+    @property
+    def brought(self) -> changes.Brought:
+        return changes.Brought(self.source.entries, self.requirements, self.source.commit)
+
+    def blobs(self, indices: list[int], show: Callable[[Event], None]) -> Iterator[bytes]:
+        """The bytes of files of the source, by their indices, as they are to be sent."""
+        sent, total = 0, sum(self.source.entries[index].size for index in indices) or 1
+        for blob in archive.stream(self.source, indices):
+            yield blob
+            sent += len(blob)
+            show({"event": "progress", "percent": min(100, 100 * sent / total), "what": "upload"})
+
 
 def gather(config: Config, app: App) -> Local:
     source = archive.collect(config.directory, app.include, app.include_anyway)
@@ -36,7 +49,7 @@ def gather(config: Config, app: App) -> Local:
     while waiting:
         path = waiting.pop()
         file = config.directory / path
-        read[path] = file.read_text("utf-8") if file.is_file() else ""
+        read[path] = file.read_bytes().decode() if file.is_file() else ""  # as its bytes are, for their hash
         waiting += [name for name in build.included(path, read[path]) if name not in read]
     build.check_requirements(source.entries, read)
     return Local(source, read)
@@ -56,6 +69,11 @@ class Change:
     last: Event = field(default_factory=dict)  # the run before this one, if nobody heard how it ended
     switched: bool = False  # a failed run had come as far as that
 
+    @property
+    def by(self) -> changes.By:
+        now, address = datetime.now(timezone.utc), self.host.reached_at
+        return changes.By(self.who, now, self.site, address, self.options.force)
+
     def survey(self, manifest: list[Any] | None = None) -> tuple[plans.Facts, Event]:
         title(self.screen, self.verb, self.host, self.options)
         reply = agent_of(self.host).request(
@@ -71,7 +89,8 @@ class Change:
             self.show,
         )
         facts = plans.Facts.of(reply)
-        plans.require_provisioned(self.app, self.site, facts, agent_of(self.host).where)
+        if not agent_of(self.host).ci:  # there the server's side judges by what it needs itself
+            plans.require_provisioned(self.app, self.site, facts, agent_of(self.host).where)
         return facts, reply
 
     def show(self, event: Event) -> None:
@@ -80,14 +99,10 @@ class Change:
         self.screen.event(self.host.name, event)
 
     def release(self, facts: plans.Facts, **record: Any) -> plans.Release:
-        """A new release: its ID, and its record with what all records have."""
-        now = datetime.now(timezone.utc)
-        release_id = next_id(now, tuple(facts.records))
-        made = {"id": release_id, "by": self.who, "at": now.isoformat(timespec="seconds"), "verb": self.verb}
-        return plans.Release(release_id, self.site, {**record, **made})
+        return self.by.release(self.verb, facts, **record)
 
     def existing(self, facts: plans.Facts, release_id: str) -> plans.Release:
-        return plans.Release(release_id, self.site, facts.records.get(release_id, {}))
+        return self.by.existing(facts, release_id)
 
     def copied(self, facts: plans.Facts) -> plans.Release:
         """A new release with the code of the current one."""
@@ -101,18 +116,13 @@ class Change:
             raise HostError(f"no release of {self.app.name} serves yet", where, "nothing was changed", "fab deploy")
 
     def carry_out(self, plan: Plan, facts: plans.Facts, release: plans.Release, done: str, **upload: Any) -> None:
-        run = {"app": self.app.name, "release": release.id, "previous": facts.current}
-        run |= {"commit": release.record.get("commit", ""), "note": release.record.get("note", "")}
+        run = changes.run_of(self.app, release, facts)
         count = Count()
         try:
             carry_out(plan, self.host, self.screen, self.options, done, run, count, **upload)
         except (StepFailed, Interrupted) as error:
             self.switched = bool(count.end.get("switched"))
-            switched = f"traffic goes to {release.id}" in count.done
-            serving = f"traffic {'is back' if switched else 'stays'} on {facts.current}"
-            gone = "stopped and removed" if release.id not in facts.records else "stopped"
-            left = f"{serving if facts.current else 'no release serves yet'}; {release.id} was {gone}"
-            error.state = error.state or left
+            error.state = error.state or left_as(count, release.id, facts.current, release.id not in facts.records)
             raise
 
     def serve(self, plan: Plan, facts: plans.Facts, release: plans.Release, app: App, done: str, **upload: Any) -> None:
@@ -132,51 +142,40 @@ def deploy(change: Change, local: Local) -> None:
     facts, reply = change.survey([list(entry) for entry in source.entries])
     for note in source.notes:
         change.screen.say(f"note: {note}", "yellow", change.host.name)
-    last = switching.certified(app, change.site, change.host.reached_at)
-    key = build.venv_key(source.entries, local.requirements, facts.python)
-    digest = build.digest(app, source.entries, key, facts.cpus)
-    if digest == facts.record.get("digest"):
-        release = change.existing(facts, facts.current)
-        plan = switching.activate("deploy", app, release, facts, force=options.force, last=last)
-        change.serve(plan, facts, release, app, "nothing new")
-        return
-    record = {"digest": digest, "commit": source.commit, "python": facts.python, "venv": key}
-    release = change.release(facts, **record, app=build.recorded(app))
-    if options.check:
-        preview.show(change.screen, change.host, app, facts, reply, local.requirements, release, source)
     missing: list[int] = reply["missing"]
     size_bytes = sum(source.entries[index].size for index in missing)
-    news = f"{len(missing)} new of {len(source.entries)} files, {size(size_bytes)}"
-    built = switching.build(app, release, facts, news if missing else "nothing new")
-    plan = switching.activate("deploy", app, release, facts, built, force=options.force, last=last)
+    news = f"{len(missing)} new of {len(source.entries)} files, {size(size_bytes)}" if missing else "nothing new"
+    if agent_of(change.host).ci:
+        from .ci import client
+
+        client.deploy(change, local, facts, reply)
+        return
+    made = changes.deploy(app, change.by, facts, local.brought, news)
+    new = made.release.id not in facts.records
+    if options.check and new:
+        venv = made.release.record["venv"]
+        preview.show(change.screen, change.host, app, facts, reply, local.requirements, venv, source)
 
     def blobs(indices: list[int]) -> Iterator[bytes]:
-        sent, total = 0, sum(source.entries[index].size for index in indices) or 1
-        for blob in archive.stream(source, indices):
-            yield blob
-            sent += len(blob)
-            change.show({"event": "progress", "percent": min(100, 100 * sent / total), "what": "upload"})
+        return local.blobs(indices, change.show)
 
-    ahead = missing if missing and size_bytes <= AHEAD_BYTES and not options.check else None
-    change.serve(plan, facts, release, app, "deployed", blobs=blobs, ahead=ahead)
+    ahead = missing if new and missing and size_bytes <= AHEAD_BYTES and not options.check else None
+    plan = kept(made.plan, app, change.site) if facts.ci else made.plan
+    change.serve(plan, facts, made.release, app, made.done, blobs=blobs, ahead=ahead)
 
 
 def rollback(change: Change, wanted: str) -> None:
-    """Back to the release `wanted`; "" is the newest good one before the current.
-
-    A rollback whose operator never heard its end is the same command: it is finished, not followed by another.
-    """
+    """Back to the release `wanted`; "" is the newest good one before the current."""
     facts, _ = change.survey()
+    if agent_of(change.host).ci:
+        from .ci import client
+
+        client.rollback(change, wanted, facts)
+        return
     change.require_release(facts)
-    again = change.last.get("verb") == "rollback"
-    target = wanted or (change.last["release"] if again else "")
-    target = switching.rollback_target(facts, target, agent_of(change.host).where)
-    app = build.as_recorded(change.app, facts.records[target])
-    release = change.existing(facts, target)
-    left = facts.current if target != facts.current else change.last.get("previous", "") if again else ""
-    leave = {left: "rolled back"} if left > target and left in facts.records else {}
-    plan = switching.activate("rollback", app, release, facts, leave=leave, force=change.options.force)
-    change.serve(plan, facts, release, app, f"rolled back to {target}")
+    where = agent_of(change.host).where
+    made = changes.rollback(change.app, change.by, facts, wanted, change.last, where)
+    change.serve(made.plan, facts, made.release, made.app, made.done)
 
 
 def set_environment(change: Change, changes: dict[str, str | None]) -> None:
@@ -234,13 +233,3 @@ def copy_of(
     built = switching.copy(app, release, facts.current, changes)
     plan = switching.activate(change.verb, app, release, facts, built, leave, change.options.force)
     change.carry_out(plan, facts, release, done)
-
-
-def next_id(now: datetime, releases: tuple[str, ...]) -> str:
-    """A release ID that sorts after all there are, whatever this machine's clock says."""
-    wanted = now.strftime("%Y%m%d-%H%M%S")
-    last = max(releases, default="")
-    if wanted > last:
-        return wanted
-    later = datetime.strptime(last, "%Y%m%d-%H%M%S") + timedelta(seconds=1)
-    return later.strftime("%Y%m%d-%H%M%S")

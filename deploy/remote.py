@@ -12,6 +12,7 @@ from typing import Any
 from fabric import Connection
 
 from .agent.wire import Plan, frame
+from .ci import PROTOCOL
 from .errors import ConnectionFailed, HostError, StepFailed
 from .payload import BOOT, CORE, modules_for, payload, source
 from .transport import Command, address
@@ -48,6 +49,7 @@ class Agent:
         self.password: str | None = made.config.sudo.password
         self.running: Command | None = None
         self.modules: set[str] = set()
+        self.ci = ""  # the app whose CI key let us in: then the server makes the plans
         self._opened: Command | None = None
 
     @property
@@ -71,6 +73,7 @@ class Agent:
         hello = started.line()
         if hello is not None:
             self.modules = set(CORE) | modules
+            self.ci = self._greeted(hello)
             return started
         status, errors = started.end()
         if status in (NO_PYTHON, PARTIAL_PYTHON) and retry:
@@ -79,6 +82,15 @@ class Agent:
         if self._may_ask(status, errors):
             return self._start(first, modules, retry)
         raise self._cannot(status, errors)
+
+    def _greeted(self, hello: bytes) -> str:
+        """The app whose CI key this is; "" for an operator."""
+        said = json.loads(hello)
+        if "ci" in said and said["protocol"] != PROTOCOL:
+            hint = "an operator with this version of the kit runs `fab ci.key` again"
+            what = "the server's side of the CI key is of another version of the kit, and does not understand this one"
+            raise HostError(what, self.where, "nothing was changed", hint)
+        return str(said.get("ci", ""))
 
     def _may_ask(self, status: int, errors: str) -> bool:
         """Whether sudo wanted a password and now has one to try."""
@@ -184,7 +196,7 @@ class Agent:
         if self.running is None:
             self.running = self._start(frame(message), needed)
             return self.running
-        lacking = needed - self.modules
+        lacking = set() if self.ci else needed - self.modules
         more = frame({"request": "modules", "sources": {name: source(name) for name in lacking}}) if lacking else b""
         self.running.send(more + frame(message))
         self.modules |= lacking
@@ -210,9 +222,18 @@ class Agent:
         blobs: the bytes of files of the manifest that the survey took, by their indices. ahead: those to send at once,
         without waiting to be asked for them.
         """
-        units = sorted({unit for step in (*plan.steps, *plan.undo, *plan.finish) for unit in step.units})
         halt = os.environ.get("ASHORE_HALT", "")  # for tests, see `engine.wait_at`
-        message = {"request": "plan", "plan": plan, "units": units, "check": check, "run": run, "wait": wait}
+        message = {"request": "plan", "plan": plan, "units": plan.units, "check": check, "run": run, "wait": wait}
+        return self.carry({**message, "halt": halt}, on_event, blobs, ahead)
+
+    def carry(
+        self,
+        message: dict[str, Any],
+        on_event: Callable[[Event], None],
+        blobs: Callable[[list[int]], Iterable[bytes]] = lambda indices: (),
+        ahead: list[int] | None = None,
+    ) -> Event:
+        """Ask for something that may want files of ours on the way, as `plan` tells of them."""
 
         def show(event: Event) -> None:
             if event["event"] != "missing":
@@ -221,7 +242,7 @@ class Agent:
                 for blob in blobs(event["indices"]):
                     self.send(blob)
 
-        return self.request({**message, "halt": halt}, show, blobs(ahead) if ahead else ())
+        return self.request(message, show, blobs(ahead) if ahead else ())
 
     def cancel(self) -> None:
         self.send({"request": "cancel"})

@@ -40,18 +40,22 @@ def rollback_target(facts: Facts, wanted: str, where: str) -> str:
     return wanted or older[-1]
 
 
-def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resource, ...]:
-    """A release from the operator's source, beside those that are there. upload: what travels, in words."""
+def build(app: App, release: Release, facts: Facts, upload: str, confined: bool = False) -> tuple[Resource, ...]:
+    """A release from the operator's source, beside those that are there. upload: what travels, in words.
+
+    confined: its packages are built as the app in a box like the app's, since whoever sends them may do no more.
+    """
     name, home = app.name, layout.home(app.name)
     directory, key = layout.release(name, release.id), release.record["venv"]
     layers = {"kit": settings(app, facts.cpus), "app": dict(app.env)}
     base = layout.release(name, facts.current) if facts.current else ""
     command = ReleaseCommand(name, release.id, app.release_command, app.release_seconds)
+    builder = name if confined else layout.DEPLOY_USER
     return (
         Room(home, layout.venv(name, key)),
         Uploaded(home, upload),
         Source(home, release.id, name),
-        Virtualenv(layout.venv(name, key), f"{directory}/source", app.requirements, UV, layout.DEPLOY_USER),
+        Virtualenv(layout.venv(name, key), f"{directory}/source", app.requirements, UV, builder, confined),
         Environment(directory, base, Secret(json.dumps(layers))),
         *parts(app, release),
         *((command,) if app.release_command else ()),

@@ -66,7 +66,13 @@ def texts(each: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
 def inside(value: Any) -> str:
     """A path inside the source, with slashes."""
     path = text(value).rstrip("/")
-    if not path or path.startswith(("/", "~")) or "\\" in path or ".." in path.split("/"):
+    if (
+        not path
+        or path.startswith(("/", "~", "-"))
+        or "\\" in path
+        or ".." in path.split("/")
+        or not path.isprintable()
+    ):
         raise Wrong(f"should be a path inside the project, not {value!r}")
     return path
 
@@ -104,7 +110,15 @@ def static(value: Any) -> tuple[tuple[str, str], ...]:
     for prefix in value:
         if not re.fullmatch(r"/([\w.-]+/)+", prefix):
             raise Wrong(f"has {prefix!r}: a URL prefix begins and ends with / and is not / itself")
-    return tuple((prefix, inside(path)) for prefix, path in value.items())
+    return tuple((prefix, served(path)) for prefix, path in value.items())
+
+
+def served(value: Any) -> str:
+    """A directory of the source that Nginx is told of: nothing in it may mean something in Nginx's configuration."""
+    path = inside(value)
+    if not re.fullmatch(r"[\w./+@-]+", path):
+        raise Wrong(f"should be a directory of letters, digits and . _ + @ - / only, not {value!r}")
+    return path
 
 
 def kind_of(value: Any) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.resources.uploads import Entry, escaping
+from deploy.agent.resources.uploads import BLOCK, Entry, escaping, unpacked
 from deploy.archive import collect, stream
 from deploy.errors import SourceError
 
@@ -140,6 +140,39 @@ def test_the_server_refuses_names_that_leave_the_release(path: str):
 def test_the_server_refuses_to_write_through_a_link():
     assert escaping([Entry("a", "l", 0, "b"), Entry("a/x", "f", 1, "0" * 64)])
     assert not escaping([Entry("a", "l", 0, "b"), Entry("b/x", "f", 1, "0" * 64)])
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"a/b/up": "../..", "a/b/out": "up/../x"},  # each is inside by its words alone
+        {"a/b/up": "../..", "a/b/higher": "up/..", "a/b/out": "higher/../etc"},
+        {"up": "a/b/c", "a/b/c": "../../.."},
+        {"x": "y", "y": "x"},
+        {"x": "/etc/passwd"},
+        {"x": "y/z", "y": "/etc"},
+    ],
+)
+def test_links_that_leave_the_source_by_way_of_each_other_are_refused(links: dict):
+    assert escaping([Entry(path, "l", 0, target) for path, target in links.items()])
+
+
+def test_links_that_lead_through_others_and_stay_inside_are_taken():
+    links = {"a/up": "..", "b": "a/up/c", "d": "b/../e"}
+    assert not escaping([Entry("c/f", "f", 1, "0" * 64), *(Entry(p, "l", 0, t) for p, t in links.items())])
+
+
+def test_a_name_that_is_there_twice_is_refused():
+    assert "twice" in escaping([Entry("a", "l", 0, "b"), Entry("a", "f", 1, "0" * 64)])
+
+
+@pytest.mark.parametrize("size", [0, 5, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK])
+def test_what_is_unpacked_comes_whole_and_in_bounded_pieces(size: int):
+    packed = zlib.compress(b"x" * size)
+    blobs = iter([packed[:7], packed[7:]])
+    pieces = list(unpacked(lambda: next(blobs)))
+    assert b"".join(pieces) == b"x" * size
+    assert all(len(piece) <= BLOCK for piece in pieces)
 
 
 def test_the_stream_is_the_chosen_files_bytes_in_order(tree: Path):

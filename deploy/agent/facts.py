@@ -29,6 +29,7 @@ def survey(app: str, app_directory: str) -> dict[str, Any]:
         "previous": link_target(f"{app_directory}/previous"),
         "maintenance": os.path.exists(f"{app_directory}/maintenance/on"),
         "provisioned": (text_of(f"{app_directory}/provisioned") or "").strip(),
+        "ci": os.path.exists(f"{history.home(app)}/ci.json"),
         "uv": [os.path.basename(path)[3:] for path in glob.glob(f"{UV}/uv-*") if "building" not in path],
     }
 

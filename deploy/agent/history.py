@@ -88,7 +88,7 @@ def origin() -> str:
 def line(run: Run, end: Run) -> Run:
     """The line of a run: who, from where, what, how it ended, how long it took, what the probe found."""
     told = {key: value for key, value in run.items() if key != "state" and value not in ("", None)}
-    told |= {"from": origin(), "outcome": end["state"], "seconds": round(end.get("seconds", 0.0), 1)}
+    told |= {"from": run.get("from") or origin(), "outcome": end["state"], "seconds": round(end.get("seconds", 0.0), 1)}
     if end["state"] != "ok":
         told |= {"step": end.get("step", ""), "why": end.get("what", "")}
         told |= {"undone": not end.get("switched") and not end.get("undo_errors")}

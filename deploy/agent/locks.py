@@ -29,7 +29,7 @@ class Locks:
         """
         if self.held:
             return
-        os.makedirs(self.directory, 0o755, exist_ok=True)
+        os.makedirs(self.directory, 0o700, exist_ok=True)  # who can open a lock can hold it
         for name, how in ((HOST, fcntl.LOCK_EX if whole_host else fcntl.LOCK_SH), (f"app-{app}", fcntl.LOCK_EX)):
             lock = self._open(name)
             self.held.append(lock)
@@ -55,7 +55,7 @@ class Locks:
 
     def _open(self, name: str) -> TextIO:
         path = f"{self.directory}/{name}.lock"
-        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
 
     def busy(self, app: str = "") -> str:
         """Who is at work, on one app or any, by the locks that somebody holds alone; "" where nobody is."""

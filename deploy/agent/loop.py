@@ -19,7 +19,7 @@ from .engine import blame, carry_out
 from .locks import Locks
 from .resources import KINDS
 from .system import System
-from .wire import Cancelled, Entry, read_frame, unpack
+from .wire import Cancelled, Entry, Plan, read_frame, unpack
 
 Run = dict[str, Any]
 
@@ -84,10 +84,11 @@ class Conversation:
             try:
                 self.emit(getattr(self, "answer_" + message.pop("request"))(**message))
             except Exception as error:  # told to the operator as the request's end
-                self.locks.release()
-                self.emit(
-                    {"event": "end", "step": "", "applied": False, "switched": False, "changed": 0} | blame(error)
-                )
+                self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        self.locks.release()
+        self.emit({"event": "end", "step": "", "applied": False, "switched": False, "changed": 0} | blame(error))
 
     def answer_survey(
         self, app: str, app_directory: str, lock: Run | None, wait: bool, manifest: list[Any] | None, compare: bool
@@ -119,10 +120,16 @@ class Conversation:
 
     def answer_plan(self, plan: dict[str, Any], units: list[str], check: bool, run: Run, wait: bool, halt: str) -> Run:
         """run: what goes into the history, {"app", "verb", "who", …}; a verb "provision" wants the host for itself."""
+        system = self.look(units)  # systemd answers while the plan is unpacked
+        return self.carry_out(unpack(plan, KINDS), system, check=check, run=run, wait=wait, halt=halt)
+
+    def look(self, units: list[str]) -> System:
         system = System(units, self.emit, self.cancelled.is_set)
-        system.ask_systemd()  # it answers while the plan is unpacked and the files are looked at
+        system.ask_systemd()
         system.manifest, system.next_blob, system.answer = self.manifest, self.next_blob, self.answer
-        made = unpack(plan, KINDS)
+        return system
+
+    def carry_out(self, plan: Plan, system: System, *, check: bool, run: Run, wait: bool, halt: str = "") -> Run:
         app = run["app"]
         self.begin(app, None if check else run, wait=wait)
         run = {"started": history.now(), **run}
@@ -133,7 +140,7 @@ class Conversation:
             applied = True
             history.note(app, {**run, "state": "running"})
 
-        end = carry_out(made, system, check=check, before=before, halt=halt)
+        end = carry_out(plan, system, check=check, before=before, halt=halt)
         if applied:
             operators.welcome()  # the run may have made the firewall
             history.write(app, history.line(run, end))
@@ -171,6 +178,11 @@ class Conversation:
 
 def main() -> None:
     """Serve one operator on this process's stdin and stdout."""
+    converse(Conversation(sys.stdin.buffer, by_itself()), {"event": "hello"})
+
+
+def by_itself() -> BinaryIO:
+    """This process goes on whoever goes away; returns where to write to the operator."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the link dropped: the plan goes on
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o022)
@@ -178,10 +190,13 @@ def main() -> None:
         os.setsid()
     stdout = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a stray print must not break the conversation
-    conversation = Conversation(sys.stdin.buffer, stdout)
-    conversation.emit({"event": "hello"})
+    return stdout
+
+
+def converse(conversation: Conversation, hello: Run) -> None:
+    conversation.emit(hello)
     threading.Thread(target=conversation.listen, daemon=True).start()
     conversation.serve()
     with suppress(OSError):
-        stdout.close()
+        conversation.stdout.close()
     os._exit(0)  # the listening thread may be inside a read

@@ -99,6 +99,10 @@ class Plan:
     finish: tuple[Resource, ...] = ()
     restore: bool = False
 
+    @property
+    def units(self) -> list[str]:
+        return sorted({unit for step in (*self.steps, *self.undo, *self.finish) for unit in step.units})
+
 
 VALUES = {"Plan": Plan, "Secret": Secret}
 

@@ -16,6 +16,7 @@ HOMES = {
     "acme": ("Issued", "NotRenewed", "Revoked", "TrustedAuthority"),
     "environment": ("Environment",),
     "commands": ("ReleaseCommand",),
+    "keys": ("LoginUser", "Tree", "Unused"),
     "traffic": ("Probed", "Watched"),
     "door": ("Guarded",),
     "sshd": ("Sshd",),

@@ -87,7 +87,8 @@ def place(entry: Entry, stored: str, path: str, gid: int) -> None:
 class Virtualenv(Resource):
     """A virtualenv with what a requirements file names, shared by all releases with the same hash in its path.
 
-    Built as `user`, since a package's build may run code of its own; complete once it has its marker.
+    Built as `user`, since a package's build may run code of its own; complete once it has root's marker.
+    confined: in a box, as the app's own user, and with nothing that an earlier build left; then it is root's.
     """
 
     path: str
@@ -95,6 +96,7 @@ class Virtualenv(Resource):
     requirements: str
     uv: str
     user: str
+    confined: bool = False
 
     @property
     def title(self) -> str:
@@ -105,33 +107,28 @@ class Virtualenv(Resource):
         return f"{self.path}/.complete"
 
     def check(self, system: System) -> list[Drift]:
-        return [] if os.path.exists(self.marker) else [Drift("virtualenv", "absent", "built")]
+        try:
+            complete = os.lstat(self.marker).st_uid == os.geteuid()
+        except FileNotFoundError:
+            complete = False
+        return [] if complete else [Drift("virtualenv", "absent", "built")]
 
     def apply(self, system: System) -> None:
         shutil.rmtree(self.path, ignore_errors=True)  # left by an interrupted run
         uid, gid = required_ids(self.user, self.user)
         os.mkdir(self.path, 0o755)
         os.chown(self.path, uid, gid)
-        environment = uv_environment(self.user)
         system.progress(10, "virtualenv")
+        make = [self.uv, "venv", "--quiet", "--allow-existing", "--no-project", "--python", "/usr/bin/python3"]
         try:
-            system.run(
-                [
-                    self.uv,
-                    "venv",
-                    "--quiet",
-                    "--allow-existing",
-                    "--no-project",
-                    "--python",
-                    "/usr/bin/python3",
-                    self.path,
-                ],
-                user=self.user,
-                environment=environment,
-            )
+            self._run(system, [*make, self.path], "/")
             system.progress(30, "packages of the app")
             install = [self.uv, "pip", "install", "--python", f"{self.path}/bin/python", "--compile-bytecode"]
-            system.run([*install, "-r", self.requirements], user=self.user, cwd=self.source, environment=environment)
+            self._run(system, [*install, "-r", self.requirements], self.source)
+            if self.confined:
+                from .confined import hand_over
+
+                hand_over(self.path)
             if not os.path.exists(f"{self.path}/bin/gunicorn"):
                 raise Failed(
                     f"{self.requirements} does not bring gunicorn", f"add a line `gunicorn` to {self.requirements}"
@@ -145,6 +142,22 @@ class Virtualenv(Resource):
         with suppress(FileNotFoundError):
             os.unlink(f"{self.path}/.lock")  # uv's, writable by everybody
         replace(self.marker, b"", 0o644, 0, 0)
+
+    def _run(self, system: System, argv: list[str], cwd: str) -> None:
+        environment = uv_environment(self.user)
+        if not self.confined:
+            system.run(argv, user=self.user, cwd=cwd, environment=environment)
+            return
+        from .commands import stop  # these two need not travel to where operators deploy
+        from .confined import boxed
+
+        unit = f"{self.user}-build.service"
+        stop(unit)  # of a run that died
+        # The server's own settings, not those that came with the source; and a cache that nobody else has filled.
+        own = "/etc/uv/uv.toml"
+        environment |= {"UV_CONFIG_FILE": own} if os.path.exists(own) else {"UV_NO_CONFIG": "1"}
+        environment |= {"HOME": "/tmp", "UV_CACHE_DIR": "/tmp/cache", "UV_LINK_MODE": "copy"}
+        system.run(boxed(argv, unit, self.user, self.path, cwd, environment))
 
 
 def uv_environment(user: str) -> dict[str, str]:

@@ -72,7 +72,7 @@ class Service(Resource):
             seen = fingerprint(self.watches)
             system.run(["systemctl", self.refresh, self.unit])
             system.forget()
-            os.makedirs(RUN, exist_ok=True)
+            os.makedirs(RUN, 0o700, exist_ok=True)
             with open(f"{RUN}/{self.unit}.loaded", "w", encoding="ascii") as marker:
                 marker.write(f"{system.unit(self.unit).get('InvocationID')} {seen}")
 
@@ -153,8 +153,9 @@ def loaded(unit: str, properties: dict[str, str], paths: tuple[str, ...]) -> boo
             return seen == fingerprint(paths)
     try:
         started = os.lstat(f"/run/systemd/units/invocation:{unit}").st_ctime  # of the same clock as the files' times
-    except FileNotFoundError:
-        return False
+    except FileNotFoundError:  # it has none where it runs no process: a socket
+        entered = int(properties.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
+        started = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) + entered if entered else 0.0
     return max((os.lstat(path).st_ctime for top in paths for path in walk(top)), default=0.0) <= started
 
 

@@ -16,28 +16,54 @@ MANIFEST = "manifest.json"
 SPARE_BYTES = 64 << 20  # what a release must leave free on the disk
 SPARE_FILES = 5000  # a virtualenv's, among others
 VENV_BYTES = 150 << 20
+MOST_HOPS = 1000  # parts of a link's target, with those of the links that it leads through
+BLOCK = 1 << 20
 BROKE_OFF = "the upload broke off"
 
 
 def escaping(entries: Iterable[Entry]) -> str:
     """Why a manifest must not be written to disk: the first name that would land outside its tree; "" if none."""
-    links = set()
+    links = {}
     paths = set()
     for entry in entries:
         parts = entry.path.split("/")
         if not entry.path or entry.path.startswith("/") or "\0" in entry.path or {"", ".", ".."} & set(parts):
             return f"{entry.path!r} is not a name inside the source"
+        if entry.path in paths:
+            return f"{entry.path!r} is there twice"
         paths.add(entry.path)
         if entry.kind == "l":
-            links.add(entry.path)
-            inside = os.path.normpath(os.path.join("/".join(parts[:-1]), entry.hash))
-            if entry.hash.startswith("/") or inside == ".." or inside.startswith("../"):
-                return f"{entry.path!r} is a link to {entry.hash!r}, outside the source"
+            links[entry.path] = entry.hash
     for path in paths:
         for parent in ancestors_of(path):
             if parent in links:
                 return f"{path!r} goes through the link {parent!r}"
+    for path, target in links.items():
+        if target.startswith("/") or leads_out(path, target, links):
+            return f"{path!r} is a link to {target!r}, outside the source"
     return ""
+
+
+def leads_out(path: str, target: str, links: dict[str, str]) -> bool:
+    """Whether a link leaves its tree, also by way of other links in it: what ".." means depends on where they lead."""
+    at, rest = path.split("/")[:-1], target.split("/")[::-1]
+    for _ in range(MOST_HOPS):
+        if not rest:
+            return False
+        part = rest.pop()
+        if part == "..":
+            if not at:
+                return True
+            at.pop()
+        elif part not in ("", "."):
+            at.append(part)
+            onward = links.get("/".join(at))
+            if onward is not None:
+                if onward.startswith("/"):
+                    return True
+                at.pop()
+                rest += onward.split("/")[::-1]
+    return True  # in a circle, or nearly
 
 
 def ancestors_of(path: str) -> list[str]:
@@ -198,18 +224,20 @@ def write_incoming(incoming: str, wanted: list[Entry], next_blob: Callable[[], A
                 "did it change while deploying? Deploy again",
             )
         os.rename(f"{path}.partial", path)
-    for _ in stream:  # its end mark, even where nothing was wanted
-        pass
+    if rest or next(stream, b""):  # it is to end here, even where nothing was wanted
+        raise Failed("the upload has more bytes than were announced", "deploy again")
 
 
 def unpacked(next_blob: Callable[[], Any]) -> Iterator[bytes]:
-    """The bytes of one zlib stream that comes in blobs; ends early where the link breaks."""
+    """The bytes of one zlib stream that comes in blobs, a block at a time; ends early where the link breaks."""
     unpacker = zlib.decompressobj()
+    data = b""
     while not unpacker.eof:
-        blob = next_blob()
+        more = unpacker.unconsumed_tail or len(data) == BLOCK  # then it may hold back some without any input left
+        blob = unpacker.unconsumed_tail if more else next_blob()
         if not isinstance(blob, bytes):
             return
-        if data := unpacker.decompress(blob):
+        if data := unpacker.decompress(blob, BLOCK):
             yield data
 
 

@@ -1,0 +1,81 @@
+"""`fab ci.key`: the keys of one app on each host of a stage, and what to put into CI."""
+
+from pathlib import Path
+from typing import Any
+
+from .. import layout, transport
+from ..carry import Count, Options, agent_of, carry_out
+from ..config import App
+from ..errors import ConfigError
+from ..release import Change
+from ..screen import Screen
+from ..session import Host, Session
+from ..verbs import changing
+from . import keys
+
+
+def ci_key(session: Session, context: Any, screen: Screen, options: Options, public: str, revoke: str) -> None:
+    """public: a file, "-" for standard input, "" for none. revoke: see `keys.without`."""
+    if public and revoke:
+        raise ConfigError("--public and --revoke are two commands", "fab ci.key", keys.NOTHING, "one after the other")
+    key = keys.given(public) if public else None
+    changing(session, context, screen, options, "ci.key", lambda change, _: set_keys(change, key, revoke))
+
+
+def private_file(app: App, stage: str) -> Path:
+    return Path(f"~/.ssh/ashore-ci-{app.name}-{stage}").expanduser()
+
+
+def set_keys(change: Change, key: keys.Key | None, revoke: str) -> None:
+    """key: to be added to those that are there; None where one is made, unless there is one already."""
+    app, host = change.app, change.host
+    change.survey()
+    before = keys.found(agent_of(host).ask("resources.keys", "keys_in", path=layout.ci_keys(app.name)))
+    private = None
+    if revoke:
+        wanted = keys.without(before, revoke, agent_of(host).where)
+    elif key or not before:
+        if key is None:
+            private = private_file(app, host.stage.name)
+            key = keys.made(private, private.name, keep=not change.options.check)
+        wanted = before if key.base64 in {known.base64 for known in before} else (*before, key)
+    else:
+        wanted = before
+    plan = keys.plan(app, change.site, wanted, change.options.force)
+    note = ", ".join(
+        [f"added {k.id[:8]} {k.name}" for k in wanted if k not in before]
+        + [f"revoked {k.id[:8]} {k.name}" for k in before if k not in wanted]
+    )
+    done = "no key gets in" if not wanted else f"{len(wanted)} key{'s get' if len(wanted) > 1 else ' gets'} in"
+    carry_out(plan, host, change.screen, change.options, done, {"app": app.name, "note": note}, Count())
+    if not change.options.check:
+        tell(change.screen, host, app, wanted, private)
+
+
+def tell(screen: Screen, host: Host, app: App, wanted: tuple[keys.Key, ...], private: Path | None) -> None:
+    made = host.made
+    user, port = layout.ci_user(app.name), "" if made.port == 22 else f":{made.port}"
+    host_key = transport.fingerprint(made.transport.get_remote_server_key())
+    login = f"{user}@{made.host}{port}"
+    event: dict[str, Any] = {"event": "ci_key", "host": host.name, "login": login, "host_key": host_key}
+    event |= {"keys": [{"fingerprint": key.fingerprint, "name": key.name} for key in wanted]}
+    event |= {"private": str(private or "")}
+    rows = "\n".join(f"  {key.fingerprint}  {key.name}" for key in wanted)
+    stage = "" if host.stage.name == "production" else f" {host.stage.name}"
+    how = HOW.format(private=private or "the private key", login=login, host_key=host_key, stage=stage)
+    if wanted or screen.as_json:
+        screen.result(event, f"\nmay deploy {app.name} here, as {login}:\n{rows}\n{how}")
+
+
+HOW = """
+in CI, as a secret ASHORE_KEY:   {private}
+in deploy.toml, at the stage:    host_keys = ["{host_key}"]
+as a step of a workflow:
+
+    - env:
+        ASHORE_KEY: ${{{{ secrets.ASHORE_KEY }}}}
+      run: |
+        install -m 600 /dev/null "$RUNNER_TEMP/key"
+        printf '%s\\n' "$ASHORE_KEY" > "$RUNNER_TEMP/key"
+        fab -i "$RUNNER_TEMP/key" -H {login}{stage} deploy --wait
+"""

@@ -1,0 +1,117 @@
+"""What a CI key's holder may send, and what it is once it was checked. Everything here is a stranger's until then."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..agent.resources.uploads import ancestors_of, escaping
+from ..agent.wire import Entry, Refused
+from ..build import check_requirements, included
+from ..config import App, read
+
+MOST_ENTRIES = 50_000
+MOST_LINKS = 2_000
+MOST_BYTES = 2 << 30
+MOST_PATH = 1_000
+MOST_ITEMS = 100  # in a table of [app], and twice as many in a list
+MOST_TEXT = 10_000  # characters of one value
+RELEASE_ID = r"\d{8}-\d{6}"
+COMMIT = r"([0-9a-f]{4,64}(\+dirty)?)?"
+NAME = r"[\w.@+-]{1,64}"  # of a person or a machine, as it may be shown at a terminal
+OPERATOR = "an operator's `fab deploy` can do it; CI keys go up to there from then on"
+
+
+def as_table(app: App) -> dict[str, Any]:
+    """The app as [app] of a deploy.toml would say it: what travels."""
+    return {**asdict(app), "static": dict(app.static), "env": dict(app.env)}
+
+
+def app_of(table: Any, name: str) -> App:
+    """The inverse of `as_table`, by the very readers of deploy.toml. name: the app whose key this is."""
+    if not isinstance(table, dict) or table.get("name") != name:
+        raise Refused(f"this key is for {name} alone", f"name = {name!r} in deploy.toml, or another key")
+    for key, value in table.items():
+        items = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else [value]
+        if len(items) > 2 * MOST_ITEMS or any(isinstance(item, str) and len(item) > MOST_TEXT for item in items):
+            raise Refused(f"app.{key[:40]} is larger than a CI key may send")
+    return read({"app": table}, "", Path()).app
+
+
+def fields(message: dict[str, Any], wanted: Mapping[str, Any]) -> list[Any]:
+    """The values of these fields in their order, each of its type or types; nothing else may be there."""
+    if message.keys() != wanted.keys():
+        raise Refused("this is not a request that the two sides of a CI key know")
+    for key, kind in wanted.items():
+        if not isinstance(message[key], kind) or (kind is int and isinstance(message[key], bool)):
+            raise Refused(f"{key} is not what it should be")
+    return [message[key] for key in wanted]
+
+
+def word(value: str, pattern: str, what: str) -> str:
+    if not re.fullmatch(pattern, value, re.ASCII):
+        raise Refused(f"{value[:80]!r} is not {what}")
+    return value
+
+
+def manifest(items: list[Any]) -> list[Entry]:
+    """The source that is to travel: names that stay inside, sizes that can be, hashes that are nothing but hashes."""
+    if len(items) > MOST_ENTRIES:
+        raise Refused(f"the source has more than {MOST_ENTRIES:,} files", "deploy it as an operator")
+    entries = [entry_of(item) for item in items]
+    if sum(entry.size for entry in entries) > MOST_BYTES:
+        raise Refused(f"the source is larger than {MOST_BYTES >> 30} GB", "deploy it as an operator")
+    if sum(entry.kind == "l" for entry in entries) > MOST_LINKS:
+        raise Refused(f"the source has more than {MOST_LINKS:,} links", "deploy it as an operator")
+    if wrong := escaping(entries):
+        raise Refused(f"the source has a name that could leave its directory: {wrong}")
+    names = {entry.path for entry in entries}
+    for name in names:
+        for parent in ancestors_of(name):
+            if parent in names:
+                raise Refused(f"{parent!r} is a file and a directory")
+    return entries
+
+
+def entry_of(item: Any) -> Entry:
+    if not isinstance(item, list) or len(item) != 4:
+        raise Refused("the manifest has a line that is none")
+    path, kind, size, digest = item
+    if not isinstance(path, str) or not plain(path):
+        raise Refused(
+            f"the source has a name that cannot be: {ascii(path)[:80]}", "rename it, or deploy as an operator"
+        )
+    if kind not in ("f", "x", "l") or isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise Refused(f"the manifest's line for {path} is not one")
+    fits = isinstance(digest, str) and (plain(digest) if kind == "l" else re.fullmatch("[0-9a-f]{64}", digest))
+    if not fits or (kind == "l" and size):
+        raise Refused(f"the manifest's line for {path} is not one")
+    return Entry(path, kind, size, digest)
+
+
+def plain(path: str) -> bool:
+    """Whether a file system and a terminal take it as it is."""
+    return 0 < len(path) <= MOST_PATH and path.isprintable() and all(len(os.fsencode(p)) < 256 for p in path.split("/"))
+
+
+def requirements(texts: dict[str, Any], app: App, entries: Iterable[Entry]) -> dict[str, str]:
+    """The requirements files by path, each proved to be what the manifest has: a virtualenv is named after them."""
+    there = {entry.path: entry for entry in entries}
+    found: dict[str, str] = {}
+    waiting = [app.requirements]
+    while waiting:
+        path = waiting.pop()
+        text = texts.get(path, "")
+        entry = there.get(path)
+        if not isinstance(text, str):
+            raise Refused(f"{path} is not what it should be")
+        if entry and (entry.kind == "l" or hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() != entry.hash):
+            what = "is a link" if entry.kind == "l" else "is another one in the source than was announced"
+            raise Refused(f"{path} {what}", "a plain file of UTF-8 text is needed")
+        found[path] = text
+        waiting += [name for name in included(path, text) if name not in found]
+    check_requirements(tuple(there.values()), found)
+    return found

@@ -1,0 +1,185 @@
+"""`fab ci.key`: who may deploy one app and do nothing else, and what stands on the server for them."""
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import layout
+from ..agent.resources.files import Absent, Directory, File, seal
+from ..agent.resources.host import Platform
+from ..agent.resources.keys import LoginUser, Tree, Unused
+from ..agent.resources.packages import Packages
+from ..agent.resources.services import Service, UnitFile
+from ..agent.wire import Plan, Resource
+from ..config import App
+from ..errors import ConfigError
+from ..plans import SYSTEMS
+from ..render import render
+from ..site import Site
+from . import kit, limits
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+NOTHING = "nothing was changed"
+KINDS = r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com"
+LEAST_RSA_BITS = 3072
+
+
+@dataclass(frozen=True)
+class Key:
+    """A public key. name: what its comment says."""
+
+    type: str
+    base64: str
+    name: str
+
+    @property
+    def fingerprint(self) -> str:
+        """As `ssh-keygen -lf` prints it."""
+        digest = hashlib.sha256(base64.b64decode(self.base64)).digest()
+        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+    @property
+    def id(self) -> str:
+        """How the server's side and the history name it: the beginning of its fingerprint."""
+        return self.fingerprint.removeprefix("SHA256:")[:16]
+
+    def line(self, app: str) -> str:
+        relay = f"exec /usr/bin/python3 -ISB {kit.directory()}/deploy/ci/relay.py {app} {self.id}"
+        return f'restrict,command="{relay}" {self.type} {self.base64} {self.name}'
+
+
+def public_key(text: str, where: str) -> Key:
+    """From one line as in a .pub file; ConfigError for anything else."""
+    lines = text.strip().splitlines()
+    if "PRIVATE KEY" in text:
+        raise ConfigError(
+            "this is a private key; it stays with who uses it", where, NOTHING, "the file that ends in .pub"
+        )
+    shape = rf"({KINDS}) ([A-Za-z0-9+/]+={{0,2}})(?: (.*))?"
+    match = re.fullmatch(shape, lines[0].strip()) if len(lines) == 1 else None
+    hint = "one line like `ssh-ed25519 AAAA… name`, as `ssh-keygen -t ed25519` leaves it in a .pub file"
+    if not match:
+        raise ConfigError("this is not one public SSH key (ed25519, ECDSA or RSA)", where, NOTHING, hint)
+    kind, encoded, comment = match[1], match[4], match[5] or ""
+    require_sound(kind, encoded, where)
+    return Key(kind, encoded, re.sub(r"[^\w.@+-]", "_", comment, flags=re.ASCII)[:64] or "ci")
+
+
+def require_sound(kind: str, encoded: str, where: str) -> None:
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        blob = b""
+    size = int.from_bytes(blob[:4], "big")
+    if blob[4 : 4 + size] != kind.encode() or len(blob) < 4 + size + 32:
+        raise ConfigError("this key is damaged", where, NOTHING, "copy the whole line of the .pub file")
+    if kind == "ssh-rsa":
+        from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
+        try:
+            bits = getattr(load_ssh_public_key(f"{kind} {encoded}".encode()), "key_size", 0)
+        except ValueError:
+            bits = 0
+        if bits < LEAST_RSA_BITS:
+            what = f"this RSA key has {bits} bits; {LEAST_RSA_BITS} are the least"
+            raise ConfigError(what, where, NOTHING, "ssh-keygen -t ed25519")
+
+
+def made(path: Path, name: str, keep: bool) -> Key:
+    """The key whose private half is in a file, made if it is not there yet. keep: not only to look what would be."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        load_ssh_private_key,
+    )
+
+    if path.exists():
+        try:
+            return public_half(load_ssh_private_key(path.read_bytes(), None), name)  # type: ignore[arg-type]
+        except (ValueError, TypeError, OSError) as error:
+            hint = "move it away, or take a key of your own: --public FILE"
+            raise ConfigError(f"the key in {path} cannot be read: {error}", str(path), NOTHING, hint) from None
+    private = Ed25519PrivateKey.generate()
+    if keep:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    return public_half(private, name)
+
+
+def public_half(private: "Ed25519PrivateKey", name: str) -> Key:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    written = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    return public_key(f"{written} {name}", name)
+
+
+def plan(app: App, site: Site, keys: tuple[Key, ...], force: bool = False) -> Plan:
+    """These keys and no others get in; with none, nothing of it stays."""
+    name = app.name
+    user, home, unit = layout.ci_user(name), layout.ci_home(name), layout.ci_unit(name)
+    service, socket = f"/etc/systemd/system/{unit}@.service", f"/etc/systemd/system/{unit}.socket"
+    unused = Unused(layout.KIT, "ci-")
+    if not keys:
+        gone = (layout.ci_keys(name), socket, service, layout.ci_record(name))
+        closed = (Absent(gone[0]), Service(f"{unit}.socket", active=False, enabled=False), *map(Absent, gone[1:]))
+        return Plan("ci.key", closed, (), (unused,))
+    values = {"app": app, "user": user, "unit": unit, "kit": kit.directory(), "socket": layout.ci_socket(name)}
+    first = "# Written by Ashore: `fab ci.key` adds a key, `fab ci.key --revoke` takes one away."
+    authorized = seal("".join(f"{line}\n" for line in (first, *(key.line(name) for key in keys))))
+    steps: tuple[Resource, ...] = (
+        Platform(SYSTEMS),
+        Packages(kit.PACKAGES),
+        Tree(kit.directory(), kit.files(), "the kit's code for CI keys"),
+        LoginUser(user, home),
+        Directory(os.path.dirname(home)),
+        Directory(home),
+        Directory(f"{home}/.ssh"),
+        limits.record(app, site),
+        File(service, render("systemd/ci@.service.j2", **values), force=force),
+        UnitFile(f"{unit}.socket", File(socket, render("systemd/ci.socket.j2", **values), force=force)),
+        Service(f"{unit}.socket", active=True, enabled=True, watches=(socket,), refresh="restart"),
+        File(layout.ci_keys(name), authorized, force=force),
+    )
+    return Plan("ci.key", steps, (), (unused,))
+
+
+def without(keys: tuple[Key, ...], revoke: str, where: str) -> tuple[Key, ...]:
+    """All but those that `--revoke` names: "all", or a fingerprint with or without SHA256:, or its beginning."""
+    wanted = revoke.removeprefix("SHA256:").rstrip("=")
+    left = tuple(key for key in keys if revoke != "all" and not named(key, wanted))
+    if left == keys and (keys or revoke != "all"):
+        there = "\n".join(f"{key.fingerprint} {key.name}" for key in keys) or "none"
+        hint = "its fingerprint, or `all`"
+        raise ConfigError(f"there is no such key: {revoke}", where, NOTHING, hint, f"there:\n{there}")
+    return left
+
+
+def named(key: Key, wanted: str) -> bool:
+    return len(wanted) >= 8 and key.fingerprint.removeprefix("SHA256:").startswith(wanted)
+
+
+def given(public: str) -> Key:
+    """From a file, or from standard input for "-"."""
+    if public == "-":
+        return public_key(sys.stdin.read(1 << 16), "standard input")
+    path = Path(public).expanduser()
+    try:
+        return public_key(path.read_bytes()[: 1 << 16].decode("utf-8", "replace"), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", str(path), NOTHING) from None
+
+
+def found(answer: list[dict[str, Any]]) -> tuple[Key, ...]:
+    """Those on a server, see `keys_in`."""
+    return tuple(Key(key["type"], key["base64"], key["name"]) for key in answer)

@@ -1,0 +1,71 @@
+"""What CI keys of an app may go up to: kept on the server, by `fab ci.key` and by each deploy of an operator."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from .. import layout
+from ..agent.resources.files import File
+from ..agent.wire import Plan
+from ..config import App
+from ..site import Site
+
+SWITCHES = ("outbound", "allow_jit")
+LISTS = ("writable_paths", "devices")
+CEILINGS = ("memory_percent", "cpu_percent", "tasks_max", "max_body_megabytes", "keep_releases", "release_seconds")
+NO_LIMIT = {"cpu_percent": 0}  # the value that means "as much as there is"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """allowed: settings of [app] that loosen its box, or have it use more of the server."""
+
+    site: Site
+    allowed: dict[str, Any]
+
+
+def recorded(app: App, site: Site) -> str:
+    """As the server keeps it."""
+    allowed = {key: getattr(app, key) for key in (*SWITCHES, *LISTS, *CEILINGS)}
+    return json.dumps({"site": site_to_json(site), "allowed": allowed}, indent=1, sort_keys=True) + "\n"
+
+
+def read(text: str) -> Limits:
+    found = json.loads(text)
+    return Limits(site_from_json(found["site"]), found["allowed"])
+
+
+def site_to_json(site: Site) -> Any:
+    """What of a stage a CI key's side of the server, and its client, have to know: all but a certificate's key."""
+    return {key: value for key, value in asdict(site).items() if key not in ("certificate", "key", "authority")}
+
+
+def site_from_json(found: Any) -> Site:
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    return Site(**values)
+
+
+def record(app: App, site: Site) -> File:
+    return File(layout.ci_record(app.name), recorded(app, site), 0o600)
+
+
+def kept(plan: Plan, app: App, site: Site) -> Plan:
+    """The plan of an operator's deploy, after which CI keys may go as far as this app goes."""
+    return replace(plan, finish=(*plan.finish, record(app, site)))
+
+
+def beyond(app: App, limits: Limits) -> list[str]:
+    """What the app wants more of than was allowed: "allow_jit = true (allowed: false)"."""
+    found = []
+    for key in SWITCHES:
+        if getattr(app, key) and not limits.allowed[key]:
+            found.append(f"{key} = true (allowed: false)")
+    for key in LISTS:
+        more = [value for value in getattr(app, key) if value not in limits.allowed[key]]
+        if more:
+            found.append(f"{key} = {json.dumps(more)} (allowed: {json.dumps(limits.allowed[key])})")
+    for key in CEILINGS:
+        wanted, most, none = getattr(app, key), limits.allowed[key], NO_LIMIT.get(key)
+        if most != none and (wanted > most or wanted == none):
+            found.append(f"{key} = {wanted} (allowed: {most})")
+    return found

@@ -1,0 +1,42 @@
+"""All that SSH lets a CI key run: it joins the connection to the socket of its app, and decides nothing.
+
+`relay.py APP KEY` is the forced command of a line in authorized_keys. What the other side of SSH asked for is not
+looked at, neither a command nor variables. The server's side hears from here which key it is, and where it came from.
+"""
+
+import os
+import socket
+import sys
+import threading
+from contextlib import suppress
+
+BLOCK = 1 << 16
+
+
+def main(app: str, key: str) -> None:
+    origin = os.environ.get("SSH_CONNECTION", "").partition(" ")[0]
+    link = socket.socket(socket.AF_UNIX)
+    try:
+        link.connect(f"/run/ashore-ci/{app}.sock")
+        link.sendall(f"{key} {origin or '-'}\n".encode())
+    except OSError as error:
+        sys.exit(
+            f"the server's side of the CI key does not answer ({error.strerror}): an operator runs `fab ci.key` again"
+        )
+    threading.Thread(target=upward, args=(link,), daemon=True).start()
+    with suppress(OSError):
+        while data := link.recv(BLOCK):
+            while data:
+                data = data[os.write(1, data) :]
+    os._exit(0)  # the other thread may be inside a read
+
+
+def upward(link: socket.socket) -> None:
+    with suppress(OSError):
+        while data := os.read(0, BLOCK):
+            link.sendall(data)
+        link.shutdown(socket.SHUT_WR)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

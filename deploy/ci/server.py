@@ -1,0 +1,286 @@
+"""The server's side of CI keys, as root: takes inputs, makes the plan itself, carries it out as every plan is.
+
+systemd starts one of these for each connection to the app's socket, see templates/systemd/ci@.service.j2. It believes
+nothing but which app it is for; which key it is, it hears from the relay, which is root's file.
+"""
+
+import ipaddress
+import json
+import os
+import queue
+import re
+import socket
+import struct
+import sys
+import time
+import zlib
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .. import changes, layout, plans
+from ..agent import history
+from ..agent.facts import missing, releases, survey
+from ..agent.loop import Conversation, Run, by_itself, converse
+from ..agent.resources.keys import keys_in
+from ..agent.wire import Cancelled, Failed, Refused
+from ..config import App
+from ..errors import DeployError, HostError
+from . import PROTOCOL, VERBS, inputs, limits
+
+IDLE_SECONDS = 60  # between two messages, also while files are sent
+UPLOAD_SECONDS = 1800  # for all of them
+SEND_SECONDS = 20  # who does not read what we say for so long, is not told any more
+MOST_PAYLOAD = 1 << 20  # the agent's source, which every operator's side sends first; here it is thrown away
+MOST_FRAME = 4 << 20
+MOST_JSON = 16 << 20  # unpacked
+HEAD = re.compile(rb"([jb]) (\d{1,8})\n")
+NOT_OURS = "this is not what the two sides of a CI key say to each other"
+
+
+class Malformed(Exception):
+    pass
+
+
+def read_line(stream: BinaryIO, most: int) -> bytes:
+    line = stream.readline(most)
+    if not line.endswith(b"\n"):
+        raise Malformed
+    return line
+
+
+def skip_payload(stream: BinaryIO) -> None:
+    size = read_line(stream, 16).strip()
+    if not size.isdigit() or int(size) > MOST_PAYLOAD or len(stream.read(int(size))) < int(size):
+        raise Malformed
+
+
+def read_message(stream: BinaryIO) -> Any:
+    """As `wire.read_frame`, but with an end to how much it may be; None at the end of the stream."""
+    line = stream.readline(16)
+    if not line:
+        return None
+    head = HEAD.fullmatch(line)
+    if not head or int(head[2]) > MOST_FRAME:
+        raise Malformed
+    body = stream.read(int(head[2]))
+    if len(body) < int(head[2]):
+        raise Malformed
+    if head[1] == b"b":
+        return body
+    unpacker = zlib.decompressobj()
+    try:
+        message = json.loads(unpacker.decompress(body, MOST_JSON))
+    except (zlib.error, ValueError, RecursionError):
+        raise Malformed from None
+    if not unpacker.eof or not isinstance(message, dict) or not isinstance(message.get("request"), str):
+        raise Malformed
+    return message
+
+
+class Endpoint(Conversation):
+    """One connection of one key. `key` and `origin` are the relay's word."""
+
+    def __init__(self, stdin: BinaryIO, stdout: BinaryIO, app: str, idle_seconds: float = IDLE_SECONDS) -> None:
+        super().__init__(stdin, stdout)
+        self.app, self.idle_seconds = app, idle_seconds
+        self.key = self.origin = ""
+        self.deaf = self.malformed = False
+        self.upload_ends = 0.0
+
+    def emit(self, event: dict[str, Any]) -> None:
+        """Who does not read must not hold us up: a lock is in our hands."""
+        with self.writing:
+            if not self.deaf:
+                try:
+                    self.stdout.write(json.dumps(event, separators=(",", ":")).encode() + b"\n")
+                    self.stdout.flush()
+                except (OSError, ValueError):
+                    self.deaf = True
+
+    def listen(self) -> None:
+        with suppress(OSError):
+            try:
+                self._greet(read_line(self.stdin, 200).decode("ascii", "replace").split())
+                skip_payload(self.stdin)
+                while (message := read_message(self.stdin)) is not None:
+                    if isinstance(message, dict) and message["request"] == "cancel":
+                        self.cancelled.set()
+                    self.messages.put(message)
+            except Malformed:
+                self.malformed = True
+        self.gone.set()
+        self.messages.put(None)
+
+    def _greet(self, words: list[str]) -> None:
+        if len(words) != 2:
+            raise Malformed
+        self.key = words[0]
+        with suppress(ValueError):
+            self.origin = str(ipaddress.ip_address(words[1]))
+
+    def next_blob(self) -> Any:
+        left = min(self.idle_seconds, self.upload_ends - time.monotonic())
+        try:
+            message = self.messages.get(timeout=max(left, 0.1))
+        except queue.Empty:
+            raise Failed("the upload stood still, or took too long", "deploy again") from None
+        if message is None:
+            self.messages.put(None)  # `serve` is to meet the end, too
+        if isinstance(message, dict) and message["request"] == "cancel":
+            raise Cancelled("stopped by the operator during the upload")
+        return message
+
+    def serve(self) -> None:
+        while True:
+            try:
+                message = self.messages.get(timeout=self.idle_seconds)
+            except queue.Empty:
+                return
+            if message is None:
+                if self.malformed:
+                    self.fail(Refused(NOT_OURS))
+                return
+            if isinstance(message, bytes) or message["request"] == "cancel":
+                continue  # the rest of an upload that was given up; or it came between two requests
+            if message["request"] == "bye":
+                if (history.unheard(self.app) or {}).get("who", "").startswith(f"{layout.ci_user(self.app)} "):
+                    history.heard(self.app)  # what an operator did, an operator is to hear of
+                return
+            self.cancelled.clear()
+            try:
+                self.emit(self.reply_to(message.pop("request"), message))
+            except DeployError as error:
+                self.fail(Refused(error.what, error.hint, error.detail))
+            except Exception as error:
+                self.fail(error)
+
+    def reply_to(self, request: str, message: dict[str, Any]) -> Run:
+        if request == "survey":
+            return self.look_around(message)
+        if request == "ask" and (message.get("module"), message.get("question")) == ("facts", "releases"):
+            return self.list_releases(message)
+        if request in ("ci_deploy", "ci_rollback"):
+            self.require_key()
+            return self.deploy(message) if request == "ci_deploy" else self.rollback(message)
+        run = message.get("run")
+        raise self.no(run["verb"] if isinstance(run, dict) and isinstance(run.get("verb"), str) else request)
+
+    def no(self, what: str) -> Refused:
+        asked = f" (it asked for: {what})" if re.fullmatch(r"[a-z.]{1,20}( on| off)?", what) else ""
+        may = f"this key may deploy, roll back and list the releases of {self.app}, and nothing else"
+        return Refused(f"{may}{asked}", "connect as an operator: root, or a user with sudo")
+
+    def require_key(self) -> None:
+        """It is still one: a connection may be older than `fab ci.key --revoke`."""
+        if self.key not in {key["id"] for key in keys_in(layout.ci_keys(self.app))}:
+            raise Refused("this key was revoked", "an operator makes another: `fab ci.key`")
+
+    def require_app(self, app: Any) -> None:
+        if app != self.app:
+            raise Refused(f"this key is for {self.app} alone", "another app has keys of its own")
+
+    def look_around(self, message: dict[str, Any]) -> Run:
+        kinds = {"app": str, "app_directory": str, "lock": (dict, type(None)), "wait": bool}
+        kinds |= {"manifest": (list, type(None)), "compare": bool}
+        app, _, lock, _, manifest, compare = inputs.fields(message, kinds)
+        if lock is not None and lock.get("verb") not in VERBS:
+            raise self.no(str(lock.get("verb")))
+        self.require_app(app)
+        home = layout.home(self.app)
+        reply = {"event": "reply", **survey(self.app, home)}  # no lock before there is something to do
+        if manifest is not None:
+            self.manifest = inputs.manifest(manifest)
+            reply |= missing(home, self.manifest, compare)
+        return reply
+
+    def list_releases(self, message: dict[str, Any]) -> Run:
+        kinds: dict[str, Any] = {"module": str, "question": str, "app": str, "app_directory": str}
+        self.require_app(inputs.fields(message, kinds)[2])
+        found = releases(self.app, layout.home(self.app))
+        shown = ("release", "commit", "outcome", "why", "verb", "who", "started")
+        found["history"] = [
+            {key: run[key] for key in shown if key in run} for run in found["history"] if run["outcome"] != "ok"
+        ]
+        return {"event": "reply", "answer": found}
+
+    def deploy(self, message: dict[str, Any]) -> Run:
+        kinds = {"app": dict, "requirements": dict, "commit": str, "who": str, "check": bool, "wait": bool}
+        table, texts, commit, who, check, wait = inputs.fields(message, kinds | {"force": bool})[:6]
+        self.require_not_forced(message)
+        app = inputs.app_of(table, self.app)
+        commit = inputs.word(commit, inputs.COMMIT, "a commit of git's")
+        if not self.manifest:
+            raise Refused(NOT_OURS)
+        brought = changes.Brought(tuple(self.manifest), inputs.requirements(texts, app, self.manifest), commit)
+        by, facts = self.start("deploy", who, app, check, wait)
+        lacking = missing(layout.home(self.app), self.manifest, False)["missing"]
+        news = f"{len(lacking)} new of {len(self.manifest)} files" if lacking else "nothing new"
+        return self.finish(changes.deploy(app, by, facts, brought, news), by, facts, check, wait)
+
+    def rollback(self, message: dict[str, Any]) -> Run:
+        kinds = {"app": dict, "release": str, "who": str, "check": bool, "wait": bool, "force": bool}
+        table, wanted, who, check, wait, _ = inputs.fields(message, kinds)
+        self.require_not_forced(message)
+        app = inputs.app_of(table, self.app)
+        if wanted:
+            inputs.word(wanted, inputs.RELEASE_ID, "the ID of a release")
+        last = history.unheard(self.app) or {}  # before `start`, which forgets a run that was cut off
+        by, facts = self.start("rollback", who, app, check, wait)
+        if not facts.current:
+            raise Refused(f"no release of {self.app} serves yet", "fab deploy")
+        made = changes.rollback(app, by, facts, wanted, last, facts.hostname)
+        self.require_allowed(made.app)
+        return self.finish(made, by, facts, check, wait)
+
+    def require_not_forced(self, message: dict[str, Any]) -> None:
+        if message["force"]:
+            raise Refused("a CI key may not replace what was edited by hand (--force)", "an operator looks at it first")
+
+    def limits(self) -> limits.Limits:
+        return limits.read(Path(layout.ci_record(self.app)).read_text("utf-8"))
+
+    def require_allowed(self, app: App) -> None:
+        more = limits.beyond(app, self.limits())
+        if more:
+            what = f"this would give {self.app} more of the server than an operator has allowed"
+            raise Refused(what, inputs.OPERATOR, "\n".join(more))
+
+    def start(self, verb: str, who: str, app: App, check: bool, wait: bool) -> tuple[changes.By, plans.Facts]:
+        """Take the lock, and look at the server as it is now."""
+        self.require_allowed(app)
+        claimed = f" ({who})" if re.fullmatch(inputs.NAME, who, re.ASCII) else ""
+        who = f"{layout.ci_user(self.app)} {self.key[:8]}{claimed}"
+        self.begin(self.app, None if check else {"verb": verb, "who": who}, wait=wait)
+        facts = plans.Facts.of(survey(self.app, layout.home(self.app)))
+        try:
+            plans.require_provisioned(app, self.limits().site, facts, facts.hostname)
+        except HostError as error:
+            raise Refused(error.what, "an operator runs `fab provision ci.key`") from None
+        return changes.By(who, datetime.now(timezone.utc), self.limits().site, confined=True), facts
+
+    def finish(self, made: changes.Change, by: changes.By, facts: plans.Facts, check: bool, wait: bool) -> Run:
+        release, plan = made.release, made.plan
+        self.emit(
+            {
+                "event": "planned",
+                "release": release.id,
+                "record": release.record,
+                "site": limits.site_to_json(release.site),
+                "new": release.id not in facts.records,
+            }
+        )
+        run = changes.run_of(made.app, release, facts) | {"verb": plan.verb, "who": by.who, "from": self.origin}
+        self.upload_ends = time.monotonic() + UPLOAD_SECONDS
+        end = self.carry_out(plan, self.look(plan.units), check=check, run=run, wait=wait)
+        return {**end, "done": made.done}
+
+
+def main(app: str) -> None:
+    """Serve the connection that systemd gives us as standard input."""
+    link = socket.socket(fileno=os.dup(0))
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
+    kit = Path(__file__).resolve().parents[2].name.removeprefix("ci-")
+    hello = {"event": "hello", "ci": app, "protocol": PROTOCOL, "kit": kit}
+    converse(Endpoint(sys.stdin.buffer, by_itself(), app), hello)
