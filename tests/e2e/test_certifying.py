@@ -88,7 +88,7 @@ def test_a_domain_is_all_it_takes(site: Server, project: Project, acme: Authorit
     assert "certbot.timer" in site.run("systemctl", "list-timers")
 
 
-def test_http2_is_spoken_and_old_tls_is_not(encrypted: Server):
+def test_http2_is_spoken(encrypted: Server):
     context = ssl._create_unverified_context()
     context.set_alpn_protocols(["h2", "http/1.1"])
     plain = socket.create_connection((encrypted.machine.address, 443), 10)
