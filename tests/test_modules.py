@@ -14,7 +14,8 @@ ORDER = [
     "agent.resources.swap", "agent.resources", "agent.locks", "agent.history", "agent.operators", "agent.engine",
     "agent.journal", "agent.facts", "agent.dependencies", "agent.oneoff", "agent.loop", "agent",
     "values", "config", "layout", "render", "archive", "build", "hardening", "plans", "switching", "variables",
-    "transport", "payload", "remote", "screen", "session", "proof", "carry", "listing", "preview", "release", "terminal", "verbs",
+    "transport", "payload", "remote", "screen", "session", "proof", "carry", "listing", "preview", "release",
+    "terminal", "verbs",
     "commandline", "sandbox",
 ]  # fmt: skip
 
