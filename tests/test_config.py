@@ -29,7 +29,7 @@ def test_the_sample_file_is_the_documentation_and_loads():
     text = (ROOT / "deploy.toml").read_text()
     config = load(ROOT)
     assert config.app.wsgi == "webapp:create_app()"
-    for key in (*App.__dataclass_fields__, "hosts", "domains", "host_keys"):
+    for key in (*App.__dataclass_fields__, "hosts", "domains", "host_keys", "firewall", "open_ports"):
         assert key in text, f"the sample does not show {key}"
 
 
@@ -99,6 +99,11 @@ def test_an_app_s_name_cannot_break_a_path_or_a_command(tmp_path: Path, name: st
 @pytest.mark.parametrize("domain", ["shop example", "shop;}", "SHOP.example", "-shop.example"])
 def test_a_domain_cannot_break_the_site_file(tmp_path: Path, domain: str):
     assert "domains" in wrong(tmp_path, GOOD + f'domains = ["{domain}"]\n').what
+
+
+@pytest.mark.parametrize("port", ["8443", "0/tcp", "70000/udp", "9000-8000/tcp", "22/tcp; drop", "22/sctp", " 22/tcp"])
+def test_a_port_cannot_break_the_firewall(tmp_path: Path, port: str):
+    assert 'open_ports should be a port like "8443/tcp"' in wrong(tmp_path, GOOD + f'open_ports = ["{port}"]\n').what
 
 
 def test_missing_keys_and_tables_are_named(tmp_path: Path):

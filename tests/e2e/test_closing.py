@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,9 @@ NEIGHBOUR_TOOLS = "command -v nmap >/dev/null || { apt-get update -qq; apt-get i
 HAMMER = """
 import socket, sys
 reached = 0
-for _ in range(80):
+for _ in range(60):
     try:
-        socket.create_connection((sys.argv[1], 22), 0.3).close()
+        socket.create_connection((sys.argv[1], 22), 0.1).close()
         reached += 1
     except OSError:
         pass
@@ -106,7 +107,7 @@ def test_another_machine_finds_ssh_and_http_and_nothing_else(closed: Server, nei
     closed.script("systemctl start squatter || systemd-run -q --unit=squatter python3 -m http.server --bind :: 8000")
     wait_for(lambda: ":8000 " in closed.run("ss", "-Htln"), "a server on port 8000")
     try:
-        fast = ("-T5", "--min-rate", "20000", "--max-retries", "0")
+        fast = ("-T5", "--min-rate", "30000", "--max-retries", "0")
         found = scanned(neighbour, *fast, "-p-", closed.machine.address)
         assert found.get("open") == {"22/tcp", "80/tcp"}
         local = re.findall(r"inet6 (fe80\S+)/", closed.run("ip", "-6", "address", "show", "host0"))[0]
@@ -126,8 +127,12 @@ def test_who_hammers_on_ssh_is_banned_for_a_while_and_the_operator_never_is(clos
     assert address in element(closed, "banned")
     assert not reaches(neighbour, closed.machine.address)
     for _ in range(100):
-        socket.create_connection((closed.machine.address, 22), 2).close()
-    assert "operators" in element(closed, "operators") and address not in element(closed, "operators")
+        with socket.create_connection((closed.machine.address, 22), 2) as own, suppress(ConnectionResetError):
+            own.recv(100)  # nothing, or a reset, where sshd itself is busy: the firewall let it in
+    wait_for(
+        lambda: "10.76." in closed.run("nft", "list", "set", "inet", "ashore", "operators", check=False), "a login"
+    )
+    assert address not in element(closed, "operators")
     closed.script(
         f"nft delete element inet ashore banned {{ {address} }};"
         f" nft add element inet ashore banned {{ {address} timeout 500ms }}; nft flush set inet ashore knocks"

@@ -24,7 +24,7 @@ LOCKED_OUT = (SSHD, "LoginGraceTime 30", "LoginGraceTime 30\nAllowUsers nobody-a
 HARMLESS = (SSHD, "LoginGraceTime 30", "LoginGraceTime 31")
 SHUT = ("deploy/hardening.py", "ct state new jump ssh", "ct state new drop")
 QUICK = (("deploy/transport.py", "PROOF_SECONDS = 12", "PROOF_SECONDS = 2"),)
-DEAD_MAN_SECONDS = 6
+DEAD_MAN_SECONDS = 4
 SOON = (("deploy/hardening.py", "UNDO_SECONDS = 40", f"UNDO_SECONDS = {DEAD_MAN_SECONDS}"),)
 
 
