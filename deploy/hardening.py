@@ -6,7 +6,7 @@ What could close the door on the operator is Guarded: it stays only if a new log
 from . import layout
 from .agent.resources.door import Guarded
 from .agent.resources.files import Absent, Config, Directory, File, Link
-from .agent.resources.firewall import Firewall, NoFirewall, SshPorts
+from .agent.resources.firewall import LOADED, Firewall, NoFirewall, SshPorts
 from .agent.resources.packages import SinceVersion
 from .agent.resources.services import Service, UnitFile
 from .agent.resources.sshd import Sshd
@@ -86,11 +86,11 @@ def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
         Link(f"{EARLY}/ashore-firewall.service", unit),
         Firewall(),
     )
-    others = f", {', '.join(stage.open_ports)}" if stage.open_ports else ""
+    title = f"the firewall lets in {', '.join(('SSH', '80', '443', *stage.open_ports))}, and nothing else"
     return (
         Directory("/etc/ashore"),
         Directory(FIREWALL),
-        Guarded(f"the firewall lets in SSH, 80, 443{others}, and nothing else", rules, (), UNDO_SECONDS, PROVE_SECONDS),
+        Guarded(title, rules, (LOADED,), UNDO_SECONDS, PROVE_SECONDS),
     )
 
 

@@ -132,6 +132,11 @@ def test_what_a_stage_says_of_tls_must_go_together(tmp_path: Path, lines: str, s
     assert said in error.what and "line" in error.where
 
 
+@pytest.mark.parametrize("port", ["8443", "0/tcp", "70000/udp", "9000-8000/tcp", "22/tcp; drop", "22/sctp", " 22/tcp"])
+def test_a_port_cannot_break_the_firewall(tmp_path: Path, port: str):
+    assert 'open_ports should be a port like "8443/tcp"' in wrong(tmp_path, GOOD + f'open_ports = ["{port}"]\n').what
+
+
 def test_missing_keys_and_tables_are_named(tmp_path: Path):
     assert "app.wsgi is missing" in wrong(tmp_path, '[app]\nname = "shop"\n').what
     assert "the table [app] is missing" in wrong(tmp_path, "").what

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from deploy import build, layout, plans, switching
+from deploy import build, hardening, layout, plans, switching
+from deploy.agent.resources.door import Guarded, paths_of
 from deploy.agent.resources.files import Absent, File
+from deploy.agent.resources.firewall import NoFirewall
 from deploy.agent.resources.health import Healthy, Reachable, Warmed
 from deploy.agent.resources.host import Platform, Port
 from deploy.agent.resources.services import Retired
@@ -40,6 +42,7 @@ FACTS = plans.Facts(
 )
 FIRST = replace(FACTS, records={}, current="", previous="")
 SITE = Site(("shop.example.com",))
+FIREWALL = "the firewall lets in SSH, 80, 443, and nothing else"
 RELEASE = plans.Release(NEW, SITE, {"digest": "e" * 16, "commit": "abc123", "venv": "k" * 12})
 
 
@@ -208,6 +211,38 @@ def test_addresses_are_written_as_nginx_writes_them_each_once():
 def test_provisioning_looks_at_system_and_port_before_anything_else():
     steps = plans.provision(SHOP, Stage("production", ("root@host",))).steps
     assert [type(step) for step in steps[:2]] == [Platform, Port]
+
+
+def test_a_server_is_closed_by_its_provision_after_all_that_serves_and_before_it_counts_as_provisioned():
+    titles = [step.title for step in plans.provision(SHOP, Stage("production", ("root@host",))).steps]
+    ssh, firewall = titles.index("SSH takes keys only"), titles.index(FIREWALL)
+    assert titles.index("nginx runs, with its files as they are, and at boot") < ssh < firewall < len(titles) - 1
+    assert titles.index("a change that would lock you out is undone by itself") < ssh
+    assert titles[-1] == "file /srv/shop/provisioned"
+
+
+def test_each_step_that_could_close_the_door_is_guarded_and_nothing_else_touches_what_it_touches():
+    steps = plans.provision(SHOP, Stage("production", ("root@host",))).steps
+    guarded = [path for step in steps if isinstance(step, Guarded) for path in paths_of(step.steps)]
+    assert "/etc/ssh/sshd_config.d/10-ashore.conf" in guarded and "/etc/ashore/firewall.nft" in guarded
+    assert "/etc/ashore/firewall.d/http3.nft" in guarded and "/etc/ashore/firewall.d/ssh.nft" in guarded
+    assert not {getattr(step, "path", "") for step in steps} & set(guarded)
+    assert all(step.prove_seconds < step.undo_seconds < 60 for step in steps if isinstance(step, Guarded))
+
+
+def test_a_stage_opens_more_ports_or_leaves_the_firewall_to_others():
+    stage = Stage("production", ("root@host",), open_ports=("8443/tcp", "51820/udp", "60000-60010/udp", "8443/tcp"))
+    (guarded,) = [step for step in hardening.firewall(SHOP, stage, False) if isinstance(step, Guarded)]
+    (own,) = [part for part in guarded.steps if getattr(part, "path", "").endswith("/app-shop.nft")]
+    assert own.text.splitlines()[1:] == ["tcp dport { 8443 } accept", "udp dport { 51820, 60000-60010 } accept"]
+    left = hardening.closed(SHOP, replace(stage, firewall=False), False)
+    assert left[-1] == NoFirewall() and not [step for step in left if "firewall lets in" in step.title]
+
+
+def test_a_short_rsa_key_is_not_offered():
+    (step,) = hardening.ssh(False).steps
+    assert "rsa" not in step.file.text.partition("HostKeyAlgorithms")[2].partition("\n")[0]
+    assert step.without_rsa.text.partition("HostKeyAlgorithms")[2].partition("\n")[0].endswith(",rsa-*")
 
 
 def test_workers_are_one_for_each_cpu_unless_said():

@@ -11,6 +11,9 @@ from deploy.sandbox import disk, host, lent
 from deploy.sandbox.disk import Disk, Record
 
 USER = "admin"
+# Upgrades would take apt's lock, or restart what is looked at, in the middle of a test: they only run if asked to.
+UPGRADES = "[Unit]\nConditionPathExists=/etc/sandbox-upgrades\n"
+UPGRADERS = ("apt-daily.service", "apt-daily-upgrade.service")
 HOST_KEY = "etc/ssh/ssh_host_ed25519_key.pub"
 
 
@@ -43,8 +46,10 @@ def create(name: str, origin: Disk, snapshot: str | None) -> Record:
 
 
 def _lend(record: Record) -> None:
+    """What it borrows from this machine, and what keeps it quiet."""
     bundle = record.root / lent.CA_BUNDLE.lstrip("/")
-    for path, text in lent.files_for(record.disk.release).items():
+    quiet = {f"etc/systemd/system/{unit}.d/sandbox.conf": UPGRADES for unit in UPGRADERS}
+    for path, text in {**lent.files_for(record.disk.release), **quiet}.items():
         target = record.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")

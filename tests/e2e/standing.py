@@ -95,6 +95,7 @@ class Project:
             file.write(text)
 
     fab_path = str(FAB)
+    kit = REPO
 
     @property
     def environment(self) -> dict[str, str]:
@@ -109,7 +110,7 @@ class Project:
     ) -> subprocess.Popen:
         """`fab WORDS` in this directory, not at a terminal, with a home of its own."""
         return subprocess.Popen(
-            [self.fab_path, "-r", str(REPO), *words],
+            [self.fab_path, "-r", str(self.kit), *words],
             cwd=self.directory,
             env={**self.environment, **(environment or {})},
             stdin=stdin,

@@ -6,7 +6,6 @@ the agent is killed, the link cut, or the plug pulled. `templates/ssh/undo.sh.j2
 
 import glob
 import os
-import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ class Guarded(Resource):
             why, hint = answer["why"], answer["hint"]
         raise Failed(
             f"with this step, a new login did not work: {why}",
-            "what the step had changed is as it was, and the old way in works. " + (hint or "Run the same again"),
+            "the change was undone, and the old way in works as before; " + (hint or "run the same command again"),
         )
 
 
@@ -130,7 +129,7 @@ def remember(paths: list[str]) -> None:
             copied = shutil.copy2(path, f"{UNDO}/files{path}", follow_symlinks=False)
             info = os.lstat(path)
             os.chown(copied, info.st_uid, info.st_gid, follow_symlinks=False)
-    rules = "table inet ashore\ndelete table inet ashore\n" + re.sub(r"& (\S+) == @", r"& \1 @", table())
+    rules = f"table inet ashore\ndelete table inet ashore\n{table()}"
     replace(f"{UNDO}/table.nft", rules.encode(), 0o600, 0, 0)
     replace(f"{UNDO}/paths", "".join(f"{path}\n" for path in paths).encode(), 0o600, 0, 0)
 
@@ -152,9 +151,8 @@ def disarm(system: System) -> None:
     try:
         os.rename(ARMED, f"{UNDO}/proved")
     except FileNotFoundError:
-        raise Failed(
-            "the new login took too long: the server had undone the change by itself", "run it again"
-        ) from None
+        what = "the new login took too long: the server had undone the change by itself"
+        raise Failed(what, "run the same command again") from None
     sync_directory(UNDO)
     stop_timer(system)
     forget()

@@ -4,18 +4,20 @@ import base64
 import os
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..system import System, ssh_connection
 from ..wire import Drift, Failed, Refused, Resource
-from .files import File, text_of
+from .files import File, replace, text_of
 from .firewall import SSHD_CONFIG, ports_of
-from .services import Service
+from .services import RUN, walk
 
 SSHD = "/usr/sbin/sshd"
 RSA_BITS = 3072
 RSA_KEY, OTHER_KEY = "/etc/ssh/ssh_host_rsa_key.pub", "/etc/ssh/ssh_host_ed25519_key.pub"
 RELOAD_SECONDS = 10
+REREAD = f"{RUN}/sshd.reread"  # its time says when; `undo.sh` writes it, too
 MUST_BE = {
     "passwordauthentication": ("no",),
     "kbdinteractiveauthentication": ("no",),
@@ -46,6 +48,15 @@ def settings(text: str) -> dict[str, set[str]]:
     for line in text.splitlines():
         keyword, _, value = line.partition(" ")
         found.setdefault(keyword, set()).add(value)
+    return found
+
+
+def read_at(unit: str) -> float:
+    """When sshd has read its files: at its start, or before the last reload by us or by an undo. A kernel's time."""
+    found = 0.0
+    for path in (f"/run/systemd/units/invocation:{unit}", REREAD):
+        with suppress(FileNotFoundError):
+            found = max(found, os.lstat(path).st_ctime)
     return found
 
 
@@ -103,21 +114,23 @@ class Sshd(Resource):
         system.run([SSHD, "-t"], hint=hint)
         self._must_hold(system)
         if self._stale(system):
-            pid = system.unit(self.unit).get("MainPID", "0")
-            before = image_of(pid)
-            self._service().apply(system)
-            wait_until_reloaded(pid, before)
+            found = system.unit(self.unit)
+            before = image_of(found["MainPID"])
+            os.makedirs(RUN, exist_ok=True)
+            replace(REREAD, b"", 0o600, 0, 0)  # first: what is written from now on may come too late
+            system.run(["systemctl", "reload", self.unit])
+            wait_until_reloaded(found["MainPID"], before)
 
     def _file(self) -> File:
         return self.without_rsa if rsa_is_weak() else self.file
 
-    def _service(self) -> Service:
-        return Service(self.unit, watches=(SSHD_CONFIG, f"{SSHD_CONFIG}.d"))
-
     def _stale(self, system: System) -> list[Drift]:
         """Nothing where sshd does not run by itself: systemd starts one for each login, which reads what is there."""
-        running = system.unit(self.unit).get("ActiveState") == "active"
-        return self._service().check(system) if running else []
+        found = system.unit(self.unit)
+        if found.get("ActiveState") != "active":
+            return []
+        changed = max(os.lstat(path).st_ctime for path in (SSHD_CONFIG, *walk(f"{SSHD_CONFIG}.d")))
+        return [Drift("configuration", "older than its files", "reloaded")] if changed > read_at(self.unit) else []
 
     def _must_hold(self, system: System) -> None:
         """What all files come to, for this login: another file may say it first, or for some users."""

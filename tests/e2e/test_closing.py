@@ -1,0 +1,208 @@
+"""A closed server: what it lets in, judged by ssh-audit and by nmap from another machine; and who gets banned."""
+
+import json
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from standing import Project, Server, machine, serving, wait_for
+
+AUDIT = Path(sys.executable).parent / "ssh-audit"
+NEIGHBOUR_TOOLS = "command -v nmap >/dev/null || { apt-get update -qq; apt-get install -qq nmap; } >/dev/null"
+HAMMER = """
+import socket, sys
+reached = 0
+for _ in range(60):
+    try:
+        socket.create_connection((sys.argv[1], 22), 0.1).close()
+        reached += 1
+    except OSError:
+        pass
+print(reached)
+"""
+
+
+@pytest.fixture(scope="module")
+def closed(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving("closed", snapshot, tmp_path_factory) as made:
+        yield Server(made)
+
+
+@pytest.fixture(scope="module")
+def neighbour() -> Iterator[Server]:
+    """Another machine on the same network, from which an attacker would look."""
+    with machine("neighbour") as made:
+        Server(made).script(f"export DEBIAN_FRONTEND=noninteractive; {NEIGHBOUR_TOOLS}")
+        yield Server(made)
+
+
+@pytest.fixture
+def project(tmp_path: Path, closed: Server) -> Project:
+    return Project(tmp_path / "project", closed.machine)
+
+
+@pytest.fixture(scope="module")
+def trixie(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Project]]:
+    with machine("closed13", release="trixie") as made:
+        project = Project(tmp_path_factory.mktemp("closed13") / "project", made)
+        project.fab("provision")
+        yield Server(made), project
+
+
+def audited(address: str) -> list[str]:
+    """What ssh-audit calls a failure, as "kind: name"."""
+    ran = subprocess.run([AUDIT, "--skip-rate-test", "-j", address], capture_output=True, text=True, timeout=60)
+    found = json.loads(ran.stdout)
+    kinds = [(kind, offered) for kind in ("kex", "key", "enc", "mac") for offered in found[kind]]
+    assert len(kinds) > 10, ran.stdout
+    return [f"{kind}: {offered['algorithm']}" for kind, offered in kinds if offered["notes"].get("fail")]
+
+
+def scanned(neighbour: Server, *words: str) -> dict[str, set[str]]:
+    """Map a state ("open", "closed", "open|filtered") to ports like "80/tcp", but for those that keep silent."""
+    said = neighbour.run("nmap", "-n", "-Pn", "--max-retries", "1", "--open", "-oG", "-", *words)
+    found: dict[str, set[str]] = {}
+    for port, state, protocol in re.findall(r"(\d+)/([\w|]+)/(\w+)/", said):
+        found.setdefault(state, set()).add(f"{port}/{protocol}")
+    return found
+
+
+def element(closed: Server, name: str) -> str:
+    return closed.run("nft", "list", "set", "inet", "ashore", name)
+
+
+def reaches(server: Server, address: str) -> bool:
+    test = f"import socket; print(socket.create_connection(({address!r}, 22), 0.3).recv(4))"
+    return "SSH-" in server.run("python3", "-c", test, check=False)
+
+
+def test_ssh_audit_finds_no_failure_on_debian_12(closed: Server):
+    assert audited(closed.machine.address) == []
+
+
+def test_ssh_audit_finds_no_failure_on_debian_13(trixie: tuple[Server, Project]):
+    assert audited(trixie[0].machine.address) == []
+
+
+def test_debian_13_is_closed_once_and_opens_udp_443_for_http_3(trixie: tuple[Server, Project]):
+    server, project = trixie
+    assert "udp dport 443 accept" in server.run("nft", "list", "chain", "inet", "ashore", "input")
+    assert "0 changed" in project.fab("provision").out
+
+
+def test_sshd_takes_no_password_from_anybody(closed: Server):
+    options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "PubkeyAuthentication=no")
+    ssh = ["ssh", *(word for option in options for word in ("-o", option))]
+    for user in ("root", "admin", "deploy", "visitors"):
+        ran = subprocess.run([*ssh, f"{user}@{closed.machine.address}", "true"], capture_output=True, text=True)
+        assert "Permission denied (publickey)" in ran.stderr
+
+
+def test_another_machine_finds_ssh_and_http_and_nothing_else(closed: Server, neighbour: Server):
+    closed.script("systemctl start squatter || systemd-run -q --unit=squatter python3 -m http.server --bind :: 8000")
+    wait_for(lambda: ":8000 " in closed.run("ss", "-Htln"), "a server on port 8000")
+    try:
+        fast = ("-T5", "--min-rate", "30000", "--max-retries", "0")
+        found = scanned(neighbour, *fast, "-p-", closed.machine.address)
+        assert found.get("open") == {"22/tcp", "80/tcp"}
+        local = re.findall(r"inet6 (fe80\S+)/", closed.run("ip", "-6", "address", "show", "host0"))[0]
+        found = scanned(neighbour, "-6", "-e", "host0", *fast, "-p-", f"{local}%host0")
+        assert found.get("open") == {"22/tcp", "80/tcp"}
+        found = scanned(neighbour, "-sU", "-p", "443,5353", closed.machine.address)
+        assert "open" not in found and "closed" not in found
+    finally:
+        closed.run("systemctl", "stop", "squatter")
+
+
+def test_who_hammers_on_ssh_is_banned_for_a_while_and_the_operator_never_is(closed: Server, neighbour: Server):
+    closed.run("nft", "flush", "set", "inet", "ashore", "knocks")
+    address = neighbour.machine.address
+    held = neighbour.script(f"python3 - {closed.machine.address} <<'E'\n{HELD}\nE")
+    assert "still there" in held, held
+    assert address in element(closed, "banned")
+    assert not reaches(neighbour, closed.machine.address)
+    for _ in range(100):
+        with socket.create_connection((closed.machine.address, 22), 2) as own, suppress(ConnectionResetError):
+            own.recv(100)  # nothing, or a reset, where sshd itself is busy: the firewall let it in
+    wait_for(
+        lambda: "10.76." in closed.run("nft", "list", "set", "inet", "ashore", "operators", check=False), "a login"
+    )
+    assert address not in element(closed, "operators")
+    closed.script(
+        f"nft delete element inet ashore banned {{ {address} }};"
+        f" nft add element inet ashore banned {{ {address} timeout 500ms }}; nft flush set inet ashore knocks"
+    )
+    wait_for(lambda: reaches(neighbour, closed.machine.address), "the end of the ban", 10)
+
+
+HELD = f"""
+import socket, subprocess, sys
+held = socket.create_connection((sys.argv[1], 22), 5)
+held.recv(100)
+reached = int(subprocess.run(["python3", "-c", '''{HAMMER}''', sys.argv[1]], capture_output=True, text=True).stdout)
+assert 25 <= reached <= 40, reached
+held.sendall(b"SSH-2.0-held\\r\\n")
+print("still there" if held.recv(100) else "gone")
+"""
+
+
+def test_neither_a_restart_of_nftables_nor_a_rule_at_run_time_leaves_the_server_open(closed: Server, project: Project):
+    closed.run("systemctl", "start", "nftables")
+    closed.run("systemctl", "reload", "nftables")
+    assert "10.76." in element(closed, "operators")
+    assert "0 changed" in project.fab("provision").out
+    closed.run("nft", "insert", "rule", "inet", "ashore", "input", "tcp", "dport", "8000", "accept")
+    assert "rules in the kernel: not as the files say" in project.fab("provision", "--check").out
+    ran = project.fab("provision")
+    assert "1 changed" in ran.out
+    assert "8000" not in closed.run("nft", "list", "table", "inet", "ashore")
+    closed.run("systemctl", "stop", "nftables")
+
+
+def test_open_ports_are_open_and_the_firewall_can_be_left_to_others(closed: Server, project: Project):
+    project.write_config(stage='open_ports = ["8443/tcp", "60000-60010/udp"]')
+    assert "80, 443, 8443/tcp, 60000-60010/udp, and nothing else" in project.fab("provision").out
+    rules = closed.run("nft", "list", "chain", "inet", "ashore", "input")
+    assert "tcp dport 8443 accept" in rules and "udp dport 60000-60010 accept" in rules
+    closed.script("mkdir -p /etc/ufw; echo ENABLED=yes > /etc/ufw/ufw.conf")
+    try:
+        ran = project.fab("provision", status=1)
+        assert "ufw is the server's firewall" in ran.err and "nothing was changed" in ran.err
+        assert "firewall = false" in ran.err
+        project.write_config(stage="firewall = false")
+        project.fab("provision")
+        assert "ashore" not in closed.run("nft", "list", "tables")
+        assert "0 changed" in project.fab("provision").out
+    finally:
+        closed.script("rm -r /etc/ufw")
+    project.write_config()
+    project.fab("provision")
+    assert "8443" not in closed.run("nft", "list", "chain", "inet", "ashore", "input")
+
+
+def test_security_updates_would_be_installed_by_themselves(closed: Server):
+    settings = closed.run("apt-config", "dump")
+    assert 'APT::Periodic::Unattended-Upgrade "1";' in settings
+    assert 'Unattended-Upgrade::Automatic-Reboot "false";' in settings
+    said = closed.run("unattended-upgrade", "--dry-run", "--debug")
+    assert "Allowed origins are:" in said and "Debian-Security" in said
+    for timer in ("apt-daily.timer", "apt-daily-upgrade.timer"):
+        assert closed.run("systemctl", "is-active", timer).strip() == "active"
+        assert closed.run("systemctl", "is-enabled", timer).strip() == "enabled"
+    after = closed.run("systemctl", "show", "-p", "NextElapseUSecRealtime", "--value", "apt-daily-upgrade.timer")
+    assert after.strip(), "the timer does not know when it fires next"
+
+
+def test_a_boot_comes_up_closed_and_nothing_drifts(closed: Server, project: Project):
+    from deploy import sandbox
+
+    sandbox.reboot(closed.machine.name)
+    assert "policy drop" in closed.run("nft", "list", "chain", "inet", "ashore", "input")
+    assert "10.76." in element(closed, "operators")
+    assert "0 changed" in project.fab("provision").out
+    assert closed.leftovers() == []

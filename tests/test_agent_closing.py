@@ -1,0 +1,121 @@
+"""What closes a server: what the machine says, as it was captured, and what we make of it."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy.agent.operators import DAY_SECONDS, DAYS, element_of, noted
+from deploy.agent.resources.firewall import listening, ports_named, ports_of
+from deploy.agent.resources.sshd import image_of, rsa_bits, settings
+from deploy.agent.resources.swap import file_system, make, wanted_bytes, with_swap
+from deploy.agent.system import System
+from deploy.agent.wire import Failed
+
+NOW = 1_795_260_009
+TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0
+   1: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 100 0 0 10 0
+   2: 01004C0A:0016 02004C0A:D431 01 00000000:00000000 00:00000000 00000000     0        0 4713 1 0 20 4 29 10 -1
+"""
+
+
+def test_sshd_s_ports_are_those_of_its_own_sockets_that_listen():
+    assert listening(TCP, {"4711", "4713"}) == {22}
+    assert listening(TCP, {"4711", "4712"}) == {22, 80}
+    assert listening("", {"4711"}) == set()
+
+
+def test_the_ports_that_sshd_s_configuration_names_are_found_in_all_their_spellings():
+    ports = "#Port 1\nPort 2222\n  port 2223 # why\n"
+    assert ports_named(f"{ports}ListenAddress 10.0.0.1:2224\nListenAddress [::1]:2225\nListenAddress ::\n") == {
+        2222,
+        2223,
+        2224,
+        2225,
+    }
+    assert ports_named("PortForwarding 5\nListenAddress 10.0.0.1\n") == set()
+
+
+def test_a_process_that_listens_on_nothing_has_no_port():
+    assert ports_of("999999999") == set()
+
+
+def test_sshd_s_settings_may_have_several_values():
+    assert settings("port 22\nport 2222\nusepam yes\n") == {"port": {"22", "2222"}, "usepam": {"yes"}}
+
+
+@pytest.mark.parametrize("bits", [1024, 2048, 3072])
+def test_the_size_of_an_rsa_key_is_read_from_its_public_half(tmp_path: Path, bits: int):
+    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-b", str(bits), "-N", "", "-f", tmp_path / "key"], check=True)
+    assert rsa_bits((tmp_path / "key.pub").read_text()) == bits
+
+
+def test_a_process_that_executes_itself_anew_is_told_from_one_that_goes_on():
+    with subprocess.Popen(["sh", "-c", "read go; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        before = image_of(str(process.pid))
+        assert before and before == image_of(str(process.pid))
+        process.stdin.write(b"go\necho\n")
+        process.stdin.flush()
+        assert process.stdout.read(1) == b"e"
+        assert image_of(str(process.pid)) not in (before, b"")
+        process.stdin.close()
+
+
+def test_an_operator_is_noted_once_a_day_and_forgotten_after_a_month():
+    first = noted("", "203.0.113.5", NOW)
+    assert first.startswith("add element inet ashore operators { 203.0.113.5 timeout 30d }; delete element")
+    assert noted(first, "203.0.113.5", NOW + DAY_SECONDS - 1) == first
+    second = noted(first, "203.0.113.5", NOW + DAY_SECONDS)
+    assert second == first.replace(str(NOW), str(NOW + DAY_SECONDS))
+    both = noted(first, "198.51.100.7", NOW + DAY_SECONDS)
+    assert len(both.splitlines()) == 2
+    assert "203.0.113.5" not in noted(both, "192.0.2.1", NOW + DAYS * DAY_SECONDS)
+
+
+def test_an_operator_s_network_is_what_would_be_banned():
+    assert "operators6 { 2001:db8:1:2:: timeout" in element_of("2001:db8:1:2:3:4:5:6")
+    assert "operators6 { fe80:: timeout" in element_of("fe80::61:73ff:fe68:2%host0")
+    for nobody in ("", "UNKNOWN", "1.2.3.4; flush ruleset"):
+        assert element_of(nobody) == "" and noted("", nobody, NOW) == ""
+
+
+@pytest.mark.parametrize(
+    ("memory", "swap", "wanted"),
+    [(480, 0, 1 << 30), (1490, 0, 1490 << 20), (1990, 0, 0), (4000, 0, 0), (480, 256, 0), (1024, 0, 1 << 30)],
+)
+def test_a_small_machine_without_swap_gets_as_much_as_it_has_memory(memory: int, swap: int, wanted: int):
+    assert wanted_bytes(f"MemTotal:  {memory * 1024} kB\nSwapTotal:  {swap * 1024} kB\n") == wanted
+
+
+def test_fstab_gets_one_line_and_keeps_the_others():
+    assert with_swap("UUID=1 / ext4 defaults 0 1", "/swapfile") == (
+        "UUID=1 / ext4 defaults 0 1\n/swapfile none swap sw 0 0\n"
+    )
+    once = with_swap("", "/swapfile")
+    assert with_swap(once, "/swapfile") == once
+    assert with_swap("#/swapfile none swap\n", "/swapfile").count("/swapfile") == 2
+
+
+def test_the_file_system_is_that_of_the_nearest_mount():
+    mounts = (
+        "overlay / overlay rw 0 0\n/dev/a /var ext4 rw 0 0\n/dev/b /variety btrfs rw 0 0\ntmpfs /var tmpfs rw 0 0\n"
+    )
+    assert file_system(mounts, "/") == "overlay"
+    assert file_system(mounts, "/variety/x") == "btrfs"
+    assert file_system(mounts, "/var/lib") == "tmpfs"
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_swap_file_is_root_s_and_one_that_the_kernel_would_take(tmp_path: Path, whole: bool):
+    path = tmp_path / "swapfile"
+    make(System(), str(path), 4 << 20, whole=whole)
+    assert path.stat().st_mode & 0o777 == 0o600 and path.stat().st_size == 4 << 20
+    assert path.read_bytes()[4086:4096] == b"SWAPSPACE2"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_swap_file_that_cannot_be_made_leaves_nothing(tmp_path: Path):
+    with pytest.raises(Failed, match="mkswap"):
+        make(System(), str(tmp_path / "swapfile"), 4096, whole=False)
+    assert list(tmp_path.iterdir()) == []
