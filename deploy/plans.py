@@ -134,7 +134,7 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
             "nginx",
             layout.HTTP3_SINCE,
             Config(
-                "Nginx speaks HTTP/3",
+                "HTTP/3, where Nginx has it",
                 (
                     file(f"{NGINX}/sites-available/ashore-http3.conf", "nginx/http3.conf.j2"),
                     Link(f"{NGINX}/sites-enabled/ashore-http3.conf", "../sites-available/ashore-http3.conf"),
