@@ -266,3 +266,16 @@ def test_a_request_with_two_meanings_reaches_nothing_and_carries_no_second_one(l
                 answered += more
     assert not answered or answered.split()[1] in (b"400", b"403", b"405", b"501"), answered[:200]
     assert answered.count(b"HTTP/1.1 ") <= 1
+
+
+def test_who_sends_too_slowly_is_let_go(live: Server):
+    begun = (
+        f"GET / HTTP/1.1\r\nHost: {DOMAIN}\r\n",
+        f"POST / HTTP/1.1\r\nHost: {DOMAIN}\r\nContent-Length: 9\r\n\r\nx",
+    )
+    visitors = [socket.create_connection((live.machine.address, 80), 15) for _ in begun]  # Nginx waits for 10 s
+    for visitor, text in zip(visitors, begun, strict=True):
+        visitor.sendall(text.encode())
+    for visitor in visitors:
+        with visitor, suppress(ConnectionResetError):
+            assert visitor.recv(1 << 16)[9:12] in (b"", b"408")
