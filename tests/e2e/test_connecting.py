@@ -116,6 +116,26 @@ def test_a_wrong_sudo_password_is_told(limited: Project):
     assert "sudo did not take the password of limited" in text
 
 
+def test_who_comes_with_a_password_is_told_to_bring_a_key_before_passwords_are_turned_off(limited: Project):
+    server = Server(limited.machine)
+    server.script(
+        "echo 'limited ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/limited; rm -r /home/limited/.ssh;"
+        " echo PasswordAuthentication yes > /etc/ssh/sshd_config.d/40-passwords.conf; systemctl reload ssh"
+    )
+    try:
+        before = server.state()
+        words = ("--prompt-for-login-password", "provision")
+        status, text = at_a_terminal(limited, *words, answers={"login password": "tide"})
+        assert status == 1 and "tide" not in text, text
+        assert f"you are logged in on {limited.machine.address} with a password" in text
+        assert f"ssh-copy-id limited@{limited.machine.address}" in text
+        assert server.state() == before
+        status, text = at_a_terminal(limited, *words, "--check", answers={"login password": "tide"})
+        assert status == 0 and "+PasswordAuthentication no" in text
+    finally:
+        server.script("rm /etc/ssh/sshd_config.d/40-passwords.conf; systemctl reload ssh")
+
+
 def test_a_user_who_is_no_sudoer_is_told_after_the_password(limited: Project):
     status, text = at_a_terminal(limited, "provision", "--check", answers={"sudo password of": "tide"})
     assert status == 1
