@@ -6,10 +6,14 @@ It does the same work with the same options and files, and looks at nothing befo
 import shlex
 from functools import singledispatch
 
+from deploy.agent.resources.door import Guarded
 from deploy.agent.resources.files import Absent, Config, Directory, File, Link
+from deploy.agent.resources.firewall import RULES, UNIT, Firewall, SshPorts
 from deploy.agent.resources.host import HostNames, Platform, Port, SecretKey
-from deploy.agent.resources.packages import APT, Packages, Uv
-from deploy.agent.resources.services import Service
+from deploy.agent.resources.packages import APT, Packages, SinceVersion, Uv
+from deploy.agent.resources.services import Service, UnitFile
+from deploy.agent.resources.sshd import SSHD, Sshd
+from deploy.agent.resources.swap import Swap
 from deploy.agent.resources.users import Member, User
 from deploy.agent.wire import Plan, Resource, Secret
 
@@ -113,3 +117,47 @@ def _(step: Uv) -> list[str]:
 def _(step: Service) -> list[str]:
     made = [f"systemctl enable --quiet --now {step.unit}"] if step.enabled else []
     return made + ([f"systemctl {step.refresh} {step.unit}"] if step.watches else [])
+
+
+@lines.register
+def _(step: SinceVersion) -> list[str]:
+    version = f"$(dpkg-query -f '${{Version}}' -W {step.package})"
+    otherwise = [line for part in (step.otherwise,) if part for line in lines(part)] or [":"]
+    return [
+        f'if dpkg --compare-versions "{version}" ge {step.version}; then',
+        *lines(step.step),
+        "else",
+        *otherwise,
+        "fi",
+    ]
+
+
+@lines.register
+def _(step: Swap) -> list[str]:
+    return []  # a sandbox has none of its own
+
+
+@lines.register
+def _(step: UnitFile) -> list[str]:
+    return [*lines(step.file), "systemctl daemon-reload"]
+
+
+@lines.register
+def _(step: Guarded) -> list[str]:
+    """A script has nobody to prove a login to."""
+    return [line for part in step.steps for line in lines(part)]
+
+
+@lines.register
+def _(step: Sshd) -> list[str]:
+    return [*lines(step.file), f"{SSHD} -t", f"systemctl reload {step.unit}"]
+
+
+@lines.register
+def _(step: SshPorts) -> list[str]:
+    return [f"printf %s {shlex.quote(step.rule.replace('%s', '22'))} > {step.path}"]
+
+
+@lines.register
+def _(step: Firewall) -> list[str]:
+    return [f"nft -c -f {RULES}", f"systemctl restart {UNIT}"]
