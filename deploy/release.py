@@ -10,6 +10,7 @@ from . import archive, build, changes, layout, plans, preview, switching
 from .agent.resources.health import http_status
 from .agent.wire import Plan
 from .carry import Count, Options, agent_of, carry_out, left_as, title
+from .ci import kit
 from .ci.limits import kept
 from .config import App, Config
 from .errors import HostError, Interrupted, StepFailed
@@ -189,7 +190,14 @@ def deploy(change: Change, local: Local) -> None:
         return local.blobs(indices, change.show)
 
     ahead = missing if new and missing and size_bytes <= AHEAD_BYTES and not options.check else None
-    plan = kept(made.plan, app, made.release.names) if facts.ci else made.plan
+    plan = made.plan
+    if facts.ci:
+        plan = kept(plan, app, made.release.names)
+        if facts.ci != kit.version():
+            note = (
+                "note: CI keys work with another version of the kit than this one; `fab ci.key` brings them up to date"
+            )
+            change.screen.say(note, "yellow", change.host.name)
     change.carry_out(plan, facts, made.release, made.done, blobs=blobs, ahead=ahead)
     return change.tell(facts, made.release, app)
 

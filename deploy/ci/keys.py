@@ -133,7 +133,7 @@ def plan(app: App, names: tuple[str, ...], keys: tuple[Key, ...], force: bool = 
         gone = (layout.ci_keys(name), socket, service, layout.ci_record(name))
         closed = (Absent(gone[0]), Service(f"{unit}.socket", active=False, enabled=False), *map(Absent, gone[1:]))
         return Plan("ci.key", closed, (), (unused,))
-    values = {"app": app, "user": user, "unit": unit, "kit": kit.directory(), "socket": layout.ci_socket(name)}
+    service_text, socket_text = units(app, kit.directory())
     first = "# Written by Ashore: `fab ci.key` adds a key, `fab ci.key --revoke` takes one away."
     authorized = seal("".join(f"{line}\n" for line in (first, *(key.line(name) for key in keys))))
     steps: tuple[Resource, ...] = (
@@ -145,12 +145,20 @@ def plan(app: App, names: tuple[str, ...], keys: tuple[Key, ...], force: bool = 
         Directory(home),
         Directory(f"{home}/.ssh"),
         limits.record(app, names),
-        File(service, render("systemd/ci@.service.j2", **values), force=force),
-        UnitFile(f"{unit}.socket", File(socket, render("systemd/ci.socket.j2", **values), force=force)),
+        File(service, service_text, force=force),
+        UnitFile(f"{unit}.socket", File(socket, socket_text, force=force)),
         Service(f"{unit}.socket", active=True, enabled=True, watches=(socket,), refresh="restart"),
         File(layout.ci_keys(name), authorized, force=force),
     )
     return Plan("ci.key", steps, (), (unused,))
+
+
+def units(app: App, directory: str) -> tuple[str, str]:
+    """The service and the socket. directory: where the copy of the kit is."""
+    name = app.name
+    values = {"user": layout.ci_user(name), "unit": layout.ci_unit(name), "socket": layout.ci_socket(name)}
+    service = render("systemd/ci@.service.j2", app=app, kit=directory, **values)
+    return service, render("systemd/ci.socket.j2", app=app, **values)
 
 
 def without(keys: tuple[Key, ...], revoke: str, where: str) -> tuple[Key, ...]:

@@ -63,10 +63,10 @@ class Holder:
         asked = {"request": "survey", "app": name, "app_directory": f"/srv/{name}", "lock": lock, "wait": False}
         return asked | {"manifest": manifest, "compare": False}
 
-    def deploy(self, requirements: dict | None = None, **change: object) -> dict:
+    def deploy(self, texts: dict | None = None, **change: object) -> dict:
         """A request that would deploy, but for what is changed in [app]."""
         table = as_table(load(self.project.directory).app) | change
-        asked = {"request": "ci_deploy", "app": table, "requirements": requirements or {}, "commit": "", "who": "me"}
+        asked = {"request": "ci_deploy", "app": table, "requirements": texts or {}, "commit": "", "who": "me"}
         return asked | {"check": False, "wait": False, "force": False}
 
     def rollback(self, release: str) -> dict:
