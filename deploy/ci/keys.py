@@ -184,7 +184,9 @@ def given(public: str) -> Key:
     try:
         return public_key(path.read_bytes()[: 1 << 16].decode("utf-8", "replace"), str(path))
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", str(path), NOTHING) from None
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}", str(path), NOTHING, "a .pub file, or - for standard input"
+        ) from None
 
 
 def found(answer: list[dict[str, Any]]) -> tuple[Key, ...]:

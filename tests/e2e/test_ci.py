@@ -231,6 +231,21 @@ def test_systemd_takes_the_units_and_finds_the_service_confined(server: Server, 
     )  # as root, with what root needs
 
 
+def test_another_version_of_the_kit_on_the_server_is_told(server: Server, operator: Project, ci: Holder):
+    kit = server.script("ls -d /usr/local/lib/ashore/ci-*").strip()
+    other = f"{kit[:-12]}{'0' * 12}"
+    unit = "/etc/systemd/system/ashore-ci-visitors@.service"
+    server.script(f"cp -a {kit} {other}; cp -a {unit} /root/unit; sed -i s,{kit},{other}, {unit}")
+    assert "another version of the kit" in ci.fab("deploy").out
+    assert "another version of the kit" in operator.fab("deploy").out
+    server.script(f"sed -i 's/^PROTOCOL = .*/PROTOCOL = 99/' {other}/deploy/ci/__init__.py")
+    said = ci.fab("deploy", status=1).err
+    assert "does not understand this one" in said and "`fab ci.key` again" in said
+    server.script(f"mv /root/unit {unit}; systemctl daemon-reload")
+    assert "copies of the kit that no unit starts" in operator.fab("ci.key").out
+    assert server.script("ls -d /usr/local/lib/ashore/ci-*").strip() == kit
+
+
 def test_what_only_an_operator_may_say_is_refused_whatever_it_looks_like(server: Server, ci: Holder):
     before = server.state()
     sudo = Plan("deploy", (File("/etc/sudoers.d/evil", "ci-visitors ALL=(ALL) NOPASSWD: ALL\n"), Link("/etc/x", "/")))
