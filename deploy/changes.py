@@ -21,7 +21,7 @@ class By:
     """Who makes a change, when, and how visitors are to reach the site.
 
     address: the server's, as an operator reaches it; "" where that is not known.
-    confined: it is asked for over a CI key, so what is built is built in the app's own box.
+    confined: it is asked for over a CI key: what is built is built in the app's own box, and no certificate asked for.
     """
 
     who: str
@@ -31,7 +31,7 @@ class By:
     force: bool = False
     confined: bool = False
 
-    def release(self, verb: str, facts: Facts, **record: Any) -> Release:
+    def release(self, verb: str, facts: Facts, record: Run) -> Release:
         """A new release: its ID, and its record with what all records have."""
         release_id = next_id(self.now, tuple(facts.records))
         made = {"id": release_id, "by": self.who, "at": self.now.isoformat(timespec="seconds"), "verb": verb}
@@ -62,7 +62,7 @@ class Change:
 
 def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Change:
     """upload: what travels, in words."""
-    last = switching.certified(app, by.site, by.address)
+    last = () if by.confined else switching.certified(app, by.site, by.address)
     key = build.venv_key(brought.entries, brought.requirements, facts.python)
     digest = build.digest(app, brought.entries, key, facts.cpus)
     if digest == facts.record.get("digest"):
@@ -70,7 +70,7 @@ def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Cha
         plan = switching.activate("deploy", app, release, facts, force=by.force, last=last)
         return Change(app, release, plan, "nothing new")
     record = {"digest": digest, "commit": brought.commit, "python": facts.python, "venv": key}
-    release = by.release("deploy", facts, **record, app=build.recorded(app))
+    release = by.release("deploy", facts, {**record, "app": build.recorded(app)})
     built = switching.build(app, release, facts, upload, by.confined)
     plan = switching.activate("deploy", app, release, facts, built, force=by.force, last=last)
     return Change(app, release, plan, "deployed")

@@ -47,7 +47,7 @@ BRINGS = {  # what a module imports beside the core
     "agent.resources.services": {"agent.resources.health"},
     "agent.resources.releases": {"agent.resources.uploads"},
     "agent.resources.keys": {"agent.resources.users"},
-    "agent.resources.traffic": {"agent.resources.health"},
+    "agent.resources.traffic": {"agent.resources.health", "agent.resources.services"},
     "agent.resources.sshd": {"agent.resources.services", "agent.resources.health", "agent.resources.firewall"},
     "agent.resources.door": {"agent.resources.firewall"},
 }

@@ -34,7 +34,7 @@ class Facts:
 
     records: release ID → its release.json and its `state`. current, previous: release IDs, "" where there is none.
     nginx: its package's version. provisioned: layout.PROVISION, as it was then; "" before the first provision.
-    ci: whether there are CI keys for the app.
+    ci: the version of the kit that makes plans for CI keys of the app; "" where there are none.
     """
 
     hostname: str
@@ -48,7 +48,7 @@ class Facts:
     maintenance: bool
     provisioned: str
     uv: tuple[str, ...]
-    ci: bool = False
+    ci: str = ""
 
     @classmethod
     def of(cls, reply: dict[str, Any]) -> "Facts":

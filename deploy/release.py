@@ -11,6 +11,7 @@ from .agent.resources.host import Platform
 from .agent.wire import Plan
 from .answers import look_from_here, tell
 from .carry import Count, Options, agent_of, carry_out, left_as, title
+from .ci import kit
 from .ci.limits import kept
 from .config import App, Config
 from .errors import HostError, Interrupted, StepFailed
@@ -98,17 +99,13 @@ class Change:
             self.last = event["run"]
         self.screen.event(self.host.name, event)
 
-    def release(self, facts: plans.Facts, **record: Any) -> plans.Release:
-        return self.by.release(self.verb, facts, **record)
-
     def existing(self, facts: plans.Facts, release_id: str) -> plans.Release:
         return self.by.existing(facts, release_id)
 
     def copied(self, facts: plans.Facts) -> plans.Release:
         """A new release with the code of the current one."""
-        return self.release(
-            facts, **{key: value for key, value in facts.record.items() if key not in ("state", "note")}
-        )
+        record = {key: value for key, value in facts.record.items() if key not in ("state", "note")}
+        return self.by.release(self.verb, facts, record)
 
     def require_release(self, facts: plans.Facts) -> None:
         if not facts.current:
@@ -161,6 +158,9 @@ def deploy(change: Change, local: Local) -> None:
 
     ahead = missing if new and missing and size_bytes <= AHEAD_BYTES and not options.check else None
     plan = kept(made.plan, app, change.site) if facts.ci else made.plan
+    if facts.ci not in ("", kit.version()):
+        note = "note: CI keys work with another version of the kit than this one; `fab ci.key` brings them up to date"
+        change.screen.say(note, "yellow", change.host.name)
     change.serve(plan, facts, made.release, app, made.done, blobs=blobs, ahead=ahead)
 
 

@@ -7,6 +7,7 @@ import pytest
 from deploy import build, plans
 from deploy.agent.resources.environment import environment_file
 from deploy.agent.resources.files import File, seal, untouched
+from deploy.ci import keys
 from deploy.config import App, Stage
 from deploy.errors import ConfigError
 from deploy.payload import within
@@ -38,6 +39,13 @@ WHOLE = {
     "shop-http3.conf": build.site_text(SHOP, SITE, {}, "1.26.3-3+deb13u1"),
     "shop-http.conf": build.site_text(SHOP, PROXIED, {}, "1.22.1-9+deb12u3"),
     "shop.conf": build.site_text(SHOP, SITE, {"/old/": "shop/old"}, "1.22.1-9+deb12u3"),
+    **dict(
+        zip(
+            ("ashore-ci-shop@.service", "ashore-ci-shop.socket"),
+            keys.units(SHOP, "/usr/local/lib/ashore/ci-0123456789ab"),
+            strict=True,
+        )
+    ),
 }
 
 

@@ -29,9 +29,15 @@ def survey(app: str, app_directory: str) -> dict[str, Any]:
         "previous": link_target(f"{app_directory}/previous"),
         "maintenance": os.path.exists(f"{app_directory}/maintenance/on"),
         "provisioned": (text_of(f"{app_directory}/provisioned") or "").strip(),
-        "ci": os.path.exists(f"{history.home(app)}/ci.json"),
+        "ci": ci_kit(app),
         "uv": [os.path.basename(path)[3:] for path in glob.glob(f"{UV}/uv-*") if "building" not in path],
     }
+
+
+def ci_kit(app: str) -> str:
+    """Which version of the kit makes plans for CI keys of the app; "" where there are none."""
+    found = re.search(r"/ci-([0-9a-f]+)'", text_of(f"/etc/systemd/system/ashore-ci-{app}@.service") or "")
+    return found[1] if found else ""
 
 
 def link_target(path: str) -> str:

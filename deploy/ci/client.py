@@ -10,7 +10,7 @@ from ..answers import tell
 from ..carry import Count, agent_of, left_as, see_through
 from ..errors import Interrupted, StepFailed
 from ..remote import Event
-from . import limits
+from . import kit, limits
 from .inputs import as_table
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ def rollback(change: Change, wanted: str, facts: plans.Facts) -> None:
 
 def carry_out(change: Change, message: Event, facts: plans.Facts, blobs: Blobs = lambda indices: ()) -> None:
     options, agent = change.options, agent_of(change.host)
+    if facts.ci != kit.version():
+        note = (
+            "note: the server makes the plan with another version of the kit; an operator's `fab ci.key` changes that"
+        )
+        change.screen.say(note, "yellow", change.host.name)
     message |= {"app": as_table(change.app), "who": change.who}
     message |= {"check": options.check, "wait": options.wait, "force": options.force}
     planned: dict[str, Any] = {}

@@ -53,7 +53,7 @@ def set_keys(change: Change, key: keys.Key | None, revoke: str) -> None:
 
 
 def tell(screen: Screen, host: Host, app: App, wanted: tuple[keys.Key, ...], private: Path | None) -> None:
-    made = host.made
+    made = agent_of(host).connection
     user, port = layout.ci_user(app.name), "" if made.port == 22 else f":{made.port}"
     host_key = transport.fingerprint(made.transport.get_remote_server_key())
     login = f"{user}@{made.host}{port}"

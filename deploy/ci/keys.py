@@ -134,7 +134,7 @@ def plan(app: App, site: Site, keys: tuple[Key, ...], force: bool = False) -> Pl
         gone = (layout.ci_keys(name), socket, service, layout.ci_record(name))
         closed = (Absent(gone[0]), Service(f"{unit}.socket", active=False, enabled=False), *map(Absent, gone[1:]))
         return Plan("ci.key", closed, (), (unused,))
-    values = {"app": app, "user": user, "unit": unit, "kit": kit.directory(), "socket": layout.ci_socket(name)}
+    service_text, socket_text = units(app, kit.directory())
     first = "# Written by Ashore: `fab ci.key` adds a key, `fab ci.key --revoke` takes one away."
     authorized = seal("".join(f"{line}\n" for line in (first, *(key.line(name) for key in keys))))
     steps: tuple[Resource, ...] = (
@@ -146,12 +146,20 @@ def plan(app: App, site: Site, keys: tuple[Key, ...], force: bool = False) -> Pl
         Directory(home),
         Directory(f"{home}/.ssh"),
         limits.record(app, site),
-        File(service, render("systemd/ci@.service.j2", **values), force=force),
-        UnitFile(f"{unit}.socket", File(socket, render("systemd/ci.socket.j2", **values), force=force)),
+        File(service, service_text, force=force),
+        UnitFile(f"{unit}.socket", File(socket, socket_text, force=force)),
         Service(f"{unit}.socket", active=True, enabled=True, watches=(socket,), refresh="restart"),
         File(layout.ci_keys(name), authorized, force=force),
     )
     return Plan("ci.key", steps, (), (unused,))
+
+
+def units(app: App, directory: str) -> tuple[str, str]:
+    """The service and the socket. directory: where the copy of the kit is."""
+    name = app.name
+    values = {"user": layout.ci_user(name), "unit": layout.ci_unit(name), "socket": layout.ci_socket(name)}
+    service = render("systemd/ci@.service.j2", app=app, kit=directory, **values)
+    return service, render("systemd/ci.socket.j2", app=app, **values)
 
 
 def without(keys: tuple[Key, ...], revoke: str, where: str) -> tuple[Key, ...]:
@@ -177,7 +185,9 @@ def given(public: str) -> Key:
     try:
         return public_key(path.read_bytes()[: 1 << 16].decode("utf-8", "replace"), str(path))
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", str(path), NOTHING) from None
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}", str(path), NOTHING, "a .pub file, or - for standard input"
+        ) from None
 
 
 def found(answer: list[dict[str, Any]]) -> tuple[Key, ...]:

@@ -213,6 +213,7 @@ class Endpoint(Conversation):
         commit = inputs.word(commit, inputs.COMMIT, "a commit of git's")
         if not self.manifest:
             raise Refused(NOT_OURS)
+        self.require_allowed(app)
         brought = changes.Brought(tuple(self.manifest), inputs.requirements(texts, app, self.manifest), commit)
         by, facts = self.start("deploy", who, app, check, wait)
         lacking = missing(layout.home(self.app), self.manifest, False)["missing"]
@@ -249,7 +250,6 @@ class Endpoint(Conversation):
 
     def start(self, verb: str, who: str, app: App, check: bool, wait: bool) -> tuple[changes.By, plans.Facts]:
         """Take the lock, and look at the server as it is now."""
-        self.require_allowed(app)
         claimed = f" ({who})" if re.fullmatch(inputs.NAME, who, re.ASCII) else ""
         who = f"{layout.ci_user(self.app)} {self.key[:8]}{claimed}"
         self.begin(self.app, None if check else {"verb": verb, "who": who}, wait=wait)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from ..system import ENVIRONMENT, System
 from ..wire import Drift, Failed, Resource
-from .files import File, Link
+from .files import File, Link, text_of
 
 RUN = "/run/ashore"  # root's, empty after a boot like the facts it holds
 UNITS = "/etc/systemd/system"
+RELOAD_SECONDS = 5
 WANTS = f"{UNITS}/multi-user.target.wants"
 CGROUP_NOT_READY = "219"  # systemd's EXIT_CGROUP: the unit's old control group was still being removed
 
@@ -70,7 +71,9 @@ class Service(Resource):
                 system.run(["systemctl", "reset-failed", self.unit], accept=(0, 1))  # 1: nothing had failed
         if "configuration" in drifts:
             seen = fingerprint(self.watches)
+            before = children(system.unit(self.unit).get("MainPID", ""))
             system.run(["systemctl", self.refresh, self.unit])
+            wait_for_the_old(before)
             system.forget()
             os.makedirs(RUN, 0o700, exist_ok=True)
             with open(f"{RUN}/{self.unit}.loaded", "w", encoding="ascii") as marker:
@@ -100,6 +103,25 @@ class Service(Resource):
             if system.unit(self.unit).get("ExecMainStatus") != CGROUP_NOT_READY:
                 raise Failed(f"{self.unit} did not start", "", journal(self.unit)) from None
             system.run(["systemctl", "start", self.unit])
+
+
+def children(pid: str) -> set[str]:
+    """Process IDs of a process's children: Gunicorn's workers, or Nginx's."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return set(file.read().split())
+    except OSError:
+        return set()
+
+
+def wait_for_the_old(workers: set[str]) -> None:
+    """Nginx's reload is over when no worker from before takes a connection any more: gone, or shutting down."""
+    deadline = time.monotonic() + RELOAD_SECONDS
+    while time.monotonic() < deadline:
+        titles = [text_of(f"/proc/{pid}/cmdline") or "" for pid in workers]
+        if not any(title and "shutting down" not in title for title in titles):
+            return
+        time.sleep(0.02)
 
 
 def is_release(unit: str) -> bool:

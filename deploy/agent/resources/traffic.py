@@ -11,6 +11,7 @@ from typing import Any
 from ..system import ENVIRONMENT, System
 from ..wire import Drift, Failed, Resource
 from .health import hint_logs, http_status, journal
+from .services import children
 
 PROBES_PER_SECOND = 20
 PROBE_SECONDS = 10  # after so long it has failed
@@ -139,15 +140,6 @@ class Log:
             file.seek(start)
             statuses = STATUS.findall(file.read(end - start))
         return Counts(len(statuses), sum(status >= b"500" for status in statuses))
-
-
-def children(pid: str) -> set[str]:
-    """Process IDs of a process's children: Gunicorn's workers."""
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-            return set(file.read().split())
-    except OSError:
-        return set()
 
 
 def restarts(unit: str, workers: int) -> int:

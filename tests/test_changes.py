@@ -1,0 +1,50 @@
+"""What a deploy or a rollback comes to, by whomever it is asked for."""
+
+from dataclasses import replace
+from datetime import datetime, timezone
+
+from test_plans import ENTRIES, FACTS, OLD, OLDER, SHOP
+
+from deploy import changes
+from deploy.agent.resources.releases import Virtualenv
+from deploy.ci import limits
+from deploy.ci.limits import kept
+from deploy.site import Site
+
+NOW = datetime(2026, 3, 1, 12, 4, 5, tzinfo=timezone.utc)
+BY = changes.By("me@here", NOW, Site(("shop.example.com",)))
+BROUGHT = changes.Brought(ENTRIES, {"requirements.txt": "gunicorn\n"}, "abc123")
+
+
+def test_over_a_ci_key_the_plan_is_the_operator_s_but_for_who_builds_packages():
+    ours = changes.deploy(SHOP, BY, FACTS, BROUGHT, "1 file")
+    theirs = changes.deploy(SHOP, replace(BY, confined=True), FACTS, BROUGHT, "1 file")
+    assert theirs.release == ours.release
+    [mine] = [step for step in ours.plan.steps if isinstance(step, Virtualenv)]
+    [built] = [step for step in theirs.plan.steps if isinstance(step, Virtualenv)]
+    assert (mine.user, built) == ("deploy", replace(mine, user="shop", confined=True))
+    assert theirs.plan == replace(ours.plan, steps=tuple(built if s == mine else s for s in ours.plan.steps))
+
+
+def test_the_same_source_again_is_nothing_new():
+    first = changes.deploy(SHOP, BY, FACTS, BROUGHT, "1 file")
+    facts = replace(FACTS, records={**FACTS.records, OLD: {**first.release.record, "state": "good"}})
+    again = changes.deploy(SHOP, BY, facts, BROUGHT, "")
+    assert (again.done, again.release.id) == ("nothing new", OLD)
+
+
+def test_a_rollback_whose_end_nobody_heard_is_finished_and_not_followed_by_another():
+    went = replace(FACTS, current=OLDER, records={**FACTS.records, "20260101-000000": FACTS.records[OLD]})
+    again = changes.rollback(SHOP, BY, went, "", {"verb": "rollback", "release": OLDER, "previous": OLD}, "web1")
+    assert again.release.id == OLDER
+    assert changes.rollback(SHOP, BY, went, "", {"verb": "deploy", "release": OLDER}, "web1").release.id < OLDER
+
+
+def test_a_release_s_id_sorts_after_all_there_are_whatever_the_clock_says():
+    assert changes.next_id(NOW, (OLD,)) == "20260301-120405"
+    assert changes.next_id(NOW, ("20270101-235959",)) == "20270102-000000"
+
+
+def test_an_operator_s_deploy_leaves_what_ci_keys_may_go_up_to_last_of_all():
+    made = changes.deploy(SHOP, BY, FACTS, BROUGHT, "1 file")
+    assert kept(made.plan, SHOP, Site(("a",))).finish[-1] == limits.record(SHOP, Site(("a",)))

@@ -1,0 +1,246 @@
+"""What a CI key's holder sends: a stranger's until it is checked."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+
+from deploy import build
+from deploy.agent.wire import Entry, Refused
+from deploy.ci import inputs, limits
+from deploy.config import App
+from deploy.errors import DeployError
+from deploy.site import Site
+
+HASH = "a" * 64
+SHOP = App(
+    "shop",
+    "shop:app",
+    static=(("/static/", "shop/static"),),
+    env=(("LANGUAGE", "en"),),
+    warm_paths=("/", "/a?b=1"),
+    release_command="flask db upgrade",
+    devices=("/dev/fuse",),
+)
+
+
+def sent(**change: object) -> dict:
+    return json.loads(json.dumps(inputs.as_table(SHOP) | change))
+
+
+def test_an_app_survives_the_way():
+    assert inputs.app_of(sent(), "shop") == SHOP
+
+
+EVIL = ["x\ny", "x; }", "x\nExecStartPre=/bin/sh", "${x}", "x\0y", "../x", "/etc/passwd", "x\x1b[2J", "x{", 'x"', "-x"]
+EVIL += ["x y", "x;", "}", "x#", "%i", "$host", "'x'", "x\\", "x\u2028y", "x\ry", "é"]
+PLACES = {
+    "wsgi": lambda text: f"shop:{text}",
+    "requirements": lambda text: text,
+    "health_path": lambda text: f"/{text}",
+    "worker_class": lambda text: text,
+    "static": lambda text: {"/static/": text},
+    "warm_paths": lambda text: [f"/{text}"],
+    "writable_paths": lambda text: [f"/srv/{text}"],
+    "devices": lambda text: [f"/dev/{text}"],
+    "env": lambda text: {"A": text},
+    "release_command": lambda text: text,
+}
+
+
+def shape(app: App) -> list[int]:
+    """How many lines, blocks and directives a unit and a site have, and what is put in when they are read."""
+    unit, site = build.unit_text(app), build.site_text(app, Site(("shop.example",)), dict(app.static), "1.22.1")
+    marks = ("\n", "\r", "{", "}", ";", "$", "#", '"', "'", "\\", " ", "\0")
+    return [unit.count("%"), *((unit + site).count(mark) for mark in marks)]
+
+
+@pytest.mark.parametrize("key", PLACES)
+@pytest.mark.parametrize("text", EVIL)
+def test_no_text_can_say_something_of_its_own_in_a_unit_or_a_site(key: str, text: str):
+    harmless = inputs.app_of(sent(**{key: PLACES[key]("sync")}), "shop")
+    try:
+        app = inputs.app_of(sent(**{key: PLACES[key](text)}), "shop")
+    except DeployError:
+        return
+    assert shape(app) == shape(harmless)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "blog"},
+        {"no_such_key": 1},
+        {"env": {"A": "x\ny"}},
+        {"env": {"RELEASE_ID": "x"}},
+        {"env": {f"A{n}": "x" for n in range(201)}},
+        {"env": {"A": "x" * 10_001}},
+        {"static": {"/a/ { }": "x"}},
+        {"warm_paths": ["/"] * 201},
+        {"warm_paths": [["/"]]},
+        {"release_command": "x\ny"},
+        {"release_command": "x" * 10_001},
+        {"memory_percent": "75%\nExecStartPre=x"},
+        {"memory_percent": True},
+        {"tasks_max": 10**30},
+        {"workers": -1},
+        {"wsgi": None},
+        {"requirements": "../x"},
+        {"requirements": "x\ny"},
+        {"requirements": "--index-url=x"},
+    ],
+)
+def test_what_deploy_toml_could_not_say_is_refused(change: dict):
+    with pytest.raises((Refused, DeployError)):
+        inputs.app_of(sent(**change), "shop")
+
+
+@pytest.mark.parametrize("table", [None, [], "shop", {}, {"name": "shop"}])
+def test_what_is_no_table_of_an_app_is_refused(table: object):
+    with pytest.raises((Refused, DeployError)):
+        inputs.app_of(table, "shop")
+
+
+GOOD = [["shop/app.py", "f", 3, HASH], ["run.sh", "x", 0, HASH], ["again", "l", 0, "shop/app.py"]]
+
+
+def test_a_manifest_survives_the_way():
+    assert inputs.manifest(GOOD) == [Entry(*line) for line in GOOD]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["../x", "f", 1, HASH],
+        ["/etc/x", "f", 1, HASH],
+        ["a/../../x", "f", 1, HASH],
+        ["a//b", "f", 1, HASH],
+        ["", "f", 1, HASH],
+        ["a\0b", "f", 1, HASH],
+        ["a\nb", "f", 1, HASH],
+        ["a\x1b[2J", "f", 1, HASH],
+        ["\ud800", "f", 1, HASH],
+        ["a/" + "b" * 256, "f", 1, HASH],
+        ["a/" * 600 + "b", "f", 1, HASH],
+        ["shop/app.py", "f", 3, HASH],
+        ["shop/app.py/x", "f", 3, HASH],
+        ["shop", "f", 3, HASH],
+        ["again/x", "f", 3, HASH],
+        ["a", "d", 1, HASH],
+        ["a", ["f"], 1, HASH],
+        ["a", "f", -1, HASH],
+        ["a", "f", True, HASH],
+        ["a", "f", 1.5, HASH],
+        ["a", "f", 3 << 30, HASH],
+        ["a", "f", 1, "../../../../etc/cron.d/x"],
+        ["a", "f", 1, HASH[1:] + "\n"],
+        ["a", "f", 1, None],
+        ["a", "l", 0, "/etc/passwd"],
+        ["a", "l", 0, "../x"],
+        ["a", "l", 0, ""],
+        ["a", "l", 5, "shop"],
+        ["a", "l", 0, "x\0y"],
+        ["a", "f", 1],
+        ["a", "f", 1, HASH, 1],
+        {"path": "a"},
+        None,
+    ],
+)
+def test_a_manifest_names_nothing_outside_and_nothing_twice(line: object):
+    with pytest.raises(Refused):
+        inputs.manifest([*GOOD, line])
+
+
+def test_a_manifest_has_an_end():
+    with pytest.raises(Refused, match="more than"):
+        inputs.manifest([[f"f{n}", "f", 0, HASH] for n in range(inputs.MOST_ENTRIES + 1)])
+    with pytest.raises(Refused, match="links"):
+        inputs.manifest([[f"f{n}", "l", 0, "x"] for n in range(inputs.MOST_LINKS + 1)])
+
+
+def entry(path: str, text: str) -> Entry:
+    return Entry(path, "f", len(text), hashlib.sha256(text.encode()).hexdigest())
+
+
+def test_requirements_are_what_the_source_has():
+    texts = {"requirements.txt": "-r more.txt\ngunicorn\n", "more.txt": "flask\n", "other.txt": "never asked for"}
+    entries = [entry("requirements.txt", texts["requirements.txt"]), entry("more.txt", "flask\n")]
+    assert inputs.requirements(texts, SHOP, entries) == {key: texts[key] for key in ("requirements.txt", "more.txt")}
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"requirements.txt": "gunicorn\nevil\n"},
+        {},
+        {"requirements.txt": 5},
+        {"requirements.txt": "-r /etc/shadow\n"},
+        {"requirements.txt": "-e .\n"},
+        {"requirements.txt": "\ud800"},
+    ],
+)
+def test_requirements_that_the_source_has_otherwise_would_poison_a_shared_virtualenv(texts: dict):
+    there = texts.get("requirements.txt")
+    named = there if isinstance(there, str) and there.startswith("-") else "gunicorn\n"
+    with pytest.raises((Refused, DeployError)):
+        inputs.requirements(texts, SHOP, [entry("requirements.txt", named)])
+
+
+def test_requirements_are_no_link():
+    with pytest.raises(Refused, match="is a link"):
+        inputs.requirements({"requirements.txt": ""}, SHOP, [Entry("requirements.txt", "l", 0, "x")])
+
+
+def test_a_request_has_the_fields_it_should_have_and_no_others():
+    assert inputs.fields({"a": "x", "b": True}, {"b": bool, "a": str}) == [True, "x"]
+    for wrong in ({"a": "x"}, {"a": "x", "b": 1}, {"a": "x", "b": True, "halt": "0"}, {"a": None, "b": True}):
+        with pytest.raises(Refused):
+            inputs.fields(wrong, {"b": bool, "a": str})
+
+
+@pytest.mark.parametrize("text", ["../../etc", "20261120-231500\n", "20261120-231500/..", "٢٠٢٦١١٢٠-٢٣١٥٠٠"])
+def test_the_id_of_a_release_is_digits(text: str):
+    with pytest.raises(Refused):
+        inputs.word(text, inputs.RELEASE_ID, "the ID of a release")
+
+
+LIMITS = limits.read(
+    limits.recorded(replace(SHOP, writable_paths=("/srv/media",), cpu_percent=50), Site(("a.example",)))
+)
+
+
+def test_limits_survive_being_kept():
+    assert LIMITS.site.names == ("a.example",)
+    assert limits.beyond(replace(SHOP, writable_paths=("/srv/media",), cpu_percent=50), LIMITS) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"allow_jit": True},
+        {"writable_paths": ("/etc",)},
+        {"writable_paths": ("/srv/media", "/srv/media/..")},
+        {"devices": ("/dev/fuse", "/dev/sda")},
+        {"memory_percent": 76},
+        {"cpu_percent": 51},
+        {"cpu_percent": 0},  # as much as there is
+        {"tasks_max": 513},
+        {"release_seconds": 301},
+        {"keep_releases": 6},
+        {"max_body_megabytes": 11},
+    ],
+)
+def test_more_than_an_operator_allowed_is_seen(change: dict):
+    wanted = replace(SHOP, **({"writable_paths": ("/srv/media",), "cpu_percent": 50} | change))
+    assert len(limits.beyond(wanted, LIMITS)) == 1
+
+
+def test_no_network_stays_no_network():
+    alone = limits.read(limits.recorded(replace(SHOP, outbound=False), Site(("a.example",))))
+    assert limits.beyond(SHOP, alone) == ["outbound = true (allowed: false)"]
+
+
+def test_less_is_always_allowed():
+    less = replace(SHOP, devices=(), outbound=False, memory_percent=10, cpu_percent=20, keep_releases=1)
+    assert limits.beyond(less, LIMITS) == []

@@ -1,0 +1,144 @@
+"""The server's side of CI keys, spoken to over a socket pair: what is no request, and who does not end."""
+
+import json
+import socket
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.agent.wire import frame
+from deploy.ci import server
+
+PREAMBLE = b"abcdefgh 203.0.113.9\n2\nxx"
+
+
+class Visitor:
+    """Somebody at the socket of the app shop."""
+
+    def __init__(self, idle_seconds: float = 30) -> None:
+        self.link, other = socket.socketpair()
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 1, 0))
+        self.link.settimeout(20)
+        files = other.makefile("rb"), other.makefile("wb")
+        other.close()
+        self.endpoint = server.Endpoint(*files, "shop", idle_seconds)
+        threading.Thread(target=self.endpoint.listen, daemon=True).start()
+        self.serving = threading.Thread(target=self._serve, args=(files[1],), daemon=True)
+        self.serving.start()
+
+    def _serve(self, out) -> None:
+        self.endpoint.serve()
+        self.endpoint.deaf = True
+
+    def says(self, *messages: object) -> list[dict]:
+        """All that is answered, once it has been said that no more comes."""
+        for message in messages:
+            self.link.sendall(message if isinstance(message, bytes) else frame(message))
+        self.link.shutdown(socket.SHUT_WR)
+        self.serving.join(20)
+        assert not self.serving.is_alive()
+        self.link.setblocking(False)
+        said = b""
+        try:
+            while data := self.link.recv(1 << 16):
+                said += data
+        except BlockingIOError:
+            pass
+        return [json.loads(line) for line in said.splitlines()]
+
+
+@pytest.fixture
+def visitor() -> Iterator[Visitor]:
+    made = Visitor()
+    yield made
+    made.link.close()
+
+
+def packed(data: bytes) -> bytes:
+    body = zlib.compress(data)
+    return b"j %d\n" % len(body) + body
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"x" * 500,
+        b"key 1.2.3.4\nx\n",
+        b"key 1.2.3.4\n-5\n",
+        b"key 1.2.3.4\n99999999\n",
+        b"key 1.2.3.4\n500\nhalf",
+        PREAMBLE + b"z 5\nhello",
+        PREAMBLE + b"j -5\n",
+        PREAMBLE + b"j 99999999\n",
+        PREAMBLE + b"j 500\nhalf",
+        PREAMBLE + b"j 5\nhello",
+        PREAMBLE + packed(b"[1]"),
+        PREAMBLE + packed(b'{"a": 1}'),
+        PREAMBLE + packed(b'{"request": ["survey"]}'),
+        PREAMBLE + packed(b"[" * 200_000),
+        PREAMBLE + packed(b'{"request": ' + b"9" * 100_000 + b"}"),
+        PREAMBLE + packed(b'{"request": "x"}')[:-3],
+        PREAMBLE + packed(b" " * (server.MOST_JSON + 1) + b"{}"),
+    ],
+)
+def test_what_is_no_request_ends_the_conversation_in_words(visitor: Visitor, garbage: bytes):
+    [end] = visitor.says(garbage)
+    assert (end["state"], end["what"]) == ("refused", server.NOT_OURS)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"request": "plan", "plan": {"kind": "Plan"}, "units": [], "check": False, "run": {"app": "shop", "verb": "x"}},
+        {"request": "modules", "sources": {"agent.evil": "import os"}},
+        {"request": "ask", "module": "os", "question": "system", "command": "id"},
+        {"request": "ask", "module": "facts", "question": "survey", "app": "shop", "app_directory": "/"},
+        {"request": "run", "app": "shop", "command": ["id"], "tty": None},
+        {"request": "logs", "units": ["ssh.service"], "files": ["/etc/shadow"]},
+        {"request": "eof"},
+        {"request": "serve"},
+        {"request": "__class__"},
+        {"request": "survey"},
+        {"request": "ask", "module": "facts", "question": "releases", "app": "blog", "app_directory": "/srv/blog"},
+        {"request": "ask", "module": "facts", "question": "releases", "app": "shop"},
+        {"request": "ci_deploy"},
+        {"request": "ci_rollback", "release": "../.."},
+    ],
+)
+def test_what_a_key_may_not_ask_is_refused_and_the_next_request_is_heard(visitor: Visitor, request_: dict):
+    first, second = visitor.says(PREAMBLE, request_, {"request": "history"})
+    assert first["state"] == "refused" and not first["applied"]
+    assert "nothing else" in second["what"]
+
+
+def test_who_says_nothing_is_not_waited_for():
+    visitor = Visitor(idle_seconds=0.3)
+    visitor.serving.join(20)
+    assert not visitor.serving.is_alive()
+
+
+def test_who_stops_in_the_middle_of_a_request_is_not_waited_for():
+    visitor = Visitor(idle_seconds=0.3)
+    visitor.link.sendall(PREAMBLE + b"j 500\nhalf")
+    visitor.serving.join(20)
+    assert not visitor.serving.is_alive()
+
+
+def test_an_upload_that_stands_still_fails():
+    visitor = Visitor(idle_seconds=0.3)
+    visitor.endpoint.upload_ends = time.monotonic() + 60
+    with pytest.raises(server.Failed, match="stood still"):
+        visitor.endpoint.next_blob()
+
+
+def test_who_does_not_read_holds_nothing_up(visitor: Visitor):
+    began = time.monotonic()
+    for _ in range(200):
+        visitor.endpoint.emit({"event": "x", "text": "x" * 10_000})
+    assert visitor.endpoint.deaf and time.monotonic() - began < 10
