@@ -140,6 +140,7 @@ class Firewall(Resource):
     def apply(self, system: System) -> None:
         hint = "nothing was loaded; mend the file that nft names, then run again"
         system.run(["nft", "-c", "-f", RULES], hint=hint)
+        system.run(["systemctl", "daemon-reload"])  # an undo may have taken the unit's file away, and now it is back
         system.run(["systemctl", "restart", UNIT])
         replace(LOADED, fingerprint().encode(), 0o600, 0, 0)
 
