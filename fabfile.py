@@ -46,7 +46,7 @@ SWITCHING = {key: value for key, value in CHANGING.items() if key != "check"}
 def provision(
     c: Any, check: bool = False, force: bool = False, wait: bool = False, json: bool = False, verbose: bool = False
 ) -> None:
-    """Make a server ready for the app: packages, users, directories, Nginx, uv, log limits. First of all, once."""
+    """Make a server ready for the app and close it: packages, users, Nginx, uv, SSH by key, a firewall. First, once."""
     from deploy import verbs
 
     with telling(json, verbose) as screen:

@@ -9,7 +9,7 @@ from deploy.agent.operators import DAY_SECONDS, DAYS, element_of, noted
 from deploy.agent.resources.firewall import listening, ports_named, ports_of
 from deploy.agent.resources.sshd import image_of, rsa_bits, settings
 from deploy.agent.resources.swap import file_system, make, wanted_bytes, with_swap
-from deploy.agent.system import System
+from deploy.agent.system import System, tcp_sockets
 from deploy.agent.wire import Failed
 
 NOW = 1_795_260_009
@@ -38,7 +38,7 @@ def test_the_ports_that_sshd_s_configuration_names_are_found_in_all_their_spelli
 
 
 def test_a_process_that_listens_on_nothing_has_no_port():
-    assert ports_of("999999999") == set()
+    assert ports_of("999999999", tcp_sockets()) == set()
 
 
 def test_sshd_s_settings_may_have_several_values():

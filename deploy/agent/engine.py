@@ -24,7 +24,7 @@ def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], N
     applying = False
     step: Resource = every[0]
     main = True
-    system.halt = lambda place: wait_at(-1, place, system) if halt and halt in place else None
+    system.halt = lambda place: wait_at(-1, place, system) if halt in place and not halt.isdigit() and halt else None
     try:
         first = []
         for step in every:

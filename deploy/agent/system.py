@@ -41,13 +41,14 @@ class System:
         self._units: dict[str, dict[str, str]] | None = None
         self._asking: subprocess.Popen[bytes] | None = None
         self._packages: bytes | None = None
+        self._tcp: str | None = None
 
     def forget(self) -> None:
         """Something was changed: ask anew."""
         if self._asking is not None:
             self._asking.communicate()
             self._asking = None
-        self._units = self._packages = None
+        self._units = self._packages = self._tcp = None
 
     def stop_if_cancelled(self) -> None:
         if self.cancelled():
@@ -142,6 +143,12 @@ class System:
                 self._packages = b"\n" + status.read()
         return package_version(self._packages, package)
 
+    def tcp(self) -> str:
+        """/proc/net/tcp and tcp6, together: the kernel takes some milliseconds over them."""
+        if self._tcp is None:
+            self._tcp = tcp_sockets()
+        return self._tcp
+
     def keep(self, path: str) -> None:
         """Remember how a file was before this run changed it, so that a failed deploy can put it back."""
         if path not in self.replaced:
@@ -150,6 +157,15 @@ class System:
                     self.replaced[path] = (file.read(), os.fstat(file.fileno()).st_mode & 0o7777)
             except FileNotFoundError:
                 self.replaced[path] = None
+
+
+def tcp_sockets() -> str:
+    found = ""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        if os.path.exists(table):
+            with open(table, encoding="ascii") as lines:
+                found += lines.read()
+    return found
 
 
 def ssh_connection() -> tuple[str, int]:

@@ -120,7 +120,7 @@ def test_who_comes_with_a_password_is_told_to_bring_a_key_before_passwords_are_t
     server = Server(limited.machine)
     server.script(
         "echo 'limited ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/limited; rm -r /home/limited/.ssh;"
-        " echo PasswordAuthentication yes > /etc/ssh/sshd_config.d/40-passwords.conf; systemctl reload ssh"
+        " echo PasswordAuthentication yes > /etc/ssh/sshd_config.d/40-passwords.conf; systemctl restart ssh"
     )
     try:
         before = server.state()
@@ -133,7 +133,7 @@ def test_who_comes_with_a_password_is_told_to_bring_a_key_before_passwords_are_t
         status, text = at_a_terminal(limited, *words, "--check", answers={"login password": "tide"})
         assert status == 0 and "+PasswordAuthentication no" in text
     finally:
-        server.script("rm /etc/ssh/sshd_config.d/40-passwords.conf; systemctl reload ssh")
+        server.script("rm /etc/ssh/sshd_config.d/40-passwords.conf; systemctl restart ssh")
 
 
 def test_a_user_who_is_no_sudoer_is_told_after_the_password(limited: Project):

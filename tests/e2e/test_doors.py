@@ -209,6 +209,22 @@ def test_a_change_that_a_killed_agent_left_behind_is_undone_by_the_next_run_befo
     undone(door, project, before)
 
 
+def test_a_first_firewall_whose_agent_is_killed_before_the_proof_is_made_by_the_next_run(
+    door: Server, project: Project
+):
+    before = way_in(door)
+    door.script(
+        "systemctl disable -q --now ashore-firewall; nft delete table inet ashore;"
+        " rm -r /etc/ashore /etc/systemd/system/ashore-firewall.service /var/lib/ashore/firewall.loaded;"
+        " systemctl daemon-reload"
+    )
+    process, event = halted(project, REPO, FIREWALL_PROOF)
+    signal_agent(door, event, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert "changed  the firewall lets in SSH, 80, 443, and nothing else" in project.fab("provision").out
+    undone(door, project, before)
+
+
 @BOTH
 def test_a_power_cut_with_the_door_shut_boots_with_the_old_way_in(
     door: Server, project: Project, tmp_path: Path, wrong: tuple[str, str, str], proof: str

@@ -61,10 +61,9 @@ def sockets_of(pid: str) -> set[str]:
     return found
 
 
-def ports_of(pid: str) -> set[int]:
-    """TCP ports that a process listens on."""
-    tables = "".join(text_of(path) or "" for path in ("/proc/net/tcp", "/proc/net/tcp6"))
-    return listening(tables, sockets_of(pid))
+def ports_of(pid: str, tcp: str) -> set[int]:
+    """TCP ports that a process listens on; tcp: the kernel's tables."""
+    return listening(tcp, sockets_of(pid))
 
 
 def sshd_texts() -> str:
@@ -102,8 +101,8 @@ class SshPorts(Resource):
         self._file(system).apply(system)
 
     def _file(self, system: System) -> File:
-        ports = ports_of(system.unit(self.unit).get("MainPID", "0")) | ports_named(sshd_texts()) | {ssh_connection()[1]}
-        listed = ", ".join(str(port) for port in sorted(ports) if port) or "22"
+        ports = ports_of(system.unit(self.unit).get("MainPID", "0"), system.tcp()) | ports_named(sshd_texts())
+        listed = ", ".join(str(port) for port in sorted({*ports, ssh_connection()[1]}) if port) or "22"
         return File(self.path, seal(self.rule.replace("%s", listed)), force=self.force)
 
 
@@ -140,6 +139,7 @@ class Firewall(Resource):
     def apply(self, system: System) -> None:
         hint = "nothing was loaded; mend the file that nft names, then run again"
         system.run(["nft", "-c", "-f", RULES], hint=hint)
+        system.run(["systemctl", "daemon-reload"])  # an undo may have taken the unit's file away, and now it is back
         system.run(["systemctl", "restart", UNIT])
         replace(LOADED, fingerprint().encode(), 0o600, 0, 0)
 

@@ -43,11 +43,7 @@ class Port(Resource):
         return f"port {self.number} is free for {self.program}"
 
     def check(self, system: System) -> list[Drift]:
-        sockets = set()
-        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-            if os.path.exists(table):
-                with open(table, encoding="ascii") as lines:
-                    sockets |= listening_sockets(lines.read(), self.number)
+        sockets = listening_sockets(system.tcp(), self.number)
         for name, pid in owners(sockets) if sockets else ():
             if name != self.program:
                 raise Refused(
@@ -112,8 +108,8 @@ def with_host_names(text: str, hostname: str) -> str:
 
 
 def listening_sockets(table: str, port: int) -> set[str]:
-    """Inodes of the sockets that listen on a port, from /proc/net/tcp or tcp6."""
-    rows = [line.split() for line in table.splitlines()[1:]]
+    """Inodes of the sockets that listen on a port, from /proc/net/tcp and tcp6."""
+    rows = [line.split() for line in table.splitlines()]
     return {row[9] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
 
 

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..system import System, ssh_connection
+from ..system import System, ssh_connection, tcp_sockets
 from ..wire import Drift, Failed, Refused, Resource
 from .files import File, replace, text_of
 from .firewall import SSHD_CONFIG, ports_of
@@ -154,7 +154,7 @@ class Sshd(Resource):
 def wait_until_reloaded(pid: str, before: bytes) -> None:
     """A reload has sshd execute itself anew: before that, a login would meet the old settings, or nobody at all."""
     deadline = time.monotonic() + RELOAD_SECONDS
-    while image_of(pid) == before or not ports_of(pid):
+    while image_of(pid) == before or not ports_of(pid, tcp_sockets()):
         if time.monotonic() > deadline:
             raise Failed(f"sshd did not load its settings within {RELOAD_SECONDS} s", "journalctl -u ssh -n 20")
         time.sleep(0.02)
