@@ -24,11 +24,18 @@ def main(app: str, key: str) -> None:
             f"the server's side of the CI key does not answer ({error.strerror}): an operator runs `fab ci.key` again"
         )
     threading.Thread(target=upward, args=(link,), daemon=True).start()
+    heard = False
     with suppress(OSError):
         while data := link.recv(BLOCK):
+            heard = True
             while data:
                 data = data[os.write(1, data) :]
-    os._exit(0)  # the other thread may be inside a read
+    if not heard:
+        sys.stderr.write(
+            f"the server's side of the CI key hung up: too many at a time? (journalctl -t ashore-ci-{app})\n"
+        )
+        sys.stderr.flush()
+    os._exit(0 if heard else 1)  # the other thread may be inside a read
 
 
 def upward(link: socket.socket) -> None:
