@@ -28,7 +28,7 @@ class By:
     force: bool = False
     confined: bool = False
 
-    def release(self, verb: str, facts: Facts, **record: Any) -> Release:
+    def release(self, verb: str, facts: Facts, record: Run) -> Release:
         """A new release: its ID, and its record with what all records have."""
         release_id = next_id(self.now, tuple(facts.records))
         made = {"id": release_id, "by": self.who, "at": self.now.isoformat(timespec="seconds"), "verb": verb}
@@ -66,7 +66,7 @@ def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Cha
         plan = switching.activate("deploy", app, release, facts, force=by.force)
         return Change(app, release, plan, "nothing new")
     record = {"digest": digest, "commit": brought.commit, "python": facts.python, "venv": key}
-    release = by.release("deploy", facts, **record, app=build.recorded(app))
+    release = by.release("deploy", facts, record | {"app": build.recorded(app)})
     built = switching.build(app, release, facts, upload, by.confined)
     plan = switching.activate("deploy", app, release, facts, built, force=by.force)
     return Change(app, release, plan, "deployed")

@@ -97,7 +97,7 @@ class Change:
         self.screen.event(self.host.name, event)
 
     def release(self, facts: plans.Facts, **record: Any) -> plans.Release:
-        return self.by.release(self.verb, facts, **record)
+        return self.by.release(self.verb, facts, record)
 
     def existing(self, facts: plans.Facts, release_id: str) -> plans.Release:
         return self.by.existing(facts, release_id)
