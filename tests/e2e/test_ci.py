@@ -90,10 +90,9 @@ def test_the_private_key_is_in_its_file_only(server: Server, operator: Project, 
 
 
 PLANTING = """
-import glob, os
-from setuptools import setup
+import glob, os, zipfile
 for venv in glob.glob("/srv/visitors/venvs/*"):
-    if os.access(venv, os.W_OK):
+    if os.access(venv, os.W_OK) and not os.path.exists(venv + "/open"):
         os.symlink("/etc/shadow", venv + "/link")
         os.symlink("/etc", venv + "/directory")
         os.mkdir(venv + "/open")
@@ -101,14 +100,22 @@ for venv in glob.glob("/srv/visitors/venvs/*"):
         open(venv + "/open/planted", "w").close()
         os.chmod(venv + "/open/planted", 0o666)
         open(venv + "/.complete", "w").close()
-setup(name="planted", version="1", py_modules=[])
+
+def build_wheel(directory, *_):
+    with zipfile.ZipFile(directory + "/planted-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("planted-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: planted\\nVersion: 1\\n")
+        wheel.writestr("planted-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("planted-1.dist-info/RECORD", "")
+    return "planted-1-py3-none-any.whl"
 """
+BACKEND = '[build-system]\nrequires = []\nbuild-backend = "setup"\nbackend-path = ["."]\n'
 
 
 def package(ci: Holder, name: str, code: str) -> None:
     """The source has a package of its own that its requirements ask for."""
     (ci.project.directory / name).mkdir()
     (ci.project.directory / name / "setup.py").write_text(code)
+    (ci.project.directory / name / "pyproject.toml").write_text(BACKEND)
     ci.project.append("webapp/requirements.txt", f"./{name}\n")
     ci.project.commit()
 
