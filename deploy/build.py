@@ -15,8 +15,8 @@ from .errors import SourceError
 from .render import render
 from .site import Site
 
-INCLUDES = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[=\s]*(\S+)", re.M)
-LOCAL = re.compile(r"^\s*(?:\.|/|-e\b|--editable\b|file:)", re.M)
+INCLUDES = re.compile(r"^[^\S\n]*(?:-r|-c|--requirement|--constraint)[=\s]*(\S+)", re.M)
+LOCAL = re.compile(r"^[^\S\n]*(?:\.|/|-e\b|--editable\b|file:)", re.M)
 RECORDED = (
     "wsgi", "requirements", "static", "health_path", "health_seconds", "warm_paths", "worker_class", "workers",
     "threads", "timeout_seconds", "memory_percent", "cpu_percent", "tasks_max", "outbound", "allow_jit",
@@ -55,7 +55,7 @@ def check_requirements(entries: tuple[Entry, ...], read: dict[str, str]) -> None
                 state="nothing was changed",
                 hint="create it (`pip freeze > requirements.txt` is a start), `git add` it, or set app.requirements",
             )
-        if re.search(r"^\s*(-e|--editable)\b", read[path], re.M):
+        if re.search(r"^[^\S\n]*(-e|--editable)\b", read[path], re.M):
             raise SourceError(
                 f"{path} has an editable install (-e), which would tie the virtualenv to one release's directory",
                 where=path,

@@ -70,7 +70,7 @@ def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Cha
         plan = switching.activate("deploy", app, release, facts, force=by.force, last=last)
         return Change(app, release, plan, "nothing new")
     record = {"digest": digest, "commit": brought.commit, "python": facts.python, "venv": key}
-    release = by.release("deploy", facts, {**record, "app": build.recorded(app)})
+    release = by.release("deploy", facts, record | {"app": build.recorded(app)})
     built = switching.build(app, release, facts, upload, by.confined)
     plan = switching.activate("deploy", app, release, facts, built, force=by.force, last=last)
     return Change(app, release, plan, "deployed")

@@ -45,6 +45,11 @@ def test_a_release_s_id_sorts_after_all_there_are_whatever_the_clock_says():
     assert changes.next_id(NOW, ("20270101-235959",)) == "20270102-000000"
 
 
+def test_a_release_made_from_another_has_its_record_but_its_own_maker():
+    made = BY.release("restart", FACTS, {"verb": "deploy", "by": "you@there", "venv": "k"})
+    assert made.record == {"verb": "restart", "by": "me@here", "venv": "k", "id": made.id, "at": NOW.isoformat()}
+
+
 def test_an_operator_s_deploy_leaves_what_ci_keys_may_go_up_to_last_of_all():
     made = changes.deploy(SHOP, BY, FACTS, BROUGHT, "1 file")
     assert kept(made.plan, SHOP, Site(("a",))).finish[-1] == limits.record(SHOP, Site(("a",)))

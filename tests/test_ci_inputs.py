@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -123,6 +125,7 @@ def test_a_manifest_survives_the_way():
         ["\ud800", "f", 1, HASH],
         ["a/" + "b" * 256, "f", 1, HASH],
         ["a/" * 600 + "b", "f", 1, HASH],
+        ["a/" * 51 + "b", "f", 1, HASH],
         ["shop/app.py", "f", 3, HASH],
         ["shop/app.py/x", "f", 3, HASH],
         ["shop", "f", 3, HASH],
@@ -185,6 +188,26 @@ def test_requirements_that_the_source_has_otherwise_would_poison_a_shared_virtua
     named = there if isinstance(there, str) and there.startswith("-") else "gunicorn\n"
     with pytest.raises((Refused, DeployError)):
         inputs.requirements(texts, SHOP, [entry("requirements.txt", named)])
+
+
+@pytest.mark.parametrize(
+    "text", ["-r requirements.txt\n" * 50_000, "\n" * 300_000, "-r\n" * 100_000, "-r " + "=" * 300_000, " " * 300_000]
+)
+def test_requirements_that_go_on_for_ever_take_no_time(text: str):
+    began = time.monotonic()
+    with suppress(Refused, DeployError):
+        build.venv_key(
+            (), inputs.requirements({"requirements.txt": text}, SHOP, [entry("requirements.txt", text)]), "3"
+        )
+    assert time.monotonic() - began < 2
+
+
+def test_links_that_go_on_for_ever_take_no_time():
+    began = time.monotonic()
+    circle = [[f"{n}", "l", 0, "/".join([f"{n + 1}/.."] * 20 + [f"{n + 1}"])] for n in range(inputs.MOST_LINKS)]
+    with suppress(Refused):
+        inputs.manifest(circle)
+    assert time.monotonic() - began < 5
 
 
 def test_requirements_are_no_link():

@@ -7,6 +7,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -52,8 +53,11 @@ class Visitor:
 
 
 @pytest.fixture
-def visitor() -> Iterator[Visitor]:
+def visitor(tmp_path: Path) -> Iterator[Visitor]:
+    """With a key that the server knows."""
+    (tmp_path / "keys").write_text('restrict,command="exec python3 -ISB relay.py shop abcdefgh" ssh-ed25519 AAAA ci\n')
     made = Visitor()
+    made.endpoint.keys = str(tmp_path / "keys")
     yield made
     made.link.close()
 
@@ -115,6 +119,12 @@ def test_what_a_key_may_not_ask_is_refused_and_the_next_request_is_heard(visitor
     first, second = visitor.says(PREAMBLE, request_, {"request": "history"})
     assert first["state"] == "refused" and not first["applied"]
     assert "nothing else" in second["what"]
+
+
+def test_a_key_that_the_server_does_not_know_is_told_nothing(visitor: Visitor):
+    survey = {"request": "survey", "app": "shop", "app_directory": "", "lock": None, "wait": False}
+    [end] = visitor.says(PREAMBLE.replace(b"abcdefgh", b"abcdefgx"), survey | {"manifest": None, "compare": False})
+    assert (end["state"], end["what"]) == ("refused", "this key was revoked")
 
 
 def test_who_says_nothing_is_not_waited_for():

@@ -19,7 +19,18 @@ def ci_key(session: Session, context: Any, screen: Screen, options: Options, pub
     if public and revoke:
         raise ConfigError("--public and --revoke are two commands", "fab ci.key", keys.NOTHING, "one after the other")
     key = keys.given(public) if public else None
-    changing(session, context, screen, options, "ci.key", lambda change, _: set_keys(change, key, revoke))
+    found, missed = [], []
+
+    def job(change: Change, _: None) -> None:
+        try:
+            set_keys(change, key, revoke)
+            found.append(change)
+        except keys.NoSuchKey as error:  # it may have been on another host of the stage only
+            missed.append(error)
+
+    changing(session, context, screen, options, "ci.key", job)
+    if missed and not found:
+        raise missed[0]
 
 
 def private_file(app: App, stage: str) -> Path:
@@ -49,7 +60,14 @@ def set_keys(change: Change, key: keys.Key | None, revoke: str) -> None:
     done = "no key gets in" if not wanted else f"{len(wanted)} key{'s get' if len(wanted) > 1 else ' gets'} in"
     carry_out(plan, host, change.screen, change.options, done, {"app": app.name, "note": note}, Count())
     if not change.options.check:
+        put_aside(private_file(app, host.stage.name), [gone for gone in before if gone not in wanted])
         tell(change.screen, host, app, wanted, private)
+
+
+def put_aside(private: Path, revoked: list[keys.Key]) -> None:
+    """The next key that is made is not to be one that was revoked."""
+    if revoked and private.exists() and keys.made(private, "", keep=False).base64 in {key.base64 for key in revoked}:
+        private.replace(private.with_name(f"{private.name}.revoked"))
 
 
 def tell(screen: Screen, host: Host, app: App, wanted: tuple[keys.Key, ...], private: Path | None) -> None:

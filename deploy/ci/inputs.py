@@ -17,6 +17,7 @@ MOST_ENTRIES = 50_000
 MOST_LINKS = 2_000
 MOST_BYTES = 2 << 30
 MOST_PATH = 1_000
+MOST_DEPTH = 50
 MOST_ITEMS = 100  # in a table of [app], and twice as many in a list
 MOST_TEXT = 10_000  # characters of one value
 RELEASE_ID = r"\d{8}-\d{6}"
@@ -94,7 +95,8 @@ def entry_of(item: Any) -> Entry:
 
 def plain(path: str) -> bool:
     """Whether a file system and a terminal take it as it is."""
-    return 0 < len(path) <= MOST_PATH and path.isprintable() and all(len(os.fsencode(p)) < 256 for p in path.split("/"))
+    fits = 0 < len(path) <= MOST_PATH and path.count("/") <= MOST_DEPTH
+    return fits and path.isprintable() and all(len(os.fsencode(part)) < 256 for part in path.split("/"))
 
 
 def requirements(texts: dict[str, Any], app: App, entries: Iterable[Entry]) -> dict[str, str]:
@@ -104,6 +106,8 @@ def requirements(texts: dict[str, Any], app: App, entries: Iterable[Entry]) -> d
     waiting = [app.requirements]
     while waiting:
         path = waiting.pop()
+        if path in found:
+            continue
         text = texts.get(path, "")
         entry = there.get(path)
         if not isinstance(text, str):
@@ -112,6 +116,8 @@ def requirements(texts: dict[str, Any], app: App, entries: Iterable[Entry]) -> d
             what = "is a link" if entry.kind == "l" else "is another one in the source than was announced"
             raise Refused(f"{path} {what}", "a plain file of UTF-8 text is needed")
         found[path] = text
-        waiting += [name for name in included(path, text) if name not in found]
+        waiting += set(included(path, text))
+        if len(found) > MOST_ITEMS:
+            raise Refused(f"there are more than {MOST_ITEMS} requirements files")
     check_requirements(tuple(there.values()), found)
     return found

@@ -32,6 +32,10 @@ KINDS = r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecds
 LEAST_RSA_BITS = 3072
 
 
+class NoSuchKey(ConfigError):
+    pass
+
+
 @dataclass(frozen=True)
 class Key:
     """A public key. name: what its comment says."""
@@ -169,7 +173,7 @@ def without(keys: tuple[Key, ...], revoke: str, where: str) -> tuple[Key, ...]:
     if left == keys and (keys or revoke != "all"):
         there = "\n".join(f"{key.fingerprint} {key.name}" for key in keys) or "none"
         hint = "its fingerprint, or `all`"
-        raise ConfigError(f"there is no such key: {revoke}", where, NOTHING, hint, f"there:\n{there}")
+        raise NoSuchKey(f"there is no such key: {revoke}", where, NOTHING, hint, f"there:\n{there}")
     return left
 
 

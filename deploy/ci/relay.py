@@ -18,17 +18,22 @@ def main(app: str, key: str) -> None:
     link = socket.socket(socket.AF_UNIX)
     try:
         link.connect(f"/run/ashore-ci/{app}.sock")
-        link.sendall(f"{key} {origin or '-'}\n".encode())
     except OSError as error:
-        sys.exit(
-            f"the server's side of the CI key does not answer ({error.strerror}): an operator runs `fab ci.key` again"
-        )
-    threading.Thread(target=upward, args=(link,), daemon=True).start()
+        why = f"the server's side of the CI key does not answer ({error.strerror})"
+        sys.exit(f"{why}: an operator runs `fab ci.key` again")
+    heard = False
     with suppress(OSError):
+        link.sendall(f"{key} {origin or '-'}\n".encode())
+        threading.Thread(target=upward, args=(link,), daemon=True).start()
         while data := link.recv(BLOCK):
+            heard = True
             while data:
                 data = data[os.write(1, data) :]
-    os._exit(0)  # the other thread may be inside a read
+    if not heard:
+        why = f"the server's side of the CI key hung up (there: journalctl -t systemd -t ashore-ci-{app})"
+        sys.stderr.write(f"{why}; are there too many connections at a time?\n")
+        sys.stderr.flush()
+    os._exit(0 if heard else 1)  # the other thread may be inside a read
 
 
 def upward(link: socket.socket) -> None:

@@ -85,6 +85,7 @@ class Endpoint(Conversation):
     def __init__(self, stdin: BinaryIO, stdout: BinaryIO, app: str, idle_seconds: float = IDLE_SECONDS) -> None:
         super().__init__(stdin, stdout)
         self.app, self.idle_seconds = app, idle_seconds
+        self.keys = layout.ci_keys(app)
         self.key = self.origin = ""
         self.deaf = self.malformed = False
         self.upload_ends = 0.0
@@ -157,13 +158,15 @@ class Endpoint(Conversation):
                 self.fail(error)
 
     def reply_to(self, request: str, message: dict[str, Any]) -> Run:
+        self.require_key()
         if request == "survey":
             return self.look_around(message)
         if request == "ask" and (message.get("module"), message.get("question")) == ("facts", "releases"):
             return self.list_releases(message)
-        if request in ("ci_deploy", "ci_rollback"):
-            self.require_key()
-            return self.deploy(message) if request == "ci_deploy" else self.rollback(message)
+        if request == "ci_deploy":
+            return self.deploy(message)
+        if request == "ci_rollback":
+            return self.rollback(message)
         run = message.get("run")
         raise self.no(run["verb"] if isinstance(run, dict) and isinstance(run.get("verb"), str) else request)
 
@@ -173,8 +176,8 @@ class Endpoint(Conversation):
         return Refused(f"{may}{asked}", "connect as an operator: root, or a user with sudo")
 
     def require_key(self) -> None:
-        """It is still one: a connection may be older than `fab ci.key --revoke`."""
-        if self.key not in {key["id"] for key in keys_in(layout.ci_keys(self.app))}:
+        """It is still one: a connection may be older than a `fab ci.key --revoke`."""
+        if self.key not in {key["id"] for key in keys_in(self.keys)}:
             raise Refused("this key was revoked", "an operator makes another: `fab ci.key`")
 
     def require_app(self, app: Any) -> None:
@@ -213,9 +216,9 @@ class Endpoint(Conversation):
         commit = inputs.word(commit, inputs.COMMIT, "a commit of git's")
         if not self.manifest:
             raise Refused(NOT_OURS)
-        self.require_allowed(app)
         brought = changes.Brought(tuple(self.manifest), inputs.requirements(texts, app, self.manifest), commit)
         by, facts = self.start("deploy", who, app, check, wait)
+        self.require_allowed(app)
         lacking = missing(layout.home(self.app), self.manifest, False)["missing"]
         news = f"{len(lacking)} new of {len(self.manifest)} files" if lacking else "nothing new"
         return self.finish(changes.deploy(app, by, facts, brought, news), by, facts, check, wait)
@@ -253,6 +256,7 @@ class Endpoint(Conversation):
         claimed = f" ({who})" if re.fullmatch(inputs.NAME, who, re.ASCII) else ""
         who = f"{layout.ci_user(self.app)} {self.key[:8]}{claimed}"
         self.begin(self.app, None if check else {"verb": verb, "who": who}, wait=wait)
+        self.require_key()  # again: it may have been for `--revoke` that we waited
         facts = plans.Facts.of(survey(self.app, layout.home(self.app)))
         try:
             plans.require_provisioned(app, self.limits().site, facts, facts.hostname)

@@ -89,12 +89,45 @@ def test_the_private_key_is_in_its_file_only(server: Server, operator: Project, 
     assert not server.script(f"grep -rlsI {body} /etc /var/lib /srv /home /root", check=False)
 
 
-def test_packages_are_built_in_a_box_and_are_root_s_then(server: Server, ci: Holder):
-    ci.project.append("webapp/requirements.txt", "itsdangerous\n")
+PLANTING = """
+import glob, os, zipfile
+for venv in glob.glob("/srv/visitors/venvs/*"):
+    if os.access(venv, os.W_OK) and not os.path.exists(venv + "/open"):
+        os.symlink("/etc/shadow", venv + "/link")
+        os.symlink("/etc", venv + "/directory")
+        os.mkdir(venv + "/open")
+        os.chmod(venv + "/open", 0o777)
+        open(venv + "/open/planted", "w").close()
+        os.chmod(venv + "/open/planted", 0o666)
+        open(venv + "/.complete", "w").close()
+
+def build_wheel(directory, *_):
+    with zipfile.ZipFile(directory + "/planted-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("planted-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: planted\\nVersion: 1\\n")
+        wheel.writestr("planted-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("planted-1.dist-info/RECORD", "")
+    return "planted-1-py3-none-any.whl"
+"""
+BACKEND = '[build-system]\nrequires = []\nbuild-backend = "setup"\nbackend-path = ["."]\n'
+
+
+def package(ci: Holder, name: str, code: str) -> None:
+    """The source has a package of its own that its requirements ask for."""
+    (ci.project.directory / name).mkdir()
+    (ci.project.directory / name / "setup.py").write_text(code)
+    (ci.project.directory / name / "pyproject.toml").write_text(BACKEND)
+    ci.project.append("webapp/requirements.txt", f"./{name}\n")
     ci.project.commit()
+
+
+def test_packages_are_built_in_a_box_and_are_root_s_then(server: Server, ci: Holder):
+    package(ci, "planted", PLANTING)
+    shadow = server.script("stat -c '%U %G %a' /etc /etc/shadow")
     assert "virtualenv" in ci.fab("deploy").out
     venv = server.script("readlink -f /srv/visitors/current/venv").strip()
     assert server.script(f"find {venv} ! -user root -o ! -group root -o -perm /6022 ! -type l") == ""
+    assert server.script(f"ls {venv}/open") == "planted\n"
+    assert server.script("stat -c '%U %G %a' /etc /etc/shadow") == shadow
     assert server.release() == server.current
     assert server.leftovers() == []
     ci.fab("rollback")
@@ -135,10 +168,7 @@ sys.exit("EVIL RAN AS %d: %s." % (os.getuid(), found))
 
 def test_a_package_s_build_reaches_nothing_and_outlives_nothing(server: Server, ci: Holder):
     before = outside(server)
-    (ci.project.directory / "evil").mkdir()
-    (ci.project.directory / "evil" / "setup.py").write_text(EVIL)
-    ci.project.append("webapp/requirements.txt", "./evil\n")
-    ci.project.commit()
+    package(ci, "evil", EVIL)
     said = ci.fab("deploy", status=1).err
     uid = server.script("id -u visitors").strip()
     assert f"EVIL RAN AS {uid}: []." in said
@@ -391,6 +421,10 @@ def test_another_app_s_key_reaches_nothing_of_this_one(server: Server, operator:
     left = server.script("ls -A /run/ashore-ci /var/lib/ashore-ci/blog/.ssh /etc/systemd/system /usr/local/lib/ashore")
     assert "blog.sock" not in left and "authorized_keys" not in left and "ci-blog" not in left and "ci-" in left
     assert blog.ssh("-q", blog.login).returncode == 255
+    revoked = blog.key.with_name(f"{blog.key.name}.revoked")
+    public = subprocess.check_output(["ssh-keygen", "-yf", revoked], text=True).split()[1]
+    made = other.fab("ci.key", "--check").out
+    assert "ssh-ed25519" in made and public not in made  # one that was revoked is not taken again
 
 
 def test_a_revoked_key_is_out_even_where_it_was_in_already(server: Server, operator: Project, ci: Holder):

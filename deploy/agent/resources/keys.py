@@ -34,7 +34,8 @@ class LoginUser(User):
         import pwd
 
         if len(self.name) > 32:
-            raise Refused(f"a user's name has 32 letters at most, and {self.name} has {len(self.name)}")
+            hint = "CI keys are for apps whose name has 29 letters at most"
+            raise Refused(f"a user's name has 32 letters at most, and {self.name} has {len(self.name)}", hint)
         try:
             found = pwd.getpwnam(self.name)
         except KeyError:

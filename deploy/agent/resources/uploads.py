@@ -16,7 +16,7 @@ MANIFEST = "manifest.json"
 SPARE_BYTES = 64 << 20  # what a release must leave free on the disk
 SPARE_FILES = 5000  # a virtualenv's, among others
 VENV_BYTES = 150 << 20
-MOST_HOPS = 1000  # parts of a link's target, with those of the links that it leads through
+MOST_HOPS = 200  # parts of a link's target, with those of the links that it leads through
 BLOCK = 1 << 20
 BROKE_OFF = "the upload broke off"
 
