@@ -136,7 +136,8 @@ def deployed(at: Bench) -> None:
     (project / "rows.py").write_text(APP, "utf-8")
     (project / "requirements.txt").write_text((REPO / "webapp" / "requirements.txt").read_text("utf-8"), "utf-8")
     stages = (at.project / "deploy.toml").read_text("utf-8").partition("[stages.production]")[2]
-    text = f'[app]\nname = "{NAME}"\nwsgi = "rows:app"\nhealth_path = "/healthz"\n[stages.production]{stages}'
+    stages = f'[stages.production]\nopen_ports = ["8001/tcp", "8080/tcp"]{stages}'
+    text = f'[app]\nname = "{NAME}"\nwsgi = "rows:app"\nhealth_path = "/healthz"\n{stages}'
     (project / "deploy.toml").write_text(text.replace("visitors.example", DOMAIN), "utf-8")
     before, at.project = at.project, project
     at.fab("provision", "deploy")

@@ -176,9 +176,11 @@ def test_provisioning_a_bare_server_that_is_killed_at_every_step_ends_as_if_it_h
 def test_provisioning_a_serving_server_that_is_killed_at_every_step_does_no_harm(crashed: Server, project: Project):
     crashed.script(
         "rm -r /etc/nginx/ashore/unavailable.html /etc/logrotate.d/ashore /etc/systemd/journald.conf.d"
-        " /etc/nginx/sites-enabled/ashore-strangers.conf /usr/local/lib/ashore /etc/systemd/system/nginx.service.d;"
+        " /etc/nginx/sites-enabled/ashore-strangers.conf /usr/local/lib/ashore /etc/systemd/system/nginx.service.d"
+        " /etc/ssh/sshd_config.d/10-ashore.conf /etc/apt/apt.conf.d/52ashore /etc/ashore/firewall.d;"
         " gpasswd -d deploy visitors >/dev/null; sed -i '/127.0.1.1/d' /etc/hosts;"
-        " systemctl disable -q nginx logrotate.timer; chmod 755 /srv/visitors/releases"
+        " systemctl disable -q nginx logrotate.timer apt-daily.timer; chmod 755 /srv/visitors/releases;"
+        " nft delete table inet ashore"
     )
     with crashed.requests("/healthz", clients=2, reloads=True) as answered:
         for _, process, halted in at_every_step(project, "provision"):
