@@ -138,7 +138,9 @@ class Project:
         None in place of the event where it ended without coming to such a step.
         """
         process = self.start(*words, "--json", environment={"ASHORE_HALT": str(at)})
+        process.said = []  # for who asks why it ended
         for line in process.stdout:
+            process.said.append(line)
             event = json.loads(line)
             if event["event"] == "halted":
                 return process, event

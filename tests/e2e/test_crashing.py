@@ -45,8 +45,7 @@ def at_every_step(project: Project, *words: str) -> Iterator[tuple[int, subproce
     while True:
         process, halted = project.halted(number, *words)
         if halted is None:
-            out, err = process.communicate(timeout=60)
-            assert process.returncode == 0, out + err
+            assert process.wait(60) == 0, process.said[-3:]
             assert seen > 5, "the halts were not reached"
             return
         yield number, process, halted
