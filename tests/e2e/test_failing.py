@@ -70,7 +70,8 @@ def test_a_new_unit_text_does_not_reach_the_release_that_serves(own: Server, pro
     before = project.deployed()
     unit = own.run("cat", f"/etc/systemd/system/visitors@{before}.service")
     units = own.script("ls /etc/systemd/system")
-    project.write_config("timeout_seconds = 31")  # another unit text, and an app that does not come up with it
+    # Another unit text, and an app that does not come up with it.
+    project.write_config("timeout_seconds = 3\nhealth_seconds = 3")
     change_app(project, "raise SystemExit(7)")
     project.fab("deploy", status=1)
     assert own.run("cat", f"/etc/systemd/system/visitors@{before}.service") == unit
