@@ -18,7 +18,7 @@ from invoke.collection import Collection
 from invoke.exceptions import Exit
 
 from deploy.ci.task import ci_tasks
-from deploy.commandline import JSON, left_out, listing, stage_names, telling
+from deploy.commandline import CHANGING, JSON, WAIT, left_out, listing, stage_names, telling
 from deploy.errors import Interrupted
 from deploy.sandbox_tasks import sandbox_tasks
 from deploy.session import Session
@@ -26,10 +26,6 @@ from deploy.session import Session
 SESSION = Session()  # Invoke hands tasks nothing of each other's; one connection serves a whole command line
 atexit.register(gc.freeze)  # last of all: a process that ends need not look for garbage first (20 ms)
 atexit.register(SESSION.close)
-CHECK = "show what would change, as diffs, and change nothing"
-VERBOSE = "the output of the commands that run on the server, too"
-WAIT = "if somebody else is at work there, wait for the end of that"
-FORCE = "replace files that were edited by hand on the server (a copy stays beside each)"
 
 
 def options(check: bool = False, force: bool = False, wait: bool = False) -> Any:
@@ -38,7 +34,6 @@ def options(check: bool = False, force: bool = False, wait: bool = False) -> Any
     return Options(check, force, wait)
 
 
-CHANGING = {"check": CHECK, "force": FORCE, "wait": WAIT, "json": JSON, "verbose": VERBOSE}
 SWITCHING = {key: value for key, value in CHANGING.items() if key != "check"}
 
 

@@ -12,7 +12,12 @@ from invoke.exceptions import Exit
 from .errors import DeployError, Interrupted
 from .screen import Screen
 
+CHECK = "show what would change, as diffs, and change nothing"
+FORCE = "replace files that were edited by hand on the server (a copy stays beside each)"
+WAIT = "if somebody else is at work there, wait for the end of that"
 JSON = "one event a line, as JSON"
+VERBOSE = "the output of the commands that run on the server, too"
+CHANGING = {"check": CHECK, "force": FORCE, "wait": WAIT, "json": JSON, "verbose": VERBOSE}
 
 
 @contextmanager

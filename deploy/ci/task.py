@@ -5,17 +5,13 @@ from typing import Any
 from fabric import task
 from invoke.collection import Collection
 
-from ..commandline import telling
+from ..commandline import CHANGING, telling
 from ..session import Session
 
 HELP = {
     "public": "a public key that is to get in: its file, or - for standard input; without it, a pair is made once",
     "revoke": "a key that is to get in no more: its fingerprint, or `all`",
-    "check": "show what would change, as diffs, and change nothing",
-    "force": "replace files that were edited by hand on the server (a copy stays beside each)",
-    "wait": "if somebody else is at work there, wait for the end of that",
-    "json": "one event a line, as JSON",
-    "verbose": "the output of the commands that run on the server, too",
+    **CHANGING,
 }
 
 
