@@ -9,7 +9,7 @@ import pytest
 
 from deploy import sandbox
 from deploy.errors import SandboxError
-from deploy.sandbox import disk, host, image, lent, making, network
+from deploy.sandbox import authority, disk, host, image, lent, making, network
 from deploy.sandbox.disk import Disk, Record
 from deploy.sandbox.lent import Source
 
@@ -289,3 +289,20 @@ def test_a_new_image_replaces_older_ones_that_no_machine_is_made_of(tmp_path, mo
     disk.write_machine(Record("shop", 2, Disk("bookworm", "bookworm-used")))
     image._forget_older("bookworm", disk.image_path("bookworm-new"))
     assert {path.name for path in (tmp_path / "images").iterdir()} == {"bookworm-new", "bookworm-used", "trixie-old"}
+
+
+@pytest.mark.parametrize("address, taken", [("10.76.3.4", True), ("192.0.2.7", False)])
+def test_who_trusts_the_sandboxes_ca_trusts_it_for_sandboxes_only(tmp_path, monkeypatch, address, taken):
+    monkeypatch.setattr(disk, "STATE", tmp_path)
+    chain, key = authority.certificate(tmp_path, address)
+    argv = ["openssl", "verify", "-CAfile", authority.ca_file(), "-verify_ip", address, chain]
+    ran = subprocess.run(argv, capture_output=True, text=True)
+    assert (ran.returncode == 0) is taken, ran.stderr
+    assert authority.certificate(tmp_path, address) == (chain, key) and key.stat().st_mode & 0o77 == 0
+
+
+def test_a_certificate_of_another_address_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "STATE", tmp_path)
+    before = authority.certificate(tmp_path, "10.76.3.4")[0].read_text()
+    assert authority.certificate(tmp_path, "10.76.3.4")[0].read_text() == before
+    assert authority.certificate(tmp_path, "10.76.3.5")[0].read_text() != before

@@ -65,7 +65,8 @@ def encrypted(certified_machine: sandbox.Machine, tmp_path: Path) -> Server:
 def configure(project: Project, acme: Authority, more: str = "") -> None:
     project.tls = "acme"
     project.write_config(
-        stage=f'acme_directory = "{acme.directory}"\nacme_ca = "{ca_file()}"\naliases = ["{ALIAS}"]\n{more}'
+        stage=f'acme_directory = "{acme.directory}"\nacme_ca = "{ca_file()}"\naliases = ["{ALIAS}"]\n'
+        f'acme_email = "you@{DOMAIN}"\n{more}'
     )
 
 

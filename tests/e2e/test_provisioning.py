@@ -1,13 +1,16 @@
 """`fab provision` on real servers."""
 
+import re
 import socket
+import ssl
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from encrypted import ALIAS, https, own_certificate, sslyze, use_own
-from standing import DOMAIN, Project, Server, change_app, machine, wait_for
+from standing import DOMAIN, WORKER, Project, Server, change_app, machine, wait_for
 
 from deploy import sandbox
 
@@ -127,6 +130,22 @@ def test_a_server_without_python_gets_it(tmp_path):
         assert "there is no python3 on the server" in ran.err
         ran = project.fab("provision")
         assert "nginx runs" in ran.out
+
+
+def test_a_sandbox_speaks_https_by_a_ca_of_this_machine_and_says_how_to_trust_it(
+    bare: sandbox.Machine, project: Project
+):
+    name = f"e{WORKER}-demo"
+    try:
+        ran = project.fab("sandbox", "--name", name, "provision", "deploy")
+        found = re.search(r"curl --cacert (\S+),", ran.out)
+        (address,) = [machine.address for machine in sandbox.machines() if machine.name == name]
+        trusting = ssl.create_default_context(cafile=found[1])
+        with urllib.request.urlopen(f"https://{address}/healthz", timeout=10, context=trusting) as answer:
+            assert answer.status == 200
+        assert "its certificate is from Ashore sandbox of this machine" in ran.out
+    finally:
+        sandbox.destroy(name)
 
 
 @pytest.fixture(scope="module")
