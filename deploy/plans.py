@@ -24,7 +24,6 @@ NGINX_READS = tuple(
     f"{NGINX}/{name}" for name in ("nginx.conf", "conf.d", "sites-enabled", "sites-available", "ashore")
 )
 NGINX_DIRECTORIES = ("body", "fastcgi", "proxy", "scgi", "uwsgi")  # Debian's: for what does not fit into memory
-TLS_STRANGERS = "ashore-strangers-tls.conf"
 UV = f"{layout.uv()}/bin/uv"
 
 
@@ -75,6 +74,12 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
 
     def file(path: str, template: str, **values: Any) -> File:
         return File(path, render(template, **values), force=force)
+
+    def site(version: str, what: str, name: str, template: str) -> SinceVersion:
+        """One that all apps share, where Nginx is recent enough for it."""
+        path, link = f"{NGINX}/sites-available/{name}", f"{NGINX}/sites-enabled/{name}"
+        parts = (file(path, template), Link(link, f"../sites-available/{name}"))
+        return SinceVersion("nginx", version, Config(what, parts, ("nginx", "-t", "-q")))
 
     name = app.name
     acme = effective(stage) == "acme"
@@ -130,18 +135,8 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
             ),
             ("nginx", "-t", "-q"),
         ),
-        SinceVersion(
-            "nginx",
-            layout.HTTP3_SINCE,
-            Config(
-                "HTTP/3, where Nginx has it",
-                (
-                    file(f"{NGINX}/sites-available/ashore-http3.conf", "nginx/http3.conf.j2"),
-                    Link(f"{NGINX}/sites-enabled/ashore-http3.conf", "../sites-available/ashore-http3.conf"),
-                ),
-                ("nginx", "-t", "-q"),
-            ),
-        ),
+        site("1.19.4", "strangers get no TLS handshake", "ashore-strangers-tls.conf", "nginx/strangers-tls.conf.j2"),
+        site(layout.HTTP3_SINCE, "HTTP/3, where Nginx has it", "ashore-http3.conf", "nginx/http3.conf.j2"),
         Service("nginx.service", enabled=True, watches=NGINX_READS),
         Service("logrotate.timer", enabled=True),
         *((Service("certbot.timer", enabled=True),) if acme else ()),
