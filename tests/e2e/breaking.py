@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from standing import Server
+from standing import Project, Server
 
 
 def interrupt(process: subprocess.Popen) -> None:
@@ -84,3 +84,23 @@ def clock_off(server: Server, server_by: str, operator_by: str) -> Iterator[dict
         yield {"LD_PRELOAD": f"{server.machine.root}{library}", "FAKETIME": operator_by, **faked}
     finally:
         server.run("rm", python)
+
+
+def kill(server: Server, process: subprocess.Popen, halted: dict) -> None:
+    """kill -9, at the agent."""
+    server.run("kill", "-9", str(halted["pid"]))
+    process.communicate(timeout=30)
+    assert process.returncode == 1
+
+
+def at_every_step(project: Project, *words: str) -> Iterator[tuple[int, subprocess.Popen, dict]]:
+    """A run of `fab WORDS` halted before its first change, before each step after that, and behind its last."""
+    number, seen = 0, 0
+    while True:
+        process, halted = project.halted(number, *words)
+        if halted is None:
+            assert process.wait(60) == 0, process.said[-3:]
+            assert seen > 5, "the halts were not reached"
+            return
+        yield number, process, halted
+        number, seen = number + 1, seen + 1

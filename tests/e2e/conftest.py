@@ -56,9 +56,20 @@ def own(own_machine: sandbox.Machine) -> Server:
     return Server(own_machine)
 
 
+@pytest.fixture(scope="module")
+def crashed(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that these tests may leave in any state that the next run mends."""
+    with serving("crash", snapshot, tmp_path_factory) as made:
+        yield Server(made)
+
+
 @pytest.fixture
 def project(tmp_path: Path, request: pytest.FixtureRequest) -> Project:
     """The developer's directory, for the server that the test uses."""
+    if "crashed" in request.fixturenames:
+        made = Project(tmp_path / "project", request.getfixturevalue("crashed").machine)
+        made.fab("deploy")
+        return made
     for fixture in ("own_machine", "shared_machine", "bare"):
         if fixture in request.fixturenames:
             return Project(tmp_path / "project", request.getfixturevalue(fixture))

@@ -4,95 +4,13 @@ The steps are those of the plan itself, one run for each place between two of th
 covered by that. `ASHORE_HALT` has the agent stand still just there.
 """
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from breaking import Relay
+from breaking import at_every_step, kill
 from encrypted import ALIAS, own_certificate, shown, use_own
-from standing import DOMAIN, SNAPSHOT, Project, Server, answers, change_app, machine, quiet, serving, wait_for
+from standing import DOMAIN, SNAPSHOT, Project, Server, answers, change_app, machine, quiet, wait_for
 
 from deploy import sandbox
-
-FIRST_CHANGE = 3  # a deploy's upload; the steps before that only look
-
-
-@pytest.fixture(scope="module")
-def crashed(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that these tests may leave in any state that the next run mends."""
-    with serving("crash", snapshot, tmp_path_factory) as made:
-        yield Server(made)
-
-
-@pytest.fixture
-def project(tmp_path: Path, crashed: Server) -> Project:
-    made = Project(tmp_path / "project", crashed.machine)
-    made.fab("deploy")
-    return made
-
-
-def kill(server: Server, process: subprocess.Popen, halted: dict) -> None:
-    """kill -9, at the agent."""
-    server.run("kill", "-9", str(halted["pid"]))
-    process.communicate(timeout=30)
-    assert process.returncode == 1
-
-
-def at_every_step(project: Project, *words: str) -> Iterator[tuple[int, subprocess.Popen, dict]]:
-    """A run of `fab WORDS` halted before its first change, before each step after that, and behind its last."""
-    number, seen = 0, 0
-    while True:
-        process, halted = project.halted(number, *words)
-        if halted is None:
-            assert process.wait(60) == 0, process.said[-3:]
-            assert seen > 5, "the halts were not reached"
-            return
-        yield number, process, halted
-        number, seen = number + 1, seen + 1
-
-
-def test_a_deploy_that_is_killed_at_any_step_leaves_a_site_and_is_finished_by_the_next(
-    crashed: Server, project: Project
-):
-    change_app(project, "STEP = -1")
-    with crashed.requests("/healthz", clients=2) as answered:
-        for number, process, halted in at_every_step(project, "deploy"):
-            old = crashed.current
-            kill(crashed, process, halted)
-            assert answers(crashed), halted
-            ran = project.fab("deploy")
-            if number > FIRST_CHANGE:
-                assert "was cut off; this run finishes the job" in ran.out, ran.out
-            assert crashed.release() >= old
-            assert crashed.leftovers() == [], halted
-            change_app(project, f"STEP = {number}")
-    assert set(answered.statuses) == {200}
-
-
-def test_a_deploy_whose_link_is_cut_at_any_step_finishes_by_itself(crashed: Server, project: Project):
-    change_app(project, "CUT = -1")
-    with crashed.requests("/healthz", clients=2) as answered:
-        relay = Relay(crashed.machine.address)
-        project.through(relay.port)
-        for number, process, halted in at_every_step(project, "deploy"):
-            old = crashed.current
-            relay.cut()
-            process.communicate(timeout=60)
-            assert process.returncode == 1
-            crashed.run("kill", "-USR1", str(halted["pid"]))  # go on
-            wait_for(crashed.idle, f"the server to finish by itself, from {halted['step']!r} on")
-            project.through(None)
-            ran = project.fab("deploy")
-            if number > FIRST_CHANGE:
-                assert "went on without its operator and finished" in ran.out, (halted, ran.out)
-            assert crashed.release() >= old
-            assert crashed.leftovers() == [], halted
-            change_app(project, f"CUT = {number}")
-            relay = Relay(crashed.machine.address)
-            project.through(relay.port)
-        relay.cut()
-    assert set(answered.statuses) == {200}
 
 
 def test_a_certificate_changed_by_a_deploy_that_is_killed_about_there_is_changed_by_the_next(
