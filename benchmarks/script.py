@@ -7,7 +7,7 @@ import shlex
 from functools import singledispatch
 
 from deploy.agent.resources.door import Guarded
-from deploy.agent.resources.files import Absent, Config, Directory, File, Link
+from deploy.agent.resources.files import Absent, Config, Directory, File, Link, seal
 from deploy.agent.resources.firewall import RULES, UNIT, Firewall, SshPorts
 from deploy.agent.resources.host import HostNames, Platform, Port, SecretKey
 from deploy.agent.resources.packages import APT, Packages, SinceVersion, Uv
@@ -155,7 +155,8 @@ def _(step: Sshd) -> list[str]:
 
 @lines.register
 def _(step: SshPorts) -> list[str]:
-    return [f"printf %s {shlex.quote(step.rule.replace('%s', '22'))} > {step.path}"]
+    text = seal(step.rule.replace("%s", "22"))
+    return [f"printf %s {shlex.quote(text)} > {step.path}"]
 
 
 @lines.register
