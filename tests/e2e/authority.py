@@ -9,7 +9,6 @@ from pathlib import Path
 from standing import Server, machine
 from visiting import wait_for
 
-from deploy import sandbox
 from deploy.sandbox import authority
 
 FRONT = """
@@ -105,10 +104,3 @@ def certifying(directory: Path) -> Iterator[Authority]:
         made_authority = Authority(server)
         made_authority.issues_for(90 * 86400)
         yield made_authority
-
-
-def ca_file() -> Path:
-    return authority.ca_file()
-
-
-__all__ = ["Authority", "ca_file", "certifying", "sandbox"]

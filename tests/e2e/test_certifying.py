@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from authority import Authority, ca_file, certifying
+from authority import Authority, certifying
 from encrypted import ALIAS, https, own_certificate, serial, shown, sslyze, use_own
 from standing import DOMAIN, Project, Server, serving
 from visiting import wait_for
 
 from deploy import sandbox
+from deploy.sandbox.authority import ca_file
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +63,11 @@ def encrypted(certified_machine: sandbox.Machine, tmp_path: Path) -> Server:
     return Server(certified_machine)
 
 
-def configure(project: Project, acme: Authority, more: str = "") -> None:
+def configure(project: Project, acme: Authority) -> None:
     project.tls = "acme"
     project.write_config(
         stage=f'acme_directory = "{acme.directory}"\nacme_ca = "{ca_file()}"\naliases = ["{ALIAS}"]\n'
-        f'acme_email = "you@{DOMAIN}"\n{more}'
+        f'acme_email = "you@{DOMAIN}"\n'
     )
 
 

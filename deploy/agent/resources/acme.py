@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 from ..system import System
 from ..wire import Drift, Failed, Resource
-from .certificates import Certificate, read_certificate, trusted
-from .files import text_of
+from .certificates import RENEWALS, Certificate, read_certificate, trusted
+from .files import replace, text_of
 from .proving import LOG, Facing, authority, explained, problem, retry_after
 
 LIVE = "/etc/letsencrypt/live"
-RENEWALS = "/etc/letsencrypt/renewal"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -193,7 +192,5 @@ class TrustedAuthority(Resource):
         return [] if known and text_of(self.path) == self.certificate else [Drift("CA", "not trusted", "trusted")]
 
     def apply(self, system: System) -> None:
-        from .files import replace
-
         replace(self.path, self.certificate.encode(), 0o644, 0, 0)
         system.run(["update-ca-certificates"])

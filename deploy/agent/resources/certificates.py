@@ -16,6 +16,7 @@ from ..system import ENVIRONMENT, System
 from ..wire import Drift, Resource, Secret
 from .files import Link, required_ids, text_of
 
+RENEWALS = "/etc/letsencrypt/renewal"  # certbot's, a file for each certificate that it renews
 SELF_SIGNED_DAYS = 3650
 LOOK_SECONDS = 2
 LATE_PART = 10  # of its time: 9 days of 90
@@ -85,7 +86,7 @@ def listing(app: str, directory: str) -> dict[str, Any] | None:
     found = read_certificate(f"{directory}/live/fullchain.pem")
     if found is None:
         return None
-    renewed = os.path.exists(f"/etc/letsencrypt/renewal/{app}.conf")
+    renewed = os.path.exists(f"{RENEWALS}/{app}.conf")
     state = "self-signed" if not trusted(directory) else "expired" if found.ends < time.time() else ""
     return {
         "serial": found.serial,
