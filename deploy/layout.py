@@ -7,7 +7,7 @@ KIT = "/usr/local/lib/ashore"
 WEBROOT = "/var/www/ashore-acme"  # where names are proved to a certificate authority
 CERTIFICATE_HOOK = f"{KIT}/certificate-hook.sh"
 UNDO_SCRIPT = f"{KIT}/undo.sh"
-PROVISION = "3"  # to be raised when a site or unit needs something new of `fab provision`
+PROVISION = "4"  # to be raised when a site or unit needs something new of `fab provision`
 
 
 def home(app: str) -> str:
