@@ -16,7 +16,18 @@ from .render import render
 from .site import Site
 
 INCLUDES = re.compile(r"^[^\S\n]*(?:-r|-c|--requirement|--constraint)[=\s]*(\S+)", re.M)
-LOCAL = re.compile(r"^[^\S\n]*(?:\.|/|-e\b|--editable\b|file:)", re.M)
+# Of a requirements file, the lines that say all there is to know of what they install: a package of an index by name
+# and version, another file that is read as well, a hash, or where the index is.
+PLAIN = re.compile(
+    r"""(?:(?!\S*\.(?:whl|zip|egg|t?gz|bz2|xz|tar|tbz|tlz|txz|zst|lz|lzma)\b)
+        [A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?\s*(?:\[[\w\s.,-]*\])?\s*
+        \(?(?:(?:[=~!<>]=|===|<|>)\s*[\w.*+!-]+\s*,?\s*)*\)?\s*(?:;[^@/\\]*)?
+    |(?:-r|-c|--requirement|--constraint)(?:[=\s]\s*)\S+
+    |(?:-i|--index-url|--extra-index-url)(?:[=\s]\s*)https?://\S+
+    |--(?:pre|require-hashes|prefer-binary)|--(?:only|no)-binary(?:[=\s]\s*)[\w.:,-]+)?
+    (?:\s+--hash[=\s]\w+:[0-9a-f]+)*""",
+    re.X,
+)
 RECORDED = (
     "wsgi", "requirements", "static", "health_path", "health_seconds", "warm_paths", "worker_class", "workers",
     "threads", "timeout_seconds", "memory_percent", "cpu_percent", "tasks_max", "outbound", "allow_jit",
@@ -24,16 +35,44 @@ RECORDED = (
 )  # fmt: skip  # what belongs to the code: a release that is taken up again brings its own
 
 
-def venv_key(entries: tuple[Entry, ...], read: dict[str, str], python: str) -> str:
+def venv_key(entries: tuple[Entry, ...], read: dict[str, str], python: str, confined: bool = False) -> str:
     """Names the virtualenv: releases with the same Python and the same requirements share one.
 
-    read: text of each requirements file by its path in the source, see `requirements`.
+    read: text of each requirements file by its path in the source, see `requirements`. confined: built for a CI key:
+    that one is never shared with an operator's, and so is gone with the key's releases.
     """
     python_minor = ".".join(python.split(".")[:2])
-    parts: list[Any] = [python_minor, layout.UV_VERSION, sorted(read.items())]
-    if any(LOCAL.search(text) for text in read.values()):
-        parts.append(entries)  # built from the source itself, so the source is part of what it is
+    parts: list[Any] = [python_minor, layout.UV_VERSION, sorted(read.items()), "ci" if confined else "operator"]
+    if not all(is_plain(path, text) for path, text in read.items()):
+        parts.append(entries)  # it may be made of files of the source, so these are part of what it is
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def is_plain(path: str, text: str) -> bool:
+    """Whether requirements lead to an index only: the same text, the same packages. In doubt, they do not."""
+    if path.endswith(".toml"):
+        return is_plain_project(text)
+    lines = re.sub(r"\\\r?\n", " ", text).splitlines()
+    return all(PLAIN.fullmatch(re.sub(r"(^|\s)#.*", "", line).strip()) for line in lines)
+
+
+def is_plain_project(text: str) -> bool:
+    """As `is_plain`, for a pyproject.toml; of it, uv installs the dependencies."""
+    try:
+        import tomllib  # Python 3.11; on an older server, the source counts for every CI key's virtualenv
+    except ImportError:
+        return False
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    project = data.get("project", {})
+    if not isinstance(project, dict) or project.get("dynamic") or "uv" in data.get("tool", {}):
+        return False
+    wanted = project.get("dependencies", [])
+    return isinstance(wanted, list) and all(
+        isinstance(line, str) and not line.startswith("-") and PLAIN.fullmatch(line.strip()) for line in wanted
+    )
 
 
 def included(path: str, text: str) -> list[str]:

@@ -63,7 +63,7 @@ class Change:
 def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Change:
     """upload: what travels, in words."""
     last = () if by.confined else switching.certified(app, by.site, by.address)
-    key = build.venv_key(brought.entries, brought.requirements, facts.python)
+    key = build.venv_key(brought.entries, brought.requirements, facts.python, by.confined)
     digest = build.digest(app, brought.entries, key, facts.cpus)
     if digest == facts.record.get("digest"):
         release = by.existing(facts, facts.current)

@@ -2,7 +2,6 @@
 
 UV_VERSION = "0.13.8"
 HTTP3_SINCE = "1.25.1"  # of Nginx; with it came another way to say HTTP/2
-DEPLOY_USER = "deploy"
 KIT = "/usr/local/lib/ashore"
 WEBROOT = "/var/www/ashore-acme"  # where names are proved to a certificate authority
 CERTIFICATE_HOOK = f"{KIT}/certificate-hook.sh"

@@ -35,17 +35,26 @@ main()
 
 
 CORE = (
-    "agent", "agent.wire", "agent.system", "agent.engine", "agent.locks", "agent.history", "agent.operators",
-    "agent.loop", "agent.resources", "agent.resources.files",
+    "agent", "agent.wire", "agent.system", "agent.engine", "agent.locks", "agent.overrule", "agent.history",
+    "agent.operators", "agent.loop", "agent.resources", "agent.resources.files",
 )  # fmt: skip
 BRINGS = {  # what a module imports beside the core
     "agent.facts": {"agent.resources.host", "agent.resources.uploads"},
     "agent.oneoff": {"agent.resources.commands"},
-    "agent.dependencies": {"agent.resources.releases", "agent.resources.uploads"},
+    "agent.dependencies": {
+        "agent.resources.releases",
+        "agent.resources.uploads",
+        "agent.resources.build_box",
+        "agent.resources.commands",
+    },
     "agent.resources.certificates": {"agent.resources.health"},
     "agent.resources.acme": {"agent.resources.certificates", "agent.resources.health", "agent.resources.proving"},
     "agent.resources.services": {"agent.resources.health"},
-    "agent.resources.releases": {"agent.resources.uploads"},
+    "agent.resources.releases": {
+        "agent.resources.uploads",
+        "agent.resources.build_box",
+        "agent.resources.commands",
+    },
     "agent.resources.keys": {"agent.resources.users"},
     "agent.resources.traffic": {"agent.resources.health", "agent.resources.services"},
     "agent.resources.sshd": {"agent.resources.services", "agent.resources.health", "agent.resources.firewall"},

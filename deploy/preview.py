@@ -63,7 +63,8 @@ def dependencies(host: Host, app: App, facts: Facts, requirements: dict[str, str
         "texts": requirements,
         "requirements": app.requirements,
         "uv": UV,
-        "user": layout.DEPLOY_USER,
+        "user": app.name,
+        "directory": f"{layout.home(app.name)}/.check",
     }
     try:
         found: list[list[str]] = agent_of(host).ask("dependencies", "compare", **words)

@@ -43,19 +43,18 @@ def rollback_target(facts: Facts, wanted: str, where: str) -> str:
 def build(app: App, release: Release, facts: Facts, upload: str, confined: bool = False) -> tuple[Resource, ...]:
     """A release from the operator's source, beside those that are there. upload: what travels, in words.
 
-    confined: its packages are built as the app in a box like the app's, since whoever sends them may do no more.
+    confined: it is sent over a CI key.
     """
     name, home = app.name, layout.home(app.name)
     directory, key = layout.release(name, release.id), release.record["venv"]
     layers = {"kit": settings(app, facts.cpus), "app": dict(app.env)}
     base = layout.release(name, facts.current) if facts.current else ""
     command = ReleaseCommand(name, release.id, app.release_command, app.release_seconds)
-    builder = name if confined else layout.DEPLOY_USER
     return (
         Room(home, layout.venv(name, key)),
         Uploaded(home, upload),
         Source(home, release.id, name),
-        Virtualenv(layout.venv(name, key), f"{directory}/source", app.requirements, UV, builder, confined),
+        Virtualenv(layout.venv(name, key), f"{directory}/source", app.requirements, UV, name, confined),
         Environment(directory, base, Secret(json.dumps(layers))),
         *parts(app, release),
         *((command,) if app.release_command else ()),

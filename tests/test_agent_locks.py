@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -28,17 +29,55 @@ def test_the_second_is_told_who_holds_the_app_since_when_and_doing_what(tmp_path
     taken(tmp_path, who=ME).release()
 
 
-def test_two_apps_are_worked_on_at_once_but_a_provision_has_the_host_for_itself(tmp_path: Path):
-    both = [taken(tmp_path, "shop"), taken(tmp_path, "blog")]
-    with pytest.raises(Refused, match=r"her@there is at work on blog: .*\nher@there is at work on shop"):
-        taken(tmp_path, "wiki", {"verb": "provision", "who": "me@here"}, whole_host=True)
-    for locks in both:
-        locks.release()
-    alone = taken(tmp_path, "wiki", {"verb": "provision", "who": "me@here"}, whole_host=True)
+def test_apps_are_worked_on_side_by_side_also_while_one_is_provisioned(tmp_path: Path):
+    mine = {"verb": "provision", "who": "me@here"}
+    all_of_them = [taken(tmp_path, "shop"), taken(tmp_path, "wiki", mine, whole_host=True), taken(tmp_path, "blog")]
     with pytest.raises(Refused, match="me@here is at work on wiki: `provision`"):
-        taken(tmp_path, "shop")
-    alone.release()
+        taken(tmp_path, "other", whole_host=True)  # one provision at a time
+    with pytest.raises(Refused, match="me@here is at work on wiki"):
+        taken(tmp_path, "wiki")
+    for locks in all_of_them:
+        locks.release()
     assert Locks(str(tmp_path)).busy() == ""
+
+
+def test_what_apps_share_is_changed_by_one_after_the_other(tmp_path: Path):
+    order: list[str] = []
+    with Locks(str(tmp_path)).alone("nginx"):
+        other = threading.Thread(target=lambda: hold(tmp_path, order))
+        other.start()
+        assert Locks(str(tmp_path)).busy() == ""  # nobody's work: too short to be told of
+        order.append("first")
+    other.join(20)
+    assert order == ["first", "second"]
+
+
+def hold(directory: Path, order: list[str]) -> None:
+    with Locks(str(directory)).alone("nginx"):
+        order.append("second")
+
+
+def test_waiting_for_what_apps_share_can_be_given_up(tmp_path: Path):
+    def stop() -> None:
+        raise Cancelled("stopped by the operator")
+
+    locks = Locks(str(tmp_path))
+    with locks.alone("nginx"), pytest.raises(Cancelled), Locks(str(tmp_path)).alone("nginx", stop):
+        raise AssertionError
+
+
+def test_a_holder_that_an_operator_outranks_is_ended_not_waited_for(tmp_path: Path):
+    held, ended = taken(tmp_path, who={"verb": "deploy", "who": "ci-shop 1a2b", "ci": "1a2b"}), []
+
+    def outrank(holder: dict) -> bool:
+        ended.append((holder["ci"], holder["pid"]))
+        held.release()
+        return True
+
+    locks = Locks(str(tmp_path))
+    locks.take("shop", ME, whole_host=False, wait=None, outrank=outrank)
+    assert ended == [("1a2b", os.getpid())]
+    locks.release()
 
 
 def test_a_refused_lock_holds_nothing_back(tmp_path: Path):

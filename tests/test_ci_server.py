@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.agent.wire import frame
-from deploy.ci import server
+from deploy.ci import frames, server
 
 PREAMBLE = b"abcdefgh 203.0.113.9\n2\nxx"
 
@@ -88,7 +88,7 @@ def packed(data: bytes) -> bytes:
         PREAMBLE + packed(b"[" * 200_000),
         PREAMBLE + packed(b'{"request": ' + b"9" * 100_000 + b"}"),
         PREAMBLE + packed(b'{"request": "x"}')[:-3],
-        PREAMBLE + packed(b" " * (server.MOST_JSON + 1) + b"{}"),
+        PREAMBLE + packed(b" " * (frames.MOST_JSON + 1) + b"{}"),
     ],
 )
 def test_what_is_no_request_ends_the_conversation_in_words(visitor: Visitor, garbage: bytes):
@@ -142,9 +142,52 @@ def test_who_stops_in_the_middle_of_a_request_is_not_waited_for():
 
 def test_an_upload_that_stands_still_fails():
     visitor = Visitor(idle_seconds=0.3)
-    visitor.endpoint.upload_ends = time.monotonic() + 60
     with pytest.raises(server.Failed, match="stood still"):
         visitor.endpoint.next_blob()
+
+
+def test_an_upload_has_a_least_rate_however_its_bytes_are_cut():
+    pace = frames.Pace()
+    pace.require()
+    pace.begin()
+    began, _ = pace.began
+    pace.began = (began - 2 * frames.RATE_SECONDS, 0)
+    pace.count(frames.LEAST_RATE * (frames.RATE_SECONDS + 1))
+    pace.require()
+    pace.began = (began - 10 * frames.RATE_SECONDS, 0)
+    with pytest.raises(server.Failed, match="slower than 4 kB a second"):
+        pace.require()
+    pace.end()
+    pace.require()
+
+
+def test_an_upload_without_end_fails():
+    pace = frames.Pace()
+    pace.began = (time.monotonic() - frames.UPLOAD_SECONDS - 1, 0)
+    pace.count(1 << 40)
+    with pytest.raises(server.Failed, match="takes longer"):
+        pace.require()
+
+
+def test_an_operator_ends_what_a_key_uploads_and_the_key_is_told_why():
+    visitor = Visitor()
+    visitor.endpoint.overrule("an operator is at work on it now")
+    with pytest.raises(server.Cancelled, match="an operator is at work"):
+        visitor.endpoint.next_blob()
+    assert visitor.endpoint.stopping() == "an operator is at work on it now"
+    visitor.serving.join(20)
+    assert not visitor.serving.is_alive()
+
+
+def test_keys_that_changed_end_only_what_a_revoked_key_does(visitor: Visitor):
+    visitor.link.sendall(PREAMBLE)
+    while not visitor.endpoint.key:
+        time.sleep(0)
+    visitor.endpoint.look_at_keys()
+    assert visitor.endpoint.stopping() == ""
+    Path(visitor.endpoint.keys).write_text("")
+    visitor.endpoint.look_at_keys()
+    assert visitor.endpoint.stopping() == "this key was revoked"
 
 
 def test_who_does_not_read_holds_nothing_up(visitor: Visitor):

@@ -4,22 +4,22 @@ import glob
 import os
 import re
 import shutil
-import tempfile
 
+from .resources.build_box import build
 from .resources.releases import uv_environment
 from .system import System
 
 
 def compare(
-    old: str, new: str, texts: dict[str, str], requirements: str, uv: str, user: str
+    old: str, new: str, texts: dict[str, str], requirements: str, uv: str, user: str, directory: str
 ) -> list[tuple[str, str, str]]:
     """(name, version in `old`, version in `new`) of what differs; "" where it is not there.
 
     old, new: directories of virtualenvs. Where `new` is not built yet, uv resolves the requirements (texts by their
-    paths) as it would install them. Nothing is left on the server.
+    paths) as it would install them: in the build box, as `user`, in a directory that is made for that and removed.
     """
     before = installed(old) if old else {}
-    after = installed(new) if os.path.exists(f"{new}/.complete") else resolved(texts, requirements, uv, user)
+    after = installed(new) if os.path.exists(f"{new}/.complete") else resolved(texts, requirements, uv, user, directory)
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     return [(name, before.get(name, ""), after.get(name, "")) for name in names]
 
@@ -37,22 +37,20 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def resolved(texts: dict[str, str], requirements: str, uv: str, user: str) -> dict[str, str]:
-    directory = tempfile.mkdtemp(prefix="ashore-")
+def resolved(texts: dict[str, str], requirements: str, uv: str, user: str, directory: str) -> dict[str, str]:
+    top = f"{directory}-{os.getpid()}"
     try:
         for name, text in texts.items():
-            path = os.path.normpath(f"{directory}/{name}")
-            if not path.startswith(f"{directory}/"):
+            path = os.path.normpath(f"{top}/source/{name}")
+            if not path.startswith(f"{top}/source/"):
                 continue  # it is outside the project: uv will say that it misses it
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
-        shutil.chown(directory, user)
-        argv = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-cache"]
-        argv += ["--python", "/usr/bin/python3", requirements]
-        said = System().run(argv, user=user, cwd=directory, environment=uv_environment(user))
+        argv = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", "/usr/bin/python3"]
+        said = build(System(), [*argv, requirements], user, top, f"{top}/source", uv_environment(False))
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(top, ignore_errors=True)
     return dict(pinned(said))
 
 

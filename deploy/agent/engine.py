@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from .system import System
@@ -39,8 +40,8 @@ def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], N
                 continue
             if halt and (halt == str(number) or (not halt.isdigit() and halt in step.title)):
                 wait_at(number, step.title, system)
-            if main and system.cancelled():
-                raise Cancelled("stopped by the operator")
+            if main:
+                system.stop_if_cancelled()
             began_step = time.monotonic()
             if applying:  # an earlier step may have changed what this one looks at
                 drifts = step.check(system)
@@ -78,9 +79,10 @@ def wait_at(number: int, title: str, system: System) -> None:
 
 
 def put_right(step: Resource, system: System) -> None:
-    step.apply(system)
-    system.forget()
-    left = step.check(system)
+    with system.alone(step.shares) if step.shares else nullcontext():
+        step.apply(system)
+        system.forget()
+        left = step.check(system)
     if left:
         drift = left[0]
         raise Failed(
@@ -93,7 +95,7 @@ def undo(plan: Plan, system: System) -> list[str]:
     from .resources.files import put_back
 
     errors = []
-    system.cancelled = lambda: False
+    system.cancelled = lambda: ""
     system.forget()
     for path, kept in system.replaced.items() if plan.restore else ():
         try:

@@ -10,18 +10,21 @@ import queue
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, BinaryIO
 
 from . import history, operators
 from .engine import blame, carry_out
-from .locks import Locks
+from .locks import Holder, Locks
+from .overrule import Overrule
 from .resources import KINDS
 from .system import System
 from .wire import Cancelled, Entry, Plan, read_frame, unpack
 
 Run = dict[str, Any]
+WITHOUT_LOCK = ("ci.key",)  # taking a key away must not wait for what that key is at
 
 
 class Conversation:
@@ -41,6 +44,10 @@ class Conversation:
         with self.writing, suppress(OSError, ValueError):
             self.stdout.write(json.dumps(event, separators=(",", ":")).encode() + b"\n")
             self.stdout.flush()
+
+    def stopping(self) -> str:
+        """Why what is under way is to stop, in words; "" as long as it is not."""
+        return "stopped by the operator" if self.cancelled.is_set() else ""
 
     def listen(self) -> None:
         while (message := read_frame(self.stdin)) is not None:
@@ -124,8 +131,9 @@ class Conversation:
         return self.carry_out(unpack(plan, KINDS), system, check=check, run=run, wait=wait, halt=halt)
 
     def look(self, units: list[str]) -> System:
-        system = System(units, self.emit, self.cancelled.is_set)
+        system = System(units, self.emit, self.stopping)
         system.ask_systemd()
+        system.alone = lambda name: self.locks.alone(name, system.stop_if_cancelled)
         system.manifest, system.next_blob, system.answer = self.manifest, self.next_blob, self.answer
         return system
 
@@ -134,46 +142,56 @@ class Conversation:
         self.begin(app, None if check else run, wait=wait)
         run = {"started": history.now(), **run}
         applied = False
+        note = history.note if run["verb"] not in WITHOUT_LOCK else lambda app, run: None  # that is another run's
 
         def before() -> None:
             nonlocal applied
             applied = True
-            history.note(app, {**run, "state": "running"})
+            note(app, {**run, "state": "running"})
 
         end = carry_out(plan, system, check=check, before=before, halt=halt)
         if applied:
             operators.welcome()  # the run may have made the firewall
             history.write(app, history.line(run, end))
-            history.note(app, {**run, **{key: end.get(key, "") for key in ("state", "what", "step")}})
+            note(app, {**run, **{key: end.get(key, "") for key in ("state", "what", "step")}})
         self.locks.release()
         return end
 
     def begin(self, app: str, run: Run | None, *, wait: bool) -> None:
         """Take the locks for a run, and tell how the last one ended if nobody has heard of it. None: only to look."""
-        if run is not None:
-            holder = {"verb": run["verb"], "who": run["who"]}
+        locked = run is not None and run["verb"] not in WITHOUT_LOCK
+        if run is not None and locked:
             patience = self.wait_for_lock if wait else None
-            self.locks.take(app, holder, whole_host=run["verb"] == "provision", wait=patience)
+            whole_host = run["verb"] == "provision"
+            self.locks.take(app, self.holder(run), whole_host=whole_host, wait=patience, outrank=self.outrank(app))
+        if run is not None:
             operators.welcome()
-        elif self.locks.busy(app):
+        if not locked and self.locks.busy(app):
             return  # the last run is still under way
         if app in self.told:
             return
         last = history.unheard(app)
         if last and last["state"] == "running":
             last["state"] = "cut off"
-            if run is not None:
+            if locked:
                 history.write(app, history.cut_off(last))
                 history.note(app, last)
         if last:
             self.emit({"event": "last", "run": last})
         self.told.add(app)
 
+    def holder(self, run: Run) -> Holder:
+        """What a second one is told of us."""
+        return {"verb": run["verb"], "who": run["who"]}
+
+    def outrank(self, app: str) -> Callable[[Holder], bool]:
+        return Overrule(app, self.emit)
+
     def wait_for_lock(self, holder: str) -> bool:
         if holder != self.waiting_for:
             self.waiting_for = holder
             self.emit({"event": "waiting", "holder": holder})
-        return self.cancelled.is_set() or self.gone.is_set()
+        return bool(self.stopping()) or self.gone.is_set()
 
 
 def main() -> None:

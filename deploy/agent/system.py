@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from .wire import Cancelled, Entry, Failed
@@ -26,10 +27,12 @@ class System:
         self,
         units: Iterable[str] = (),
         emit: Callable[[dict[str, Any]], None] = lambda event: None,
-        cancelled: Callable[[], bool] = lambda: False,
+        cancelled: Callable[[], str] = lambda: "",
     ) -> None:
         self.emit = emit
-        self.cancelled = cancelled
+        self.cancelled = cancelled  # why to stop, in words; "" as long as there is no reason
+        self.unwanted: Callable[[], bool] = lambda: False  # nobody waits for what is being made, and it need not be
+        self.alone: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
         self.replaced: dict[str, tuple[bytes, int] | None] = {}  # path: content and mode before this run
         self.done: set[object] = set()  # steps that are not a state of the machine: what has been done is remembered
         self.probe: Any = None  # asks the site for its health until the run ends
@@ -51,8 +54,8 @@ class System:
         self._units = self._packages = self._tcp = None
 
     def stop_if_cancelled(self) -> None:
-        if self.cancelled():
-            raise Cancelled("stopped by the operator")
+        if why := self.cancelled():
+            raise Cancelled(why)
 
     def progress(self, percent: float, what: str) -> None:
         self.emit({"event": "progress", "percent": round(percent, 1), "what": what})
@@ -61,17 +64,12 @@ class System:
         self,
         argv: Sequence[str],
         *,
-        user: str | None = None,
-        cwd: str = "/",
         environment: dict[str, str] | None = None,
         accept: tuple[int, ...] = (0,),
         hint: str = "",
     ) -> str:
-        """The command's standard output. An exit status not in `accept` raises Failed with its last lines.
-
-        `user`: run as this user, with that user's groups and nothing of root's.
-        """
-        started = self.start(argv, user=user, cwd=cwd, environment=environment)
+        """The command's standard output. An exit status not in `accept` raises Failed with its last lines."""
+        started = self.start(argv, environment=environment)
         out, err = started.communicate()
         text, errors = out.decode(errors="replace"), err.decode(errors="replace")
         self.emit({"event": "output", "argv": list(argv), "text": text + errors})
@@ -84,31 +82,20 @@ class System:
         self,
         argv: Sequence[str],
         *,
-        user: str | None = None,
-        cwd: str = "/",
         environment: dict[str, str] | None = None,
         pass_fds: tuple[int, ...] = (),
     ) -> "subprocess.Popen[bytes]":
         """The running command, its outputs as pipes. Its own session: a signal to the agent is not one to apt."""
-        who: dict[str, Any] = {}
-        if user:
-            import grp
-            import pwd
-
-            account = pwd.getpwnam(user)
-            groups = [entry.gr_gid for entry in grp.getgrall() if user in entry.gr_mem]
-            who = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups, "umask": 0o022}
         try:
             return subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                cwd=cwd,
+                cwd="/",
                 env=ENVIRONMENT | (environment or {}),
                 pass_fds=pass_fds,
                 start_new_session=True,
-                **who,
             )
         except FileNotFoundError as error:
             raise Failed(

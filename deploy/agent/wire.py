@@ -77,6 +77,11 @@ class Resource:
         """systemd units it asks about; one `systemctl show` serves a whole plan."""
         return ()
 
+    @property
+    def shares(self) -> str:
+        """What it changes that runs on other apps change, too, as "nginx"; one at a time does. "" for most."""
+        return ""
+
     def check(self, system: "System") -> list[Drift]:
         """The drift, touching nothing."""
         raise NotImplementedError

@@ -22,7 +22,7 @@ Blobs = Callable[[list[int]], Iterable[bytes]]
 def deploy(change: Change, local: Local, facts: plans.Facts, reply: Event) -> None:
     source = local.source
     if change.options.check:
-        venv = build.venv_key(source.entries, local.requirements, facts.python)
+        venv = build.venv_key(source.entries, local.requirements, facts.python, True)
         preview.show(change.screen, change.host, change.app, facts, reply, local.requirements, venv, source)
     message = {"request": "ci_deploy", "requirements": local.requirements, "commit": source.commit}
     carry_out(change, message, facts, lambda indices: local.blobs(indices, change.show))

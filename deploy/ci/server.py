@@ -9,11 +9,12 @@ import json
 import os
 import queue
 import re
+import signal
 import socket
 import struct
 import sys
 import time
-import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,61 +23,21 @@ from typing import Any, BinaryIO
 from .. import changes, layout, plans
 from ..agent import history
 from ..agent.facts import missing, releases, survey
+from ..agent.locks import Holder
 from ..agent.loop import Conversation, Run, by_itself, converse
+from ..agent.overrule import KEYS_CHANGED, TAKEN_OVER
 from ..agent.resources.keys import keys_in
 from ..agent.wire import Cancelled, Failed, Refused
 from ..config import App
 from ..errors import DeployError, HostError
 from . import PROTOCOL, VERBS, inputs, limits
+from .frames import Malformed, Pace, read_line, read_message, skip_payload
 
-IDLE_SECONDS = 60  # between two messages, also while files are sent
-UPLOAD_SECONDS = 1800  # for all of them
+IDLE_SECONDS = 60  # between two messages
+LOOK_SECONDS = 0.2
 SEND_SECONDS = 20  # who does not read what we say for so long, is not told any more
-MOST_PAYLOAD = 1 << 20  # the agent's source, which every operator's side sends first; here it is thrown away
-MOST_FRAME = 4 << 20
-MOST_JSON = 16 << 20  # unpacked
-HEAD = re.compile(rb"([jb]) (\d{1,8})\n")
+REVOKED = "this key was revoked"
 NOT_OURS = "this is not what the two sides of a CI key say to each other"
-
-
-class Malformed(Exception):
-    pass
-
-
-def read_line(stream: BinaryIO, most: int) -> bytes:
-    line = stream.readline(most)
-    if not line.endswith(b"\n"):
-        raise Malformed
-    return line
-
-
-def skip_payload(stream: BinaryIO) -> None:
-    size = read_line(stream, 16).strip()
-    if not size.isdigit() or int(size) > MOST_PAYLOAD or len(stream.read(int(size))) < int(size):
-        raise Malformed
-
-
-def read_message(stream: BinaryIO) -> Any:
-    """As `wire.read_frame`, but with an end to how much it may be; None at the end of the stream."""
-    line = stream.readline(16)
-    if not line:
-        return None
-    head = HEAD.fullmatch(line)
-    if not head or int(head[2]) > MOST_FRAME:
-        raise Malformed
-    body = stream.read(int(head[2]))
-    if len(body) < int(head[2]):
-        raise Malformed
-    if head[1] == b"b":
-        return body
-    unpacker = zlib.decompressobj()
-    try:
-        message = json.loads(unpacker.decompress(body, MOST_JSON))
-    except (zlib.error, ValueError, RecursionError):
-        raise Malformed from None
-    if not unpacker.eof or not isinstance(message, dict) or not isinstance(message.get("request"), str):
-        raise Malformed
-    return message
 
 
 class Endpoint(Conversation):
@@ -88,7 +49,28 @@ class Endpoint(Conversation):
         self.keys = layout.ci_keys(app)
         self.key = self.origin = ""
         self.deaf = self.malformed = False
-        self.upload_ends = 0.0
+        self.overruled = ""  # why all that this connection does is to end
+        self.pace = Pace()
+
+    def stopping(self) -> str:
+        return self.overruled or super().stopping()
+
+    def holder(self, run: Run) -> Holder:
+        return {**super().holder(run), "ci": self.key}
+
+    def outrank(self, app: str) -> Callable[[Holder], bool]:
+        return lambda holder: False  # one key waits for another, and all wait for operators
+
+    def obey(self) -> None:
+        """From now on, an operator's agent can have us end by a signal, see `agent.overrule`."""
+        signal.signal(TAKEN_OVER, lambda *_: self.overrule("an operator is at work on it now, and comes first"))
+        signal.signal(KEYS_CHANGED, lambda *_: self.look_at_keys())
+
+    def look_at_keys(self) -> None:
+        self.overrule("" if self.known() else REVOKED)
+
+    def overrule(self, why: str) -> None:
+        self.overruled = self.overruled or why
 
     def emit(self, event: dict[str, Any]) -> None:
         """Who does not read must not hold us up: a lock is in our hands."""
@@ -105,7 +87,7 @@ class Endpoint(Conversation):
             try:
                 self._greet(read_line(self.stdin, 200).decode("ascii", "replace").split())
                 skip_payload(self.stdin)
-                while (message := read_message(self.stdin)) is not None:
+                while (message := read_message(self.stdin, self.pace.count)) is not None:
                     if isinstance(message, dict) and message["request"] == "cancel":
                         self.cancelled.set()
                     self.messages.put(message)
@@ -121,12 +103,25 @@ class Endpoint(Conversation):
         with suppress(ValueError):
             self.origin = str(ipaddress.ip_address(words[1]))
 
+    def next_message(self) -> Any:
+        """What comes next; queue.Empty where nothing does within `idle_seconds`, Cancelled where we are overruled."""
+        deadline = time.monotonic() + self.idle_seconds
+        while not self.overruled:
+            try:
+                return self.messages.get(timeout=min(LOOK_SECONDS, self.idle_seconds))
+            except queue.Empty:
+                if time.monotonic() > deadline:
+                    raise
+                self.pace.require()
+        raise Cancelled(self.overruled)
+
     def next_blob(self) -> Any:
-        left = min(self.idle_seconds, self.upload_ends - time.monotonic())
+        self.pace.begin()
         try:
-            message = self.messages.get(timeout=max(left, 0.1))
+            message = self.next_message()
         except queue.Empty:
-            raise Failed("the upload stood still, or took too long", "deploy again") from None
+            raise Failed("the upload stood still", "deploy again") from None
+        self.pace.require()  # also where single bytes come often
         if message is None:
             self.messages.put(None)  # `serve` is to meet the end, too
         if isinstance(message, dict) and message["request"] == "cancel":
@@ -136,8 +131,11 @@ class Endpoint(Conversation):
     def serve(self) -> None:
         while True:
             try:
-                message = self.messages.get(timeout=self.idle_seconds)
+                message = self.next_message()
             except queue.Empty:
+                return
+            except Cancelled as overruled:
+                self.fail(overruled)
                 return
             if message is None:
                 if self.malformed:
@@ -175,10 +173,13 @@ class Endpoint(Conversation):
         may = f"this key may deploy, roll back and list the releases of {self.app}, and nothing else"
         return Refused(f"{may}{asked}", "connect as an operator: root, or a user with sudo")
 
+    def known(self) -> bool:
+        return self.key in {key["id"] for key in keys_in(self.keys)}
+
     def require_key(self) -> None:
         """It is still one: a connection may be older than a `fab ci.key --revoke`."""
-        if self.key not in {key["id"] for key in keys_in(self.keys)}:
-            raise Refused("this key was revoked", "an operator makes another: `fab ci.key`")
+        if not self.known():
+            raise Refused(REVOKED, "an operator makes another: `fab ci.key`")
 
     def require_app(self, app: Any) -> None:
         if app != self.app:
@@ -276,8 +277,12 @@ class Endpoint(Conversation):
             }
         )
         run = changes.run_of(made.app, release, facts) | {"verb": plan.verb, "who": by.who, "from": self.origin}
-        self.upload_ends = time.monotonic() + UPLOAD_SECONDS
-        end = self.carry_out(plan, self.look(plan.units), check=check, run=run, wait=wait)
+        system = self.look(plan.units)
+        system.unwanted = self.gone.is_set
+        try:
+            end = self.carry_out(plan, system, check=check, run=run, wait=wait)
+        finally:
+            self.pace.end()
         return {**end, "done": made.done}
 
 
@@ -287,4 +292,6 @@ def main(app: str) -> None:
     link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
     kit = Path(__file__).resolve().parents[2].name.removeprefix("ci-")
     hello = {"event": "hello", "ci": app, "protocol": PROTOCOL, "kit": kit}
-    converse(Endpoint(sys.stdin.buffer, by_itself(), app), hello)
+    endpoint = Endpoint(sys.stdin.buffer, by_itself(), app)
+    endpoint.obey()
+    converse(endpoint, hello)

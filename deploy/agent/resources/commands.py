@@ -5,6 +5,8 @@ import re
 import selectors
 import subprocess
 import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..system import ENVIRONMENT, System
@@ -18,6 +20,8 @@ OF_THE_SERVICE = re.compile(
 )
 STOP_SECONDS = 10
 LINES = 25
+KEPT_BYTES = 64 << 10
+AFTER_SECONDS = 1
 
 
 def service_section(text: str) -> list[tuple[str, str]]:
@@ -67,6 +71,41 @@ def stop(unit: str) -> None:
         subprocess.run(["systemctl", verb, unit], capture_output=True, env=ENVIRONMENT)
 
 
+def follow(
+    process: "subprocess.Popen[bytes]", look: Callable[[], None], each: Callable[[str], None] = lambda line: None
+) -> tuple[str, str]:
+    """Read what a command writes until it has ended; returns the last KEPT_BYTES of its two outputs.
+
+    look: called several times a second; may raise, having ended the command. each: called with each line. What the
+    command leaves behind on its outputs is not waited for.
+    """
+    assert process.stdout is not None and process.stderr is not None
+    kept = {process.stdout.fileno(): b"", process.stderr.fileno(): b""}
+    rest = dict(kept)
+    first, second = kept
+    ended = 0.0
+    with selectors.DefaultSelector() as selector:
+        for descriptor in kept:
+            selector.register(descriptor, selectors.EVENT_READ)
+        while selector.get_map() and not (ended and time.monotonic() > ended + AFTER_SECONDS):
+            for key, _ in selector.select(0.1):
+                data = os.read(key.fd, 1 << 16)
+                kept[key.fd] = (kept[key.fd] + data)[-KEPT_BYTES:]
+                *lines, rest[key.fd] = (rest[key.fd] + data).split(b"\n")
+                if not data or len(rest[key.fd]) > KEPT_BYTES:
+                    lines += [rest[key.fd]] if rest[key.fd] else []
+                    rest[key.fd] = b""
+                if not data:
+                    selector.unregister(key.fd)
+                for line in lines:
+                    each(line.decode(errors="replace").rstrip("\r"))
+            look()
+            if not ended and process.poll() is not None:
+                ended = time.monotonic()
+    process.wait()
+    return kept[first].decode(errors="replace"), kept[second].decode(errors="replace")
+
+
 @dataclass(frozen=True)
 class ReleaseCommand(Resource):
     """A command that a release wants run once before it gets traffic, such as a migration of its database.
@@ -95,12 +134,26 @@ class ReleaseCommand(Resource):
         text = unit_text(self.app, self.release)
         options = ("--pipe", "-p", f"RuntimeMaxSec={self.seconds}")
         command = ["/bin/sh", "-c", self.command]
+        said: deque[str] = deque(maxlen=LINES)
+        deadline, late = time.monotonic() + self.seconds, False
+
+        def look() -> None:
+            nonlocal late
+            try:
+                system.stop_if_cancelled()
+            except Cancelled:
+                stop(self.unit)
+                raise
+            if not late and time.monotonic() > deadline:
+                late = True
+                stop(self.unit)
+
+        def each(line: str) -> None:
+            said.append(line)
+            system.emit({"event": "said", "text": line})
+
         process = system.start(transient(text, self.app, self.release, self.unit, command, options))
-        try:
-            said, late = self._listen(process, system)
-        except Cancelled:
-            stop(self.unit)
-            raise
+        follow(process, look, each)
         status = process.wait()
         if late:
             how = f"did not end within {self.seconds} s and was stopped"
@@ -110,30 +163,4 @@ class ReleaseCommand(Resource):
             system.done.add(self)
             return
         hint = "mend it and deploy again; `fab run` tries a command out, release_seconds gives it longer"
-        raise Failed(f"the release command `{self.command}` {how}", hint, "\n".join(said[-LINES:]))
-
-    def _listen(self, process: "subprocess.Popen[bytes]", system: System) -> tuple[list[str], bool]:
-        """Pass on what it says until it closes its outputs; and whether its time ran out."""
-        deadline = time.monotonic() + self.seconds
-        said: list[str] = []
-        rest: dict[int, bytes] = {}
-        late = False
-        with selectors.DefaultSelector() as selector:
-            for pipe in (process.stdout, process.stderr):
-                assert pipe is not None
-                selector.register(pipe, selectors.EVENT_READ)
-            while selector.get_map():
-                for key, _ in selector.select(0.1):
-                    data = os.read(key.fd, 1 << 16)
-                    *lines, rest[key.fd] = (rest.get(key.fd, b"") + data).split(b"\n")
-                    if not data:
-                        selector.unregister(key.fileobj)
-                        lines = [rest.pop(key.fd)] if rest[key.fd] else []
-                    for line in lines:
-                        said.append(line.decode(errors="replace").rstrip("\r"))
-                        system.emit({"event": "said", "text": said[-1]})
-                system.stop_if_cancelled()
-                if not late and time.monotonic() > deadline:
-                    late = True
-                    stop(self.unit)
-        return said, late
+        raise Failed(f"the release command `{self.command}` {how}", hint, "\n".join(said))

@@ -110,6 +110,10 @@ class SinceVersion(Resource):
     def units(self) -> tuple[str, ...]:
         return (*self.step.units, *(self.otherwise.units if self.otherwise else ()))
 
+    @property
+    def shares(self) -> str:
+        return self.step.shares
+
     def check(self, system: System) -> list[Drift]:
         step = self._chosen(system)
         return step.check(system) if step else []

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ..system import System
-from ..wire import Drift, Entry, Failed, Refused, Resource
+from ..wire import Cancelled, Drift, Entry, Failed, Refused, Resource
 from .files import replace, required_ids, text_of
 from .uploads import MANIFEST, ancestors_of, escaping, known_files, manifest_of, stored_name
 
@@ -83,12 +83,18 @@ def place(entry: Entry, stored: str, path: str, gid: int) -> None:
     os.chmod(path, 0o750 if entry.kind == "x" else 0o640)
 
 
+BUILD = (  # with uv, the directory and the requirements as its arguments
+    '"$1" venv --quiet --allow-existing --no-project --python /usr/bin/python3 "$2"\n'
+    'exec "$1" pip install --python "$2/bin/python" --compile-bytecode -r "$3"\n'
+)
+
+
 @dataclass(frozen=True)
 class Virtualenv(Resource):
     """A virtualenv with what a requirements file names, shared by all releases with the same hash in its path.
 
-    Built as `user`, since a package's build may run code of its own; complete once it has root's marker.
-    confined: in a box, as the app's own user, and with nothing that an earlier build left; then it is root's.
+    Built as `user` in a box, and with nothing that an earlier build left; then it is root's, and complete once it has
+    root's marker. confined: for a CI key, which must not have uv read settings that came with the source.
     """
 
     path: str
@@ -114,57 +120,41 @@ class Virtualenv(Resource):
         return [] if complete else [Drift("virtualenv", "absent", "built")]
 
     def apply(self, system: System) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)  # left by an interrupted run
-        uid, gid = required_ids(self.user, self.user)
-        os.mkdir(self.path, 0o755)
-        os.chown(self.path, uid, gid)
-        system.progress(10, "virtualenv")
-        make = [self.uv, "venv", "--quiet", "--allow-existing", "--no-project", "--python", "/usr/bin/python3"]
-        try:
-            self._run(system, [*make, self.path], "/")
-            system.progress(30, "packages of the app")
-            install = [self.uv, "pip", "install", "--python", f"{self.path}/bin/python", "--compile-bytecode"]
-            self._run(system, [*install, "-r", self.requirements], self.source)
-            if self.confined:
-                from .confined import hand_over
+        from .build_box import build
 
-                hand_over(self.path)
+        shutil.rmtree(self.path, ignore_errors=True)  # left by an interrupted run
+        os.mkdir(self.path, 0o755)
+        system.progress(20, "packages of the app")
+        argv = ["/bin/sh", "-ec", BUILD, "build", self.uv, self.path, self.requirements]
+        try:
+            build(system, argv, self.user, self.path, self.source, uv_environment(self.confined))
             if not os.path.exists(f"{self.path}/bin/gunicorn"):
                 raise Failed(
                     f"{self.requirements} does not bring gunicorn", f"add a line `gunicorn` to {self.requirements}"
                 )
+        except Cancelled:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
         except Failed as failure:
             shutil.rmtree(self.path, ignore_errors=True)
             if failure.hint:
                 raise
             what = f"the packages that {self.requirements} asks for could not be installed"
-            raise Failed(what, f"mend {self.requirements}; the lines above are uv's", failure.detail) from failure
+            raise Failed(what, f"fix {self.requirements}; the lines above are uv's", failure.detail) from failure
         with suppress(FileNotFoundError):
-            os.unlink(f"{self.path}/.lock")  # uv's, writable by everybody
+            os.unlink(f"{self.path}/.lock")  # uv's
         replace(self.marker, b"", 0o644, 0, 0)
 
-    def _run(self, system: System, argv: list[str], cwd: str) -> None:
-        environment = uv_environment(self.user)
-        if not self.confined:
-            system.run(argv, user=self.user, cwd=cwd, environment=environment)
-            return
-        from .commands import stop  # these two need not travel to where operators deploy
-        from .confined import boxed
 
-        unit = f"{self.user}-build.service"
-        stop(unit)  # of a run that died
-        # The server's own settings, not those that came with the source; and a cache that nobody else has filled.
-        own = "/etc/uv/uv.toml"
-        environment |= {"UV_CONFIG_FILE": own} if os.path.exists(own) else {"UV_NO_CONFIG": "1"}
-        environment |= {"HOME": "/tmp", "UV_CACHE_DIR": "/tmp/cache", "UV_LINK_MODE": "copy"}
-        system.run(boxed(argv, unit, self.user, self.path, cwd, environment))
-
-
-def uv_environment(user: str) -> dict[str, str]:
-    environment = {"HOME": f"/home/{user}", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
+def uv_environment(confined: bool) -> dict[str, str]:
+    """For uv in the build box. confined: with the server's own settings, not those that came with the source."""
+    environment = {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
     bundle = "/etc/ssl/certs/ca-certificates.crt"  # the server's own trust, where a private CA is in the way
     if os.path.exists(bundle):
         environment["SSL_CERT_FILE"] = bundle
+    own = "/etc/uv/uv.toml"
+    if confined:
+        environment |= {"UV_CONFIG_FILE": own} if os.path.exists(own) else {"UV_NO_CONFIG": "1"}
     return environment
 
 

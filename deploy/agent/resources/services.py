@@ -45,6 +45,10 @@ class Service(Resource):
     def units(self) -> tuple[str, ...]:
         return (self.unit,)
 
+    @property
+    def shares(self) -> str:
+        return self.unit.removesuffix(".service") if self.watches else ""
+
     def check(self, system: System) -> list[Drift]:
         found = system.unit(self.unit)
         state = found.get("ActiveState", "unknown")

@@ -1,0 +1,105 @@
+"""Building an app's packages in a box like the app's own: a build runs code, which may do no more than the app.
+
+For operators and CI keys alike: what it makes is root's afterwards, and no process and no cache of it is left.
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Sequence
+
+from ..system import System
+from ..wire import Cancelled, Failed
+from .commands import follow, stop
+from .files import required_ids
+
+SECONDS = 1800
+SPARE_BYTES, SPARE_FILES = 256 << 20, 10_000  # what a build must leave free on the disk
+BOX = (
+    "NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateDevices=yes",
+    "TemporaryFileSystem=/tmp:size=64M,nr_inodes=10k,mode=1777 /var/tmp:size=64M,nr_inodes=10k,mode=1777"
+    " /dev/shm:size=64M,nr_inodes=10k,mode=1777",
+    "DevicePolicy=closed", "PrivateUsers=yes", "PrivateMounts=yes", "PrivateIPC=yes", "ProtectProc=invisible",
+    "ProcSubset=pid", "ProtectClock=yes", "ProtectHostname=yes", "ProtectKernelLogs=yes", "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes", "ProtectControlGroups=yes", "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+    "IPAddressDeny=link-local",
+    "RestrictNamespaces=yes", "RestrictRealtime=yes", "RestrictSUIDSGID=yes", "LockPersonality=yes",
+    "SystemCallArchitectures=native", "SystemCallFilter=@system-service", "SystemCallFilter=~@privileged @resources",
+    "SystemCallFilter=@chown", "SystemCallErrorNumber=EPERM", "CapabilityBoundingSet=", "AmbientCapabilities=",
+    "KeyringMode=private", "UMask=0022", "MemoryMax=75%", "TasksMax=512", "OOMPolicy=stop", "TimeoutStopSec=3",
+    # Whoever listens there could start something outside, or tells what other apps are started with.
+    "InaccessiblePaths=-/run/dbus -/run/user -/run/systemd/private -/run/systemd/transient -/run/ashore-ci"
+    " -/run/ashore",
+)  # fmt: skip
+
+
+def boxed(argv: Sequence[str], unit: str, user: str, writable: str, cwd: str, environment: dict[str, str]) -> list[str]:
+    """The argv that runs another one as `user` in BOX; it can write to one directory, and nothing of it outlives it."""
+    own = [f"User={user}", f"Group={user}", f"ReadWritePaths={writable}", f"WorkingDirectory={cwd}"]
+    own += [f"InaccessiblePaths=-/var/lib/{user}", f"RuntimeMaxSec={SECONDS}", f"SyslogIdentifier={user}"]
+    own += [f"LogNamespace={user}", *(f"Environment={name}={value}" for name, value in environment.items())]
+    options = [word for item in (*BOX, *own) for word in ("-p", item)]
+    return ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", f"--unit={unit}", *options, "--", *argv]
+
+
+def build(system: System, argv: Sequence[str], user: str, top: str, cwd: str, environment: dict[str, str]) -> str:
+    """Run a command in the box, as `user` in `cwd`; it may fill the directory `top`, which root has just made.
+
+    When this returns, all in it is root's. Returns what the command wrote to standard output. Failed with its last
+    lines where it does not end well or fills the disk; Cancelled where the operator wants it stopped, or nobody waits.
+    """
+    unit = f"{user}-build.service"
+    stop(unit)  # of a run that died
+    scratch = f"{top}/.scratch"
+    uid, gid = required_ids(user, user)
+    os.mkdir(scratch, 0o700)
+    for path in (scratch, top):
+        os.chown(path, uid, gid)
+    environment = environment | {
+        "HOME": scratch,
+        "TMPDIR": scratch,  # on the disk: what a compiler needs does not fit into a small server's memory
+        "UV_CACHE_DIR": f"{scratch}/cache",  # which no other build has filled
+    }
+
+    def look() -> None:
+        try:
+            system.stop_if_cancelled()
+            if system.unwanted():
+                raise Cancelled("the client that asked for it has gone")
+            require_room(top)
+        except Failed:
+            stop(unit)
+            raise
+
+    process = system.start(boxed(argv, unit, user, top, cwd, environment))
+    out, err = follow(process, look)
+    shutil.rmtree(scratch, ignore_errors=True)
+    hand_over(top)
+    system.emit({"event": "output", "argv": list(argv), "text": out + err})
+    if process.returncode:
+        what = f"`{' '.join(argv)}` exited with {process.returncode}"
+        raise Failed(what, "", "\n".join((err or out).strip().splitlines()[-25:]))
+    return out
+
+
+def require_room(path: str) -> None:
+    space = os.statvfs(path)
+    full = space.f_bavail * space.f_frsize < SPARE_BYTES or (space.f_files and space.f_favail < SPARE_FILES)
+    if full:
+        what = "the packages would fill the disk of the server; their build was stopped"
+        raise Failed(what, "make room (`df -h`, `df -i`), or ask for smaller packages, then deploy again")
+
+
+def hand_over(top: str) -> None:
+    """All of a tree is root's from now on, and nobody else's to write. Links are not followed.
+
+    Only for a tree that no process of its owner can write to any more.
+    """
+    for _, directories, files, at in os.fwalk(top):
+        for name in (*directories, *files):
+            mode = os.lstat(name, dir_fd=at).st_mode
+            os.chown(name, 0, 0, dir_fd=at, follow_symlinks=False)
+            if not stat.S_ISLNK(mode) and mode & 0o7022:
+                os.chmod(name, mode & 0o755, dir_fd=at)
+    os.chown(top, 0, 0)
+    os.chmod(top, 0o755)
