@@ -30,8 +30,8 @@ PLAIN = re.compile(
 )
 RECORDED = (
     "wsgi", "requirements", "static", "health_path", "health_seconds", "warm_paths", "worker_class", "workers",
-    "threads", "timeout_seconds", "memory_percent", "cpu_percent", "tasks_max", "outbound", "allow_jit",
-    "writable_paths", "devices",
+    "threads", "timeout_seconds", "memory_percent", "cpu_percent", "tasks_max", "tmp_megabytes", "outbound",
+    "allow_link_local", "allow_jit", "writable_paths", "devices",
 )  # fmt: skip  # what belongs to the code: a release that is taken up again brings its own
 
 
@@ -121,7 +121,7 @@ def settings(app: App, cpus: int) -> dict[str, str]:
 
 
 def unit_text(app: App) -> str:
-    return render("systemd/app@.service.j2", app=app, stop_seconds=app.timeout_seconds + 10)
+    return render("systemd/app@.service.j2", app=app, stop_seconds=app.timeout_seconds + 10, room=layout.ROOM_SCRIPT)
 
 
 def site_text(app: App, site: Site, static_before: dict[str, str], nginx: str) -> str:

@@ -44,7 +44,9 @@ class App:
     memory_percent: int = 75
     cpu_percent: int = 0
     tasks_max: int = 512
+    tmp_megabytes: int = 256
     outbound: bool = True
+    allow_link_local: bool = False
     allow_jit: bool = False
     writable_paths: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
@@ -126,7 +128,9 @@ APP_KEYS: dict[str, Callable[[Any], Any]] = {
     "memory_percent": number(1, 100),
     "cpu_percent": number(0, 100_000),
     "tasks_max": number(8, 100_000),
+    "tmp_megabytes": number(1, 100_000),
     "outbound": flag,
+    "allow_link_local": flag,
     "allow_jit": flag,
     "writable_paths": texts(word(r"/[\w./+-]+", "a path on the server, like /srv/media")),
     "devices": texts(word(r"/dev/[\w./-]+", "a device, like /dev/fuse")),

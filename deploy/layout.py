@@ -5,6 +5,7 @@ HTTP3_SINCE = "1.25.1"  # of Nginx; with it came another way to say HTTP/2
 KIT = "/usr/local/lib/ashore"
 WEBROOT = "/var/www/ashore-acme"  # where names are proved to a certificate authority
 CERTIFICATE_HOOK = f"{KIT}/certificate-hook.sh"
+ROOM_SCRIPT = f"{KIT}/room.sh"  # which makes what a running release has in /run
 UNDO_SCRIPT = f"{KIT}/undo.sh"
 PROVISION = "4"  # to be raised when a site or unit needs something new of `fab provision`
 
@@ -45,6 +46,7 @@ def venv(app: str, key: str) -> str:
 
 
 def socket(app: str, release_id: str) -> str:
+    """Where Nginx meets a release: a name that root gives to the socket which the app has made, see ROOM_SCRIPT."""
     return f"/run/{app}/{release_id}/http.sock"
 
 
@@ -67,6 +69,11 @@ def site_link(app: str) -> str:
 def certificates(app: str) -> str:
     """`live` in it names the directory of the certificate in use."""
     return f"/srv/{app}/tls"
+
+
+def journal(app: str) -> str:
+    """The settings of the app's own journal."""
+    return f"/etc/systemd/journald@{app}.conf"
 
 
 def nginx_logs(app: str) -> str:

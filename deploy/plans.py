@@ -6,6 +6,7 @@ from typing import Any
 from . import hardening, layout
 from .agent.resources.files import Absent, Config, Directory, File, Link
 from .agent.resources.host import HostNames, Platform, Port, SecretKey
+from .agent.resources.logs import LogDirectory
 from .agent.resources.packages import Packages, SinceVersion, Uv
 from .agent.resources.services import Service
 from .agent.resources.users import Member, User
@@ -109,11 +110,13 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         Uv(layout.UV_VERSION, layout.uv()),
         Directory("/etc/systemd/journald.conf.d"),
         file("/etc/systemd/journald.conf.d/50-ashore.conf", "systemd/journald.conf.j2"),
+        file(layout.journal(name), "systemd/journald@app.conf.j2", app=app),
         Service("systemd-journald.service", watches=("/etc/systemd/journald.conf.d",), refresh="restart"),
-        Directory(layout.nginx_logs(name), 0o750, "www-data", "adm"),
+        LogDirectory(layout.nginx_logs(name)),
         file("/etc/logrotate.d/ashore", "nginx/logrotate.j2"),
         Directory(layout.WEBROOT),
         file(layout.CERTIFICATE_HOOK, "certbot/hook.sh.j2"),
+        file(layout.ROOM_SCRIPT, "systemd/room.sh.j2"),
         Directory(f"{NGINX}/ashore"),
         Config(
             "Nginx serves known sites and gives strangers nothing",

@@ -252,6 +252,7 @@ def logs(
         "lines": lines,
         "since": since,
         "follow": follow,
+        "app": name,
     }
 
     def job(host: Host) -> None:

@@ -1,7 +1,14 @@
 """A unit's text → the command beside it, and what packages would change."""
 
+import os
+import signal
+
+import pytest
+
 from deploy.agent.dependencies import normal, pinned
-from deploy.agent.resources.commands import properties, service_section, transient
+from deploy.agent.resources.commands import KEPT_BYTES, follow, properties, service_section, transient
+from deploy.agent.system import System
+from deploy.agent.wire import Cancelled
 
 UNIT = r"""# /etc/systemd/system/shop@20260301-120405.service
 # Written by Ashore
@@ -71,3 +78,37 @@ def test_what_uv_resolves_is_read():
         ("mine", "https://example.com/m.whl"),
     ]
     assert normal("Flask_Login.x") == "flask-login-x"
+
+
+def test_beside_the_service_temporary_files_are_made_anew():
+    own = UNIT.replace(
+        "User=shop\n",
+        "User=shop\nPrivateTmp=yes\nBindPaths=-/run/shop/%i/tmp/tmp:/tmp\nTemporaryFileSystem=/tmp:size=9M\n",
+    )
+    found = properties(own, RELEASE)[1::2]
+    assert "TemporaryFileSystem=/tmp:size=9M" in found
+    assert not [word for word in found if word.startswith(("PrivateTmp", "BindPaths"))]
+    older = properties(UNIT.replace("User=shop\n", "User=shop\nPrivateTmp=yes\n"), RELEASE)[1::2]
+    assert "PrivateTmp=yes" in older  # a release from before that
+
+
+def test_what_a_command_leaves_on_its_outputs_is_not_waited_for_and_what_it_says_is_bounded():
+    said: list[str] = []
+    script = "sleep 300 & echo $!; head -c 300000 /dev/zero | tr '\\0' x; echo; echo last"
+    process = System().start(["sh", "-c", script])
+    out, err = follow(process, lambda: None, said.append)
+    os.kill(int(said[0]), signal.SIGKILL)
+    assert out.endswith("\nlast\n") and len(out) <= KEPT_BYTES and err == ""
+    assert said[-1] == "last" and max(len(line) for line in said) <= 2 * KEPT_BYTES
+
+
+def test_whoever_looks_at_a_command_can_end_it():
+    process = System().start(["sleep", "300"])
+
+    def look() -> None:
+        process.kill()
+        raise Cancelled("stopped by the operator")
+
+    with pytest.raises(Cancelled):
+        follow(process, look)
+    process.wait()

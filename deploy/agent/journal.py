@@ -19,14 +19,23 @@ ERROR_TIME = re.compile(r"^(\d{4})/(\d\d)/(\d\d) (\d\d):(\d\d):(\d\d) \[(\w+)\] 
 
 
 def follow(
-    emit: Emit, ended: Callable[[], bool], units: list[str], files: list[str], lines: int, since: str, follow: bool
+    emit: Emit,
+    ended: Callable[[], bool],
+    units: list[str],
+    files: list[str],
+    lines: int,
+    since: str,
+    follow: bool,
+    app: str = "",
 ) -> dict[str, Any]:
     """Emit {"event": "line", time, source, level, text}: what there is, oldest first, then what comes until `ended`.
 
     time: epoch seconds, a float. level: syslog's number, 3 is an error. since: as journalctl takes it.
+    app: whose own journal is to be read beside the system's.
     """
     start = since_epoch(since) if since else 0.0
     argv = ["journalctl", "-o", "json", "--no-pager", "-q", "--output-fields=MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT"]
+    argv += [f"--namespace=+{app}"] if app else []
     argv += [word for unit in units for word in ("-u", unit)]
     past = [*argv, *(["--since", f"@{start:.0f}"] if since else []), *([] if since else ["-n", str(lines)])]
     ran = subprocess.run(past, capture_output=True, env=ENVIRONMENT)

@@ -10,10 +10,14 @@ from ..agent.wire import Plan
 from ..config import App
 from ..site import Site
 
-SWITCHES = ("outbound", "allow_jit")
+SWITCHES = ("outbound", "allow_link_local", "allow_jit")
 LISTS = ("writable_paths", "devices")
-CEILINGS = ("memory_percent", "cpu_percent", "tasks_max", "max_body_megabytes", "keep_releases", "release_seconds")
-NO_LIMIT = {"cpu_percent": 0}  # the value that means "as much as there is"
+CEILINGS = (
+    "memory_percent", "cpu_percent", "tasks_max", "tmp_megabytes", "max_body_megabytes", "keep_releases",
+    "release_seconds", "health_seconds", "watch_seconds", "timeout_seconds", "workers", "threads",
+    "requests_per_second",
+)  # fmt: skip
+NO_LIMIT = {"cpu_percent": 0, "requests_per_second": 0}  # the value that means "as much as there is"
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,9 @@ def recorded(app: App, site: Site) -> str:
 
 def read(text: str) -> Limits:
     found = json.loads(text)
-    return Limits(site_from_json(found["site"]), found["allowed"])
+    unknown = App("", "")  # what a record of an older version of the kit does not tell is as it is without a word
+    allowed = {key: getattr(unknown, key) for key in (*SWITCHES, *LISTS, *CEILINGS)}
+    return Limits(site_from_json(found["site"]), allowed | found["allowed"])
 
 
 def site_to_json(site: Site) -> Any:

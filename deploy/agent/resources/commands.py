@@ -41,8 +41,12 @@ def properties(text: str, release: str) -> list[str]:
     """The options of `systemd-run` that give a transient unit the user, environment and sandbox of a release's unit."""
     known = {"%i": release, "%I": release}  # a transient unit has another name, and so would have another %i
     found = []
-    for key, value in service_section(text):
-        if not OF_THE_SERVICE.fullmatch(key):
+    section = service_section(text)
+    # Without the temporary files of the service, it gets those that the TemporaryFileSystem= of the unit makes.
+    bound = [(key, value) for key, value in section if key == "BindPaths" and "%i/tmp/" in value]
+    left_out = [*bound, ("PrivateTmp", "yes")] if bound else []
+    for key, value in section:
+        if not OF_THE_SERVICE.fullmatch(key) and (key, value) not in left_out:
             found += ["-p", f"{key}={re.sub('%[iI%]', lambda match: known.get(match[0], match[0]), value)}"]
     return found
 

@@ -222,7 +222,7 @@ class Retired(Resource):
         for unit in self._others(system):
             release = unit.partition("@")[2].removesuffix(".service")
             system.progress(0, f"{unit}: finishing open requests")
-            drain(f"/run/{self.template}/{release}/http.sock", self.drain_seconds)
+            drain(f"/run/{self.template}/{release}/", self.drain_seconds)
             system.run(["systemctl", "stop", unit])
             with suppress(FileNotFoundError):
                 os.unlink(f"{WANTS}/{unit}")
@@ -237,11 +237,11 @@ class Retired(Resource):
         return sorted(units - {f"{self.template}@{self.keep}.service"})
 
 
-def drain(path: str, seconds: float) -> None:
-    """Wait until no connection waits in a listening socket's queue: a sync worker would lose those at its stop."""
+def drain(directory: str, seconds: float) -> None:
+    """Wait until no connection waits in the queue of a socket there: a sync worker would lose those at its stop."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        listing = subprocess.run(["ss", "-Hxl", "src", path], capture_output=True, env=ENVIRONMENT).stdout.decode()
-        if all(words[2] == "0" for words in map(str.split, listing.splitlines())):
+        listing = subprocess.run(["ss", "-Hxl"], capture_output=True, env=ENVIRONMENT).stdout.decode()
+        if all(words[2] == "0" for words in map(str.split, listing.splitlines()) if words[4].startswith(directory)):
             return
         time.sleep(0.02)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..system import ENVIRONMENT, System
 from ..wire import Drift, Failed, Resource
-from .health import hint_logs, http_status, journal
+from .health import hint_logs, http_status, journal, namespace
 from .services import children
 
 PROBES_PER_SECOND = 20
@@ -144,7 +144,18 @@ class Log:
 
 def restarts(unit: str, workers: int) -> int:
     """How many worker processes Gunicorn started anew in the last BEFORE_SECONDS, by what it wrote to the journal."""
-    argv = ["journalctl", "-u", unit, "--since", f"-{BEFORE_SECONDS}s", "-o", "cat", "--no-pager", "-q"]
+    argv = [
+        "journalctl",
+        *namespace(unit),
+        "-u",
+        unit,
+        "--since",
+        f"-{BEFORE_SECONDS}s",
+        "-o",
+        "cat",
+        "--no-pager",
+        "-q",
+    ]
     written = subprocess.run(argv, capture_output=True, env=ENVIRONMENT).stdout
     first = workers * written.count(b"Starting gunicorn")
     return max(0, written.count(b"Booting worker with pid") - first)

@@ -1,0 +1,41 @@
+# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal 14018408e0ac]
+# /run/APP/RELEASE, where a running release has its socket and its temporary files: room.sh make|offer|remove APP RELEASE
+# [MEGABYTES]. The unit of a release calls it as root, outside of the app's box.
+set -eu
+verb=$1 app=$2 release=$3 megabytes=${4:-}
+room=/run/$app/$release
+
+remove() {
+    umount -q -l "$room/tmp" 2>/dev/null || true
+    umount -q -l "$room" 2>/dev/null || true
+    rm -rf "$room"
+}
+
+case $verb in
+make)
+    # Two file systems with an end: the app can fill neither /run nor what others have in /tmp and /dev/shm.
+    remove
+    mkdir -p "$room"
+    mount -t tmpfs -o size=1M,nr_inodes=64,mode=755,nosuid,nodev,noexec ashore "$room"
+    mkdir -m 700 "$room/own"
+    chown "$app:$app" "$room/own"
+    mkdir "$room/tmp"
+    mount -t tmpfs -o "size=${megabytes}M,nr_inodes=50k,mode=711,nosuid,nodev" ashore "$room/tmp"
+    mkdir -m 1777 "$room/tmp/tmp" "$room/tmp/var" "$room/tmp/shm"
+    ;;
+offer)
+    # Nginx meets the socket by a name in a directory of root's. What the app has put there in its own directory counts
+    # only if it is a socket that it made itself, not a link to somebody else's.
+    cd "$room"
+    rm -f .http.sock
+    ln -P own/http.sock .http.sock
+    if [ -L .http.sock ] || [ ! -S .http.sock ] || [ "$(stat -c %U .http.sock)" != "$app" ]; then
+        echo "$room/own/http.sock is not a socket of $app" >&2
+        exit 1
+    fi
+    mv -fT .http.sock http.sock
+    ;;
+remove)
+    remove
+    ;;
+esac
