@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .agent.wire import Plan
+from .agent.wire import BY_US, Plan
 from .errors import Interrupted, StepFailed
 from .remote import Agent, Event
 from .screen import Screen
@@ -86,7 +86,7 @@ def see_through(
         if end["step"]:
             screen.event(host.name, line)
         tell_probe(end, host, screen)
-        if end["state"] == "cancelled":
+        if end["state"] == "cancelled" and end["what"].startswith(BY_US):
             raise Interrupted(
                 "interrupted", error.where, error.state, "run the same command again to finish the job"
             ) from error

@@ -82,7 +82,7 @@ class Change:
                 "request": "survey",
                 "app": self.app.name,
                 "app_directory": layout.home(self.app.name),
-                "lock": None if self.options.check else {"verb": self.verb, "who": self.who},
+                "lock": None if self.options.check or self.verb == "ci.key" else {"verb": self.verb, "who": self.who},
                 "wait": self.options.wait,
                 "manifest": manifest,
                 "compare": self.options.check,

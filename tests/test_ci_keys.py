@@ -2,15 +2,17 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jinja2
 import pytest
 
-from deploy.agent.resources.files import File
-from deploy.agent.resources.keys import Tree, keys_in
+from deploy import layout
+from deploy.agent.resources.keys import Disconnected, Keyring, Tree, keys_in
 from deploy.agent.resources.services import Service
 from deploy.agent.system import System
+from deploy.agent.wire import Refused
 from deploy.ci import keys, kit
 from deploy.config import App
 from deploy.errors import ConfigError
@@ -85,10 +87,11 @@ def test_a_weak_rsa_key_is_refused(tmp_path: Path):
         keys.given(f"{generated(tmp_path, '-t', 'rsa', '-b', '2048')}.pub")
 
 
-def test_a_line_lets_a_key_do_one_thing_only(key: keys.Key):
-    words = key.line("shop").split('"')
+def test_a_line_lets_a_key_do_one_thing_only(key: keys.Key, tmp_path: Path):
+    keyring(tmp_path, key).apply(System())
+    words = (tmp_path / "keys").read_text().splitlines()[1].split('"')
     assert words[0] == "restrict,command="
-    assert words[1].endswith(f"/deploy/ci/relay.py shop {key.id}")
+    assert words[1] == f"exec /usr/bin/python3 -ISB /kit/deploy/ci/relay.py shop {key.id}"
 
 
 def test_what_a_comment_says_cannot_break_its_line(key: keys.Key):
@@ -96,24 +99,79 @@ def test_what_a_comment_says_cannot_break_its_line(key: keys.Key):
     assert evil.name == "x_____2J"
 
 
+def keyring(directory: Path, *added: keys.Key, revoke: tuple[str, ...] = (), kit: str = "/kit") -> Keyring:
+    return Keyring(str(directory / "keys"), "shop", kit, tuple(key.fields for key in added), revoke)
+
+
+def another(key: keys.Key) -> keys.Key:
+    return replace(key, base64=key.base64[:-4] + "AAAA", name="other")
+
+
 def test_the_keys_of_a_server_are_read_back(key: keys.Key, tmp_path: Path):
-    [file] = [
-        step for step in keys.plan(SHOP, Site(("a",)), (key,)).steps if getattr(step, "path", "").endswith("ed_keys")
-    ]
-    assert isinstance(file, File)
-    (tmp_path / "keys").write_text(file.text + "ssh-ed25519 AAAA somebody else's\n")
+    keyring(tmp_path, key).apply(System())
+    with (tmp_path / "keys").open("a") as file:
+        file.write("ssh-ed25519 AAAA somebody else's\n")
     assert keys.found(keys_in(str(tmp_path / "keys"))) == (key,)
     assert keys_in(str(tmp_path / "none")) == []
+
+
+def test_a_key_is_added_to_those_that_are_there_in_the_moment_of_writing(key: keys.Key, tmp_path: Path):
+    mine, hers = keyring(tmp_path, key), keyring(tmp_path, another(key))
+    mine.apply(System())
+    hers.apply(System())
+    assert keys.found(keys_in(str(tmp_path / "keys"))) == (key, another(key))
+    assert mine.check(System()) == [] == hers.check(System())
+
+
+def test_a_key_that_was_revoked_meanwhile_is_not_given_back_by_another_operator_s_addition(
+    key: keys.Key, tmp_path: Path
+):
+    keyring(tmp_path, key).apply(System())
+    addition = keyring(tmp_path, another(key))  # planned while the first was there
+    revoking = keyring(tmp_path, revoke=(key.id,), kit="")
+    assert revoking.check(System())
+    revoking.apply(System())
+    assert revoking.check(System()) == []
+    addition.apply(System())
+    assert keys.found(keys_in(str(tmp_path / "keys"))) == (another(key),)
+
+
+def test_a_key_is_revoked_also_in_a_file_that_somebody_has_edited(key: keys.Key, tmp_path: Path):
+    keyring(tmp_path, key, another(key)).apply(System())
+    with (tmp_path / "keys").open("a") as file:
+        file.write("# a remark\n")
+    with pytest.raises(Refused, match="edited by hand"):
+        keyring(tmp_path, key).check(System())
+    revoking = keyring(tmp_path, revoke=("all",), kit="")
+    revoking.apply(System())
+    assert keys_in(str(tmp_path / "keys")) == [] == revoking.check(System())
+
+
+def test_a_new_version_of_the_kit_serves_the_keys_that_are_there(key: keys.Key, tmp_path: Path):
+    keyring(tmp_path, key).apply(System())
+    newer = keyring(tmp_path, kit="/newer")
+    assert newer.check(System())
+    newer.apply(System())
+    assert "/newer/deploy/ci/relay.py" in (tmp_path / "keys").read_text()
+    assert keys.found(keys_in(str(tmp_path / "keys"))) == (key,)
 
 
 def test_the_last_thing_that_is_done_is_to_let_the_key_in(key: keys.Key):
     assert keys.plan(SHOP, Site(("a",)), (key,)).steps[-1].title.endswith("authorized_keys")
 
 
-def test_the_first_thing_that_is_done_without_keys_is_to_let_nobody_in():
-    first, second, *_ = keys.plan(SHOP, Site(("a",)), ()).steps
-    assert first.title.endswith("authorized_keys")
-    assert second == Service("ashore-ci-shop.socket", active=False, enabled=False)
+def test_the_first_thing_that_revoking_does_is_to_let_the_key_in_no_more(key: keys.Key):
+    first, second, third, *_ = keys.revoking(SHOP, (key,), ()).steps
+    assert first == Keyring(layout.ci_keys("shop"), "shop", "", (), ("all",))
+    assert second == Disconnected("shop", layout.ci_keys("shop"))
+    assert third == Service("ashore-ci-shop.socket", active=False, enabled=False)
+
+
+def test_revoking_one_key_of_several_touches_nothing_else(key: keys.Key):
+    path = layout.ci_keys("shop")
+    plan = keys.revoking(SHOP, (key,), (another(key),))
+    assert plan.steps == (Keyring(path, "shop", "", (), (key.id,)), Disconnected("shop", path))
+    assert not plan.finish
 
 
 def test_a_key_is_revoked_by_its_fingerprint(key: keys.Key):

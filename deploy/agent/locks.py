@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from .wire import Cancelled, Failed, Refused
+from .wire import BY_US, Cancelled, Failed, Refused
 
 DIRECTORY = "/run/ashore"
 HOST = "host"
@@ -56,7 +56,7 @@ class Locks:
                     raise Refused(busy, "wait for it to end, then run again; or run with --wait")
                 if wait(busy):
                     self.release()
-                    raise Cancelled("stopped by the operator while waiting")
+                    raise Cancelled(f"{BY_US} while waiting")
                 time.sleep(LOOK_SECONDS)
             lock.seek(0)
             lock.truncate()

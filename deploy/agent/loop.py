@@ -21,7 +21,7 @@ from .locks import Holder, Locks
 from .overrule import Overrule
 from .resources import KINDS
 from .system import System
-from .wire import Cancelled, Entry, Plan, read_frame, unpack
+from .wire import BY_US, Cancelled, Entry, Plan, read_frame, unpack
 
 Run = dict[str, Any]
 WITHOUT_LOCK = ("ci.key",)  # taking a key away must not wait for what that key is at
@@ -47,7 +47,7 @@ class Conversation:
 
     def stopping(self) -> str:
         """Why what is under way is to stop, in words; "" as long as it is not."""
-        return "stopped by the operator" if self.cancelled.is_set() else ""
+        return BY_US if self.cancelled.is_set() else ""
 
     def listen(self) -> None:
         while (message := read_frame(self.stdin)) is not None:
@@ -62,7 +62,7 @@ class Conversation:
         if message is None:
             self.messages.put(None)  # `serve` is to meet the end, too
         if isinstance(message, dict) and message.get("request") == "cancel":
-            raise Cancelled("stopped by the operator during the upload")
+            raise Cancelled(f"{BY_US} during the upload")
         return message
 
     def answer(self, seconds: float) -> Any:

@@ -52,7 +52,7 @@ class Overrule:
         self.asked: dict[int, float] = {}
 
     def __call__(self, holder: Holder) -> bool:
-        """Whether this holder is one that ends for an operator; then some time has passed."""
+        """Whether this holder is one that ends for an operator, and may still do so; then some time has passed."""
         if not holder.get("ci"):
             return False
         pid = int(holder["pid"])
@@ -62,7 +62,10 @@ class Overrule:
             self.emit({"event": "waiting", "holder": f"{described(holder)}; it is stopped: operators come first"})
             if unit:
                 os.kill(pid, self.number)
-        elif unit and time.monotonic() - self.asked[pid] > PATIENCE_SECONDS:
+        waited = time.monotonic() - self.asked[pid]
+        if waited > 2 * PATIENCE_SECONDS:
+            return False
+        if unit and waited > PATIENCE_SECONDS:
             for verb in (["kill", "--signal=KILL", unit], ["stop", f"{self.app}-build.service"]):
                 subprocess.run(["systemctl", *verb], capture_output=True, env=ENVIRONMENT)
         time.sleep(LOOK_SECONDS)

@@ -61,7 +61,10 @@ class Failed(Refused):
 
 
 class Cancelled(Failed):
-    """The operator asked to stop, and a step that waits has stopped waiting."""
+    """Somebody asked to stop, and a step that waits has stopped waiting. BY_US begins its text for who asked first."""
+
+
+BY_US = "stopped by the operator"
 
 
 class Resource:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import layout, transport
-from ..carry import Count, Options, agent_of, carry_out
+from ..carry import Count, Options, agent_of, carry_out, title
 from ..config import App
 from ..errors import ConfigError
 from ..release import Change
@@ -18,53 +18,75 @@ def ci_key(session: Session, context: Any, screen: Screen, options: Options, pub
     """public: a file, "-" for standard input, "" for none. revoke: see `keys.without`."""
     if public and revoke:
         raise ConfigError("--public and --revoke are two commands", "fab ci.key", keys.NOTHING, "one after the other")
+    if revoke:
+        revoke_keys(session, context, screen, options, revoke)
+        return
     key = keys.given(public) if public else None
-    found, missed = [], []
+    changing(session, context, screen, options, "ci.key", lambda change, _: add_key(change, key))
 
-    def job(change: Change, _: None) -> None:
+
+def revoke_keys(session: Session, context: Any, screen: Screen, options: Options, revoke: str) -> None:
+    """On all hosts at once: one that cannot be reached does not keep the key in on the others."""
+    config = session.config()
+    hosts = session.hosts(context, config)
+    screen.several = len(hosts) > 1
+    missed: list[keys.NoSuchKey] = []
+
+    def job(host: Host) -> None:
+        title(screen, "ci.key", host, options)
+        before = known(host, config.app)
         try:
-            set_keys(change, key, revoke)
-            found.append(change)
+            left = keys.without(before, revoke, agent_of(host).where)
         except keys.NoSuchKey as error:  # it may have been on another host of the stage only
             missed.append(error)
+            return
+        gone = tuple(key for key in before if key not in left)
+        run = {"app": config.app.name, "note": ", ".join(f"revoked {key.id[:8]} {key.name}" for key in gone)}
+        done = f"{count(left)}; {len(gone)} revoked"
+        carry_out(keys.revoking(config.app, gone, left), host, screen, options, done, run, Count())
+        if not options.check:
+            put_aside(private_file(config.app, host.stage.name), gone)
+            tell(screen, host, config.app, left, None)
 
-    changing(session, context, screen, options, "ci.key", job)
-    if missed and not found:
+    def prepare() -> None:
+        from .. import build  # noqa: F401  what plans are made with takes as long as a connection
+
+    session.on_each(hosts, job, screen, prepare=prepare, may_install=False)
+    if missed and len(missed) == len(hosts):
         raise missed[0]
+
+
+def known(host: Host, app: App) -> tuple[keys.Key, ...]:
+    return keys.found(agent_of(host).ask("resources.keys", "keys_in", path=layout.ci_keys(app.name)))
+
+
+def count(wanted: tuple[keys.Key, ...]) -> str:
+    return "no key gets in" if not wanted else f"{len(wanted)} key{'s get' if len(wanted) > 1 else ' gets'} in"
 
 
 def private_file(app: App, stage: str) -> Path:
     return Path(f"~/.ssh/ashore-ci-{app.name}-{stage}").expanduser()
 
 
-def set_keys(change: Change, key: keys.Key | None, revoke: str) -> None:
+def add_key(change: Change, key: keys.Key | None) -> None:
     """key: to be added to those that are there; None where one is made, unless there is one already."""
     app, host = change.app, change.host
     change.survey()
-    before = keys.found(agent_of(host).ask("resources.keys", "keys_in", path=layout.ci_keys(app.name)))
+    before = known(host, app)
     private = None
-    if revoke:
-        wanted = keys.without(before, revoke, agent_of(host).where)
-    elif key or not before:
-        if key is None:
-            private = private_file(app, host.stage.name)
-            key = keys.made(private, private.name, keep=not change.options.check)
-        wanted = before if key.base64 in {known.base64 for known in before} else (*before, key)
-    else:
-        wanted = before
-    plan = keys.plan(app, change.site, wanted, change.options.force)
-    note = ", ".join(
-        [f"added {k.id[:8]} {k.name}" for k in wanted if k not in before]
-        + [f"revoked {k.id[:8]} {k.name}" for k in before if k not in wanted]
-    )
-    done = "no key gets in" if not wanted else f"{len(wanted)} key{'s get' if len(wanted) > 1 else ' gets'} in"
-    carry_out(plan, host, change.screen, change.options, done, {"app": app.name, "note": note}, Count())
+    if key is None and not before:
+        private = private_file(app, host.stage.name)
+        key = keys.made(private, private.name, keep=not change.options.check)
+    new = (key,) if key and key.base64 not in {other.base64 for other in before} else ()
+    plan = keys.plan(app, change.site, new, change.options.force)
+    run = {"app": app.name, "note": ", ".join(f"added {key.id[:8]} {key.name}" for key in new)}
+    wanted = (*before, *new)
+    carry_out(plan, host, change.screen, change.options, count(wanted), run, Count())
     if not change.options.check:
-        put_aside(private_file(app, host.stage.name), [gone for gone in before if gone not in wanted])
         tell(change.screen, host, app, wanted, private)
 
 
-def put_aside(private: Path, revoked: list[keys.Key]) -> None:
+def put_aside(private: Path, revoked: tuple[keys.Key, ...]) -> None:
     """The next key that is made is not to be one that was revoked."""
     if revoked and private.exists() and keys.made(private, "", keep=False).base64 in {key.base64 for key in revoked}:
         private.replace(private.with_name(f"{private.name}.revoked"))

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import layout
-from ..agent.resources.files import Absent, Directory, File, seal
+from ..agent.resources.files import Absent, Directory, File
 from ..agent.resources.host import Platform
-from ..agent.resources.keys import LoginUser, Tree, Unused
+from ..agent.resources.keys import EVERY, Disconnected, Keyring, LoginUser, Tree, Unused
 from ..agent.resources.packages import Packages
 from ..agent.resources.services import Service, UnitFile
 from ..agent.wire import Plan, Resource
@@ -55,9 +55,10 @@ class Key:
         """How the server's side and the history name it: the beginning of its fingerprint."""
         return self.fingerprint.removeprefix("SHA256:")[:16]
 
-    def line(self, app: str) -> str:
-        relay = f"exec /usr/bin/python3 -ISB {kit.directory()}/deploy/ci/relay.py {app} {self.id}"
-        return f'restrict,command="{relay}" {self.type} {self.base64} {self.name}'
+    @property
+    def fields(self) -> tuple[str, str, str, str]:
+        """As `Keyring` takes it."""
+        return self.type, self.base64, self.name, self.id
 
 
 def public_key(text: str, where: str) -> Key:
@@ -129,18 +130,11 @@ def public_half(private: "Ed25519PrivateKey", name: str) -> Key:
 
 
 def plan(app: App, site: Site, keys: tuple[Key, ...], force: bool = False) -> Plan:
-    """These keys and no others get in; with none, nothing of it stays."""
+    """These keys get in, beside those that do already, and the server's side is up to date."""
     name = app.name
     user, home, unit = layout.ci_user(name), layout.ci_home(name), layout.ci_unit(name)
-    service, socket = f"/etc/systemd/system/{unit}@.service", f"/etc/systemd/system/{unit}.socket"
-    unused = Unused(layout.KIT, "ci-")
-    if not keys:
-        gone = (layout.ci_keys(name), socket, service, layout.ci_record(name))
-        closed = (Absent(gone[0]), Service(f"{unit}.socket", active=False, enabled=False), *map(Absent, gone[1:]))
-        return Plan("ci.key", closed, (), (unused,))
     service_text, socket_text = units(app, kit.directory())
-    first = "# Written by Ashore: `fab ci.key` adds a key, `fab ci.key --revoke` takes one away."
-    authorized = seal("".join(f"{line}\n" for line in (first, *(key.line(name) for key in keys))))
+    service, socket = unit_files(name)
     steps: tuple[Resource, ...] = (
         Platform(SYSTEMS),
         Packages(kit.PACKAGES),
@@ -153,9 +147,32 @@ def plan(app: App, site: Site, keys: tuple[Key, ...], force: bool = False) -> Pl
         File(service, service_text, force=force),
         UnitFile(f"{unit}.socket", File(socket, socket_text, force=force)),
         Service(f"{unit}.socket", active=True, enabled=True, watches=(socket,), refresh="restart"),
-        File(layout.ci_keys(name), authorized, force=force),
+        Keyring(layout.ci_keys(name), name, kit.directory(), tuple(key.fields for key in keys), (), force),
     )
-    return Plan("ci.key", steps, (), (unused,))
+    return Plan("ci.key", steps, (), (Unused(layout.KIT, "ci-"),))
+
+
+def revoking(app: App, keys: tuple[Key, ...], left: tuple[Key, ...]) -> Plan:
+    """These keys do not get in any more, and what they have under way ends; with none left, nothing of it stays.
+
+    As few steps as that takes, the first one first: whatever else is wrong with the server must not be in the way.
+    """
+    name = app.name
+    path, unit = layout.ci_keys(name), layout.ci_unit(name)
+    ids = tuple(key.id for key in keys) if left else (EVERY,)
+    steps: tuple[Resource, ...] = (Keyring(path, name, "", (), ids), Disconnected(name, path))
+    if left:
+        return Plan("ci.key", steps)
+    service, socket = unit_files(name)
+    gone = (path, socket, service, layout.ci_record(name))
+    closed = (*steps, Service(f"{unit}.socket", active=False, enabled=False), *map(Absent, gone))
+    return Plan("ci.key", closed, (), (Unused(layout.KIT, "ci-"),))
+
+
+def unit_files(app: str) -> tuple[str, str]:
+    """Paths of the service and of the socket."""
+    unit = layout.ci_unit(app)
+    return f"/etc/systemd/system/{unit}@.service", f"/etc/systemd/system/{unit}.socket"
 
 
 def units(app: App, directory: str) -> tuple[str, str]:

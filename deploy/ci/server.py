@@ -27,7 +27,7 @@ from ..agent.locks import Holder
 from ..agent.loop import Conversation, Run, by_itself, converse
 from ..agent.overrule import KEYS_CHANGED, TAKEN_OVER
 from ..agent.resources.keys import keys_in
-from ..agent.wire import Cancelled, Failed, Refused
+from ..agent.wire import BY_US, Cancelled, Failed, Refused
 from ..config import App
 from ..errors import DeployError, HostError
 from . import PROTOCOL, VERBS, inputs, limits
@@ -125,7 +125,7 @@ class Endpoint(Conversation):
         if message is None:
             self.messages.put(None)  # `serve` is to meet the end, too
         if isinstance(message, dict) and message["request"] == "cancel":
-            raise Cancelled("stopped by the operator during the upload")
+            raise Cancelled(f"{BY_US} during the upload")
         return message
 
     def serve(self) -> None:

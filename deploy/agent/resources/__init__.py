@@ -17,7 +17,7 @@ HOMES = {
     "acme": ("Issued", "NotRenewed", "Revoked", "TrustedAuthority"),
     "environment": ("Environment",),
     "commands": ("ReleaseCommand",),
-    "keys": ("LoginUser", "Tree", "Unused"),
+    "keys": ("LoginUser", "Keyring", "Disconnected", "Tree", "Unused"),
     "traffic": ("Probed", "Watched"),
     "door": ("Guarded",),
     "sshd": ("Sshd",),

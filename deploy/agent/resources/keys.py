@@ -3,25 +3,117 @@
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from ..system import System
-from ..wire import Drift, Refused, Resource
-from .files import replace, text_of
+from ..wire import Drift, Failed, Refused, Resource
+from .files import File, replace, seal, text_of, untouched
 from .users import User
 
 UNITS = "/etc/systemd/system"
 LINE = re.compile(r'restrict,command="exec \S+ -ISB \S+ (\S+) (\S+)" (\S+) (\S+) (\S+)')
+HEAD = "# Written by Ashore: `fab ci.key` adds a key, `fab ci.key --revoke` takes one away.\n"
+EVERY = "all"
+Key = dict[str, str]
 
 
-def keys_in(path: str) -> list[dict[str, Any]]:
+def keys_in(path: str) -> list[Key]:
     """The keys in an authorized_keys that `fab ci.key` wrote: {"app", "id", "type", "base64", "name"}."""
     found = []
     for line in (text_of(path) or "").splitlines():
         if match := LINE.fullmatch(line):
             found.append(dict(zip(("app", "id", "type", "base64", "name"), match.groups(), strict=True)))
     return found
+
+
+def line_of(key: Key, kit: str) -> str:
+    """A key's line in authorized_keys. kit: the directory of the copy of the kit that is to serve it."""
+    relay = f"exec /usr/bin/python3 -ISB {kit}/deploy/ci/relay.py {key['app']} {key['id']}"
+    return f'restrict,command="{relay}" {key["type"]} {key["base64"]} {key["name"]}\n'
+
+
+@dataclass(frozen=True)
+class Keyring(Resource):
+    """The keys in an authorized_keys: those that are there, with `add`, and without those of the IDs in `revoke`.
+
+    What is there is looked at in the moment of writing: of two operators at a time, one cannot give back what the other
+    has taken away. kit: the copy of the kit that serves them; "": as it is. add: (type, base64, name, ID) of each.
+    """
+
+    path: str
+    app: str
+    kit: str
+    add: tuple[tuple[str, str, str, str], ...] = ()
+    revoke: tuple[str, ...] = ()
+    force: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"keys in {self.path}"
+
+    @property
+    def shares(self) -> str:
+        return f"keys-{self.app}"
+
+    def check(self, system: System) -> list[Drift]:
+        text = self._text()
+        found = text_of(self.path)
+        if found is not None and not untouched(found) and not self.force and not self.revoke:
+            return File(self.path, text).check(system)  # edited by hand: refused, with the difference
+        return [] if found == text or (found is None and not self._keys()) else [Drift("keys", "others", "as wanted")]
+
+    def apply(self, system: System) -> None:
+        replace(self.path, self._text().encode(), 0o644, 0, 0)
+
+    def _keys(self) -> list[Key]:
+        named = ("type", "base64", "name", "id")
+        more = [{"app": self.app, **dict(zip(named, values, strict=True))} for values in self.add]
+        known = {key["id"]: key for key in (*keys_in(self.path), *more)}
+        return [key for id_, key in known.items() if id_ not in self.revoke and EVERY not in self.revoke]
+
+    def _text(self) -> str:
+        """Only our own lines: in a file that somebody has edited, the edit goes with a key that is revoked."""
+        if self.kit:
+            return seal(HEAD + "".join(line_of(key, self.kit) for key in self._keys()))
+        left = {(key["id"], key["base64"]) for key in self._keys()}
+        lines = (text_of(self.path) or "").splitlines(keepends=True)
+        kept = [line for line in lines if (match := LINE.fullmatch(line.rstrip("\n"))) and (match[2], match[4]) in left]
+        return seal(HEAD + "".join(kept))
+
+
+@dataclass(frozen=True)
+class Disconnected(Resource):
+    """No connection of a key that does not get in any more is at work on the app."""
+
+    app: str
+    path: str
+
+    @property
+    def title(self) -> str:
+        return "what revoked keys had under way has ended"
+
+    def check(self, system: System) -> list[Drift]:
+        from ..overrule import at_work, connections
+
+        holder = at_work(self.app)
+        if holder and holder["ci"] not in {key["id"] for key in keys_in(self.path)}:
+            return [Drift(str(holder.get("verb")), "at work", "ended")]
+        return [Drift("connections", "open", "ended")] if self not in system.done and connections(self.app) else []
+
+    def apply(self, system: System) -> None:
+        from ..locks import described
+        from ..overrule import KEYS_CHANGED, Overrule, at_work, connections
+
+        for pid in connections(self.app):
+            with suppress(ProcessLookupError):
+                os.kill(pid, KEYS_CHANGED)  # each looks whether its own key still gets in
+        system.done.add(self)
+        overrule = Overrule(self.app, system.emit, KEYS_CHANGED)
+        while self.check(system):
+            holder = at_work(self.app)
+            if holder and not overrule(holder):
+                raise Failed(f"{described(holder)}, and does not end", "on the server, end its process", str(holder))
 
 
 @dataclass(frozen=True)
