@@ -31,7 +31,7 @@ PLAIN = re.compile(
 RECORDED = (
     "wsgi", "requirements", "static", "health_path", "health_seconds", "warm_paths", "worker_class", "workers",
     "threads", "timeout_seconds", "memory_percent", "cpu_percent", "tasks_max", "tmp_megabytes", "outbound",
-    "allow_link_local", "allow_jit", "writable_paths", "devices",
+    "allow_jit", "writable_paths", "devices",
 )  # fmt: skip  # what belongs to the code: a release that is taken up again brings its own
 
 

@@ -13,12 +13,12 @@ from .agent.resources.sshd import Sshd
 from .agent.resources.swap import Swap
 from .agent.wire import Resource
 from .config import App, Stage
-from .render import render
+from .render import render, unsealed
 
 PACKAGES = ("nftables", "unattended-upgrades")
 UNITS = "/etc/systemd/system"
 EARLY = f"{UNITS}/sysinit.target.wants"
-FIREWALL = "/etc/ashore/firewall.d"
+FIREWALL, FIREWALL_APPS = "/etc/ashore/firewall.d", "/etc/ashore/firewall-apps.d"
 
 UNDO_SECONDS = 40
 PROVE_SECONDS = 20
@@ -81,6 +81,7 @@ def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
         SshPorts(f"{FIREWALL}/ssh.nft", SSH_RULE, force),
         SinceVersion("nginx", layout.HTTP3_SINCE, file(f"{FIREWALL}/http3.nft", "nftables/http3.nft.j2")),
         file(own, "nftables/app.nft.j2", app=app, ports=grouped(stage.open_ports)) if stage.open_ports else Absent(own),
+        SshPorts(f"{FIREWALL_APPS}/{app.name}.nft", unsealed("nftables/apps.nft.j2", app=app), force, user=app.name),
         file("/etc/ashore/firewall.nft", "nftables/firewall.nft.j2"),
         UnitFile("ashore-firewall.service", file(unit, "systemd/firewall.service.j2")),
         Link(f"{EARLY}/ashore-firewall.service", unit),
@@ -90,6 +91,7 @@ def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
     return (
         Directory("/etc/ashore"),
         Directory(FIREWALL),
+        Directory(FIREWALL_APPS),
         Guarded(title, rules, (LOADED,), UNDO_SECONDS, PROVE_SECONDS),
     )
 

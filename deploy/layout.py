@@ -33,7 +33,7 @@ def maintenance(app: str) -> str:
 
 
 def provisioned(app: str) -> str:
-    """Holds PROVISION, as it was when the server was provisioned for the app, and "acme" if certbot is there, too."""
+    """Holds PROVISION, as it was when the server was provisioned for the app; and "acme" and "link-local", if so."""
     return f"/srv/{app}/provisioned"
 
 
@@ -52,6 +52,11 @@ def socket(app: str, release_id: str) -> str:
 
 def unit(app: str, release_id: str) -> str:
     return f"{app}@{release_id}.service"
+
+
+def link_local(app: str) -> str:
+    """What keeps all releases of the app from link-local addresses."""
+    return f"/etc/systemd/system/{app}@.service.d/50-ashore.conf"
 
 
 def unit_file(app: str, release_id: str) -> str:

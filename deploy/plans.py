@@ -5,7 +5,7 @@ from typing import Any
 
 from . import hardening, layout
 from .agent.resources.files import Absent, Config, Directory, File, Link
-from .agent.resources.host import HostNames, Platform, Port, SecretKey
+from .agent.resources.host import DnsElsewhere, HostNames, Platform, Port, SecretKey
 from .agent.resources.logs import LogDirectory
 from .agent.resources.packages import Packages, SinceVersion, Uv
 from .agent.resources.services import Service
@@ -84,6 +84,7 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
 
     name = app.name
     acme = effective(stage) == "acme"
+    parts = [part for part, there in (("acme", acme), ("link-local", app.allow_link_local)) if there]
     steps: tuple[Resource, ...] = (
         Platform(SYSTEMS),
         Port(80, "nginx"),
@@ -141,18 +142,33 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         Service("nginx.service", enabled=True, watches=NGINX_READS),
         Service("logrotate.timer", enabled=True),
         *((Service("certbot.timer", enabled=True),) if acme else ()),
+        *link_local(app, force),
         *hardening.closed(app, stage, force),
-        File(layout.provisioned(name), f"{layout.PROVISION}{' acme' if acme else ''}\n"),
+        File(layout.provisioned(name), " ".join((layout.PROVISION, *parts)) + "\n"),
     )
     return Plan("provision", steps)
 
 
+def link_local(app: App, force: bool) -> tuple[Resource, ...]:
+    """No release of the app reaches link-local addresses, unless it may, or the server has its DNS there."""
+    path = layout.link_local(app.name)
+    reread = ("systemctl", "daemon-reload")
+    file = File(path, render("systemd/link-local.conf.j2", app=app), force=force)
+    allowed = Config("the app may connect to link-local addresses", (Absent(path),), reread)
+    denied = Config("the app connects to no link-local address", (file,), reread)
+    return (Directory(path.rpartition("/")[0]), allowed if app.allow_link_local else DnsElsewhere(denied, allowed))
+
+
 def require_provisioned(app: App, site: Site, facts: Facts, where: str) -> None:
     version, *parts = facts.provisioned.split() or [""]
-    if version != layout.PROVISION or layout.UV_VERSION not in facts.uv or (site.tls == "acme" and "acme" not in parts):
+    current = version == layout.PROVISION and layout.UV_VERSION in facts.uv
+    lacking = {"acme": site.tls == "acme", "link-local": app.allow_link_local}
+    missing = [part for part, wanted in lacking.items() if wanted and part not in parts]
+    if not current or missing:
         what = "is not provisioned yet" if not version else "was provisioned by another version of the kit"
-        if version == layout.PROVISION and layout.UV_VERSION in facts.uv:
-            what = "was provisioned without what gets certificates, and so not"
+        if current:
+            without = {"acme": "what gets certificates", "link-local": "allow_link_local"}
+            what = f"was provisioned without {without[missing[0]]}, and so not"
         raise HostError(
             f"the server {what} for {app.name}", where, "nothing was changed", "fab provision, then deploy again"
         )

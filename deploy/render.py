@@ -29,14 +29,19 @@ def environment() -> "Environment":
 
 def render(template: str, **values: Any) -> str:
     """The text of templates/NAME, sealed, so that the server's side can tell an edit by hand."""
+    return seal(unsealed(template, **values))
+
+
+def unsealed(template: str, **values: Any) -> str:
+    """The text of a template that the server's side completes, and seals then."""
     from jinja2 import TemplateError
 
     try:
-        return seal(environment().get_template(template).render(values))
+        return environment().get_template(template).render(values)
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         raise ConfigError(
             f"the template {template} cannot be rendered: {error}",
             where=f"templates/{template}" + (f", line {line}" if line else ""),
-            hint="mend the template; docs/how-it-works.md lists the values that it is given",
+            hint="fix the template; docs/how-it-works.md lists the values that it is given",
         ) from error

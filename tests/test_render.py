@@ -11,7 +11,7 @@ from deploy.ci import keys
 from deploy.config import App, Stage
 from deploy.errors import ConfigError
 from deploy.payload import within
-from deploy.render import render
+from deploy.render import render, unsealed
 from deploy.site import Site
 
 RENDERED = Path(__file__).parent / "rendered"
@@ -36,6 +36,7 @@ def files(plan: plans.Plan) -> dict[str, str]:
 WHOLE = {
     **files(plans.provision(SHOP, STAGE)),
     "shop@.service": build.unit_text(SHOP),
+    "shop.nft": seal(unsealed("nftables/apps.nft.j2", app=SHOP)),
     "shop-http3.conf": build.site_text(SHOP, SITE, {}, "1.26.3-3+deb13u1"),
     "shop-http.conf": build.site_text(SHOP, PROXIED, {}, "1.22.1-9+deb12u3"),
     "shop.conf": build.site_text(SHOP, SITE, {"/old/": "shop/old"}, "1.22.1-9+deb12u3"),

@@ -10,7 +10,7 @@ from ..agent.wire import Plan
 from ..config import App
 from ..site import Site
 
-SWITCHES = ("outbound", "allow_link_local", "allow_jit")
+SWITCHES = ("outbound", "allow_jit")
 LISTS = ("writable_paths", "devices")
 CEILINGS = (
     "memory_percent", "cpu_percent", "tasks_max", "tmp_megabytes", "max_body_megabytes", "keep_releases",

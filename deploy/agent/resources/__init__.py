@@ -6,7 +6,7 @@ from importlib import import_module
 HOMES = {
     "files": ("File", "Directory", "Link", "Absent", "Config"),
     "logs": ("LogDirectory",),
-    "host": ("Platform", "Port", "HostNames", "SecretKey"),
+    "host": ("DnsElsewhere", "Platform", "Port", "HostNames", "SecretKey"),
     "packages": ("Packages", "SinceVersion", "Uv"),
     "users": ("User", "Member"),
     "health": ("Healthy", "Warmed", "Reachable"),

@@ -12,6 +12,7 @@ from ..system import System
 from ..wire import Cancelled, Failed
 from .commands import follow, stop
 from .files import required_ids
+from .host import dns_is_link_local
 
 SECONDS = 1800
 SPARE_BYTES, SPARE_FILES = 256 << 20, 10_000  # what a build must leave free on the disk
@@ -22,7 +23,6 @@ BOX = (
     "DevicePolicy=closed", "PrivateUsers=yes", "PrivateMounts=yes", "PrivateIPC=yes", "ProtectProc=invisible",
     "ProcSubset=pid", "ProtectClock=yes", "ProtectHostname=yes", "ProtectKernelLogs=yes", "ProtectKernelModules=yes",
     "ProtectKernelTunables=yes", "ProtectControlGroups=yes", "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
-    "IPAddressDeny=link-local",
     "RestrictNamespaces=yes", "RestrictRealtime=yes", "RestrictSUIDSGID=yes", "LockPersonality=yes",
     "SystemCallArchitectures=native", "SystemCallFilter=@system-service", "SystemCallFilter=~@privileged @resources",
     "SystemCallFilter=@chown", "SystemCallErrorNumber=EPERM", "CapabilityBoundingSet=", "AmbientCapabilities=",
@@ -37,6 +37,7 @@ def boxed(argv: Sequence[str], unit: str, user: str, writable: str, cwd: str, en
     """The argv that runs another one as `user` in BOX; it can write to one directory, and nothing of it outlives it."""
     own = [f"User={user}", f"Group={user}", f"ReadWritePaths={writable}", f"WorkingDirectory={cwd}"]
     own += [f"InaccessiblePaths=-/var/lib/{user}", f"RuntimeMaxSec={SECONDS}", f"SyslogIdentifier={user}"]
+    own += [] if dns_is_link_local() else ["IPAddressDeny=link-local"]  # what the firewall says more exactly
     own += [f"LogNamespace={user}", *(f"Environment={name}={value}" for name, value in environment.items())]
     options = [word for item in (*BOX, *own) for word in ("-p", item)]
     return ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", f"--unit={unit}", *options, "--", *argv]

@@ -1,5 +1,6 @@
 """What the network may reach: the kit's own table of nftables, and nobody else's rules."""
 
+import glob
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ from .files import File, replace, seal, text_of
 
 DIRECTORY = "/etc/ashore"
 RULES = f"{DIRECTORY}/firewall.nft"
-ADDED = f"{DIRECTORY}/firewall.d"
+ADDED = (f"{DIRECTORY}/firewall.d", f"{DIRECTORY}/firewall-apps.d")  # of the chains input and output
 UNIT = "ashore-firewall.service"
 LOADED = "/var/lib/ashore/firewall.loaded"
 SSHD_CONFIG = "/etc/ssh/sshd_config"
@@ -33,8 +34,7 @@ def table() -> str:
 
 def fingerprint() -> str:
     """Another one for every change of the rules' files or of the table in the kernel."""
-    names = sorted(os.listdir(ADDED)) if os.path.isdir(ADDED) else []
-    texts = [RULES, *(f"{ADDED}/{name}" for name in names if name.endswith(".nft"))]
+    texts = [RULES, *(path for directory in ADDED for path in sorted(glob.glob(f"{directory}/*.nft")))]
     seen = [(path, text_of(path)) for path in texts]
     return f"{zlib.crc32(repr((seen, table())).encode()):08x}"
 
@@ -77,14 +77,15 @@ def sshd_texts() -> str:
 class SshPorts(Resource):
     """The firewall's file for SSH: the ports that sshd listens on, those of its configuration, and the operator's own.
 
-    rule: what is done with them, `%s` standing for the ports. Whoever moves sshd must be able to get in by the old port
-    and by the new one.
+    rule: what is done with them, `%s` standing for the ports, and `%u` for the ID of `user`. If sshd moves, one must be
+    able to get in by the old port and by the new one.
     """
 
     path: str
     rule: str
     force: bool = False
     unit: str = "ssh.service"
+    user: str = ""
 
     @property
     def title(self) -> str:
@@ -103,7 +104,16 @@ class SshPorts(Resource):
     def _file(self, system: System) -> File:
         ports = ports_of(system.unit(self.unit).get("MainPID", "0"), system.tcp()) | ports_named(sshd_texts())
         listed = ", ".join(str(port) for port in sorted({*ports, ssh_connection()[1]}) if port) or "22"
-        return File(self.path, seal(self.rule.replace("%s", listed)), force=self.force)
+        rule = self.rule.replace("%s", listed).replace("%u", self._user_id())
+        return File(self.path, seal(rule), force=self.force)
+
+    def _user_id(self) -> str:
+        import pwd
+
+        try:
+            return str(pwd.getpwnam(self.user).pw_uid) if self.user else ""
+        except KeyError:
+            return self.user  # which an earlier step is yet to make
 
 
 @dataclass(frozen=True)
@@ -160,5 +170,6 @@ class NoFirewall(Resource):
 
         system.run(["systemctl", "disable", "--now", "--quiet", UNIT])
         system.run(["nft", "table inet ashore; delete table inet ashore"])
-        shutil.rmtree(ADDED, ignore_errors=True)
+        for directory in ADDED:
+            shutil.rmtree(directory, ignore_errors=True)
         os.unlink(RULES)

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from dataclasses import dataclass
 
 from ..system import System
@@ -9,6 +10,7 @@ from ..wire import Drift, Refused, Resource
 from .files import replace, unified
 
 HOSTS = "/etc/hosts"
+RESOLVERS = "/etc/resolv.conf"
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,40 @@ class SecretKey(Resource):
         import secrets
 
         replace(self.path, f"{self.name}={secrets.token_hex(32)}\n".encode(), 0o600, 0, 0)
+
+
+def dns_is_link_local() -> bool:
+    """Whether a process here asks a link-local address for names, as in Google's cloud."""
+    try:
+        with open(RESOLVERS, encoding="utf-8", errors="replace") as file:
+            return any(re.match(r"\s*nameserver\s+(169\.254\.|fe80:)", line, re.I) for line in file)
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class DnsElsewhere(Resource):
+    """A step for servers that resolve names without a link-local address; for others, `otherwise`."""
+
+    step: Resource
+    otherwise: Resource
+
+    @property
+    def title(self) -> str:
+        return self._chosen().title
+
+    @property
+    def shares(self) -> str:
+        return self.step.shares
+
+    def check(self, system: System) -> list[Drift]:
+        return self._chosen().check(system)
+
+    def apply(self, system: System) -> None:
+        self._chosen().apply(system)
+
+    def _chosen(self) -> Resource:
+        return self.otherwise if dns_is_link_local() else self.step
 
 
 def with_host_names(text: str, hostname: str) -> str:
