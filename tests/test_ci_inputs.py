@@ -160,6 +160,9 @@ def test_a_manifest_has_an_end():
         inputs.manifest([[f"f{n}", "f", 0, HASH] for n in range(inputs.MOST_ENTRIES + 1)])
     with pytest.raises(Refused, match="links"):
         inputs.manifest([[f"f{n}", "l", 0, "x"] for n in range(inputs.MOST_LINKS + 1)])
+    deep = "/".join("d" * 40)
+    with pytest.raises(Refused, match="more than 10,000 directories"):
+        inputs.manifest([[f"{n}/{deep}/f", "f", 0, HASH] for n in range(300)])
 
 
 def entry(path: str, text: str) -> Entry:
@@ -229,13 +232,24 @@ def test_the_id_of_a_release_is_digits(text: str):
 
 
 LIMITS = limits.read(
-    limits.recorded(replace(SHOP, writable_paths=("/srv/media",), cpu_percent=50), Site(("a.example",)))
+    limits.recorded(
+        replace(SHOP, writable_paths=("/srv/media",), cpu_percent=50, requests_per_second=5), Site(("a.example",))
+    )
 )
 
 
 def test_limits_survive_being_kept():
     assert LIMITS.site.names == ("a.example",)
-    assert limits.beyond(replace(SHOP, writable_paths=("/srv/media",), cpu_percent=50), LIMITS) == []
+    as_it_was = replace(SHOP, writable_paths=("/srv/media",), cpu_percent=50, requests_per_second=5)
+    assert limits.beyond(as_it_was, LIMITS) == []
+
+
+def test_what_a_record_of_an_older_kit_does_not_tell_is_limited_to_the_default():
+    record = json.loads(limits.recorded(SHOP, Site(("a.example",))))
+    del record["allowed"]["watch_seconds"]
+    older = limits.read(json.dumps(record))
+    assert limits.beyond(SHOP, older) == []
+    assert limits.beyond(replace(SHOP, watch_seconds=3600), older) == ["watch_seconds = 3600 (allowed: 10)"]
 
 
 @pytest.mark.parametrize(
@@ -252,10 +266,17 @@ def test_limits_survive_being_kept():
         {"release_seconds": 301},
         {"keep_releases": 6},
         {"max_body_megabytes": 11},
+        {"tmp_megabytes": 257},
+        {"health_seconds": 31},
+        {"watch_seconds": 11},
+        {"timeout_seconds": 31},
+        {"requests_per_second": 6},
+        {"requests_per_second": 0},  # no limit
     ],
 )
 def test_more_than_an_operator_allowed_is_seen(change: dict):
-    wanted = replace(SHOP, **({"writable_paths": ("/srv/media",), "cpu_percent": 50} | change))
+    allowed = {"writable_paths": ("/srv/media",), "cpu_percent": 50, "requests_per_second": 5}
+    wanted = replace(SHOP, **(allowed | change))
     assert len(limits.beyond(wanted, LIMITS)) == 1
 
 
@@ -265,5 +286,5 @@ def test_no_network_stays_no_network():
 
 
 def test_less_is_always_allowed():
-    less = replace(SHOP, devices=(), outbound=False, memory_percent=10, cpu_percent=20, keep_releases=1)
+    less = replace(SHOP, devices=(), outbound=False, memory_percent=10, cpu_percent=20, requests_per_second=1)
     assert limits.beyond(less, LIMITS) == []

@@ -14,6 +14,7 @@ from ..build import check_requirements, included
 from ..config import App, read
 
 MOST_ENTRIES = 50_000
+MOST_DIRECTORIES = 10_000
 MOST_LINKS = 2_000
 MOST_BYTES = 2 << 30
 MOST_PATH = 1_000
@@ -70,10 +71,11 @@ def manifest(items: list[Any]) -> list[Entry]:
     if wrong := escaping(entries):
         raise Refused(f"the source has a name that could leave its directory: {wrong}")
     names = {entry.path for entry in entries}
-    for name in names:
-        for parent in ancestors_of(name):
-            if parent in names:
-                raise Refused(f"{parent!r} is a file and a directory")
+    directories = {parent for name in names for parent in ancestors_of(name)}
+    if len(directories) > MOST_DIRECTORIES:
+        raise Refused(f"the source has more than {MOST_DIRECTORIES:,} directories", "deploy it as an operator")
+    for parent in sorted(directories & names):
+        raise Refused(f"{parent!r} is a file and a directory")
     return entries
 
 

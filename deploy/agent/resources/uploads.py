@@ -103,7 +103,8 @@ class Room(Resource):
                 f"this release needs {megabytes(needed)} ({listed})\n"
                 f"{megabytes(free)} are free in {self.app_directory}",
             )
-        if space.f_files and space.f_favail < 2 * len(system.manifest) + SPARE_FILES:
+        directories = {parent for entry in system.manifest for parent in ancestors_of(entry.path)}
+        if space.f_files and space.f_favail < 2 * len(system.manifest) + len(directories) + SPARE_FILES:
             raise Refused(
                 f"the disk of the server has room for {space.f_favail} more files only",
                 "remove what is small and many there (`df -i`, `du --inodes -x / | sort -n | tail`), then deploy again",
