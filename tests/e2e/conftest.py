@@ -4,11 +4,13 @@ One machine is provisioned and given the sample app, once; its disk is kept as a
 machine of that snapshot (`live`); tests that break things get one of their own (`own`), booted in under a second.
 """
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from standing import SNAPSHOT, Project, Server, machine, serving
+from keyholder import Holder
+from standing import SNAPSHOT, Project, Server, machine, serving, settled
 
 from deploy import sandbox
 
@@ -74,3 +76,30 @@ def project(tmp_path: Path, request: pytest.FixtureRequest) -> Project:
         if fixture in request.fixturenames:
             return Project(tmp_path / "project", request.getfixturevalue(fixture))
     raise AssertionError("the test uses no server")
+
+
+@pytest.fixture(scope="module")
+def server(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with machine("ci", snapshot=snapshot) as made:
+        yield Server(settled(made, tmp_path_factory.mktemp("ci")))
+
+
+@pytest.fixture(scope="module")
+def operator(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The operator, who has made a key for CI."""
+    project = Project(tmp_path_factory.mktemp("operator") / "project", server.machine)
+    project.fab("deploy")
+    project.fab("ci.key")
+    return project
+
+
+@pytest.fixture
+def ci(operator: Project, tmp_path: Path) -> Holder:
+    """CI's checkout: the operator's, in a home that knows nothing but the key."""
+    project = Project(tmp_path / "project", operator.machine)
+    shutil.rmtree(project.directory)
+    shutil.copytree(operator.directory, project.directory)
+    project.write_ssh_config("")
+    key = tmp_path / "key"
+    shutil.copy(operator.home / ".ssh" / "ashore-ci-visitors-production", key)
+    return Holder(project, key)

@@ -4,51 +4,22 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from keyholder import Holder, outside
-from standing import Project, Server, change_app, machine, settled
+from standing import Project, Server, change_app
 from visiting import wait_for
 
 from deploy.agent.resources.files import File, Link
 from deploy.agent.wire import Plan, frame
 
 HASH = "a" * 64
-
-
-@pytest.fixture(scope="module")
-def server(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with machine("ci", snapshot=snapshot) as made:
-        yield Server(settled(made, tmp_path_factory.mktemp("ci")))
-
-
-@pytest.fixture(scope="module")
-def operator(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The operator, who has made a key for CI."""
-    project = Project(tmp_path_factory.mktemp("operator") / "project", server.machine)
-    project.fab("deploy")
-    project.fab("ci.key")
-    return project
-
-
-@pytest.fixture
-def ci(operator: Project, tmp_path: Path) -> Holder:
-    """CI's checkout: the operator's, in a home that knows nothing but the key."""
-    project = Project(tmp_path / "project", operator.machine)
-    shutil.rmtree(project.directory)
-    shutil.copytree(operator.directory, project.directory)
-    project.write_ssh_config("")
-    key = tmp_path / "key"
-    shutil.copy(operator.home / ".ssh" / "ashore-ci-visitors-production", key)
-    return Holder(project, key)
 
 
 def test_a_ci_key_deploys_lists_and_rolls_back_and_is_in_the_history(server: Server, operator: Project, ci: Holder):

@@ -1,7 +1,8 @@
-# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal 14018408e0ac]
+# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal 43d29200fb12]
 # /run/APP/RELEASE, where a running release has its socket and its temporary files: room.sh make|offer|remove APP RELEASE
 # [MEGABYTES]. The unit of a release calls it as root, outside of the app's box.
 set -eu
+umask 022
 verb=$1 app=$2 release=$3 megabytes=${4:-}
 room=/run/$app/$release
 

@@ -15,7 +15,7 @@ from .files import required_ids
 from .host import dns_is_link_local
 
 SECONDS = 1800
-SPARE_BYTES, SPARE_FILES = 256 << 20, 10_000  # what a build must leave free on the disk
+SPARE_BYTES, SPARE_FILES, SPARE_PART = 64 << 20, 5000, 10  # what a build must leave free on the disk
 BOX = (
     "NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateDevices=yes",
     "TemporaryFileSystem=/tmp:size=64M,nr_inodes=10k,mode=1777 /var/tmp:size=64M,nr_inodes=10k,mode=1777"
@@ -62,12 +62,16 @@ def build(system: System, argv: Sequence[str], user: str, top: str, cwd: str, en
         "UV_CACHE_DIR": f"{scratch}/cache",  # which no other build has filled
     }
 
+    least = [max(spare, free // SPARE_PART) for spare, free in zip((SPARE_BYTES, SPARE_FILES), room(top), strict=True)]
+
     def look() -> None:
         try:
             system.stop_if_cancelled()
             if system.unwanted():
                 raise Cancelled("the client that asked for it has gone")
-            require_room(top)
+            if any(free < wanted for free, wanted in zip(room(top), least, strict=True)):
+                what = "the packages would fill the disk of the server; their build was stopped"
+                raise Failed(what, "make room (`df -h`, `df -i`), or ask for smaller packages, then deploy again")
         except Failed:
             stop(unit)
             raise
@@ -83,12 +87,10 @@ def build(system: System, argv: Sequence[str], user: str, top: str, cwd: str, en
     return out
 
 
-def require_room(path: str) -> None:
+def room(path: str) -> tuple[int, int]:
+    """Bytes and files that may still come to this disk."""
     space = os.statvfs(path)
-    full = space.f_bavail * space.f_frsize < SPARE_BYTES or (space.f_files and space.f_favail < SPARE_FILES)
-    if full:
-        what = "the packages would fill the disk of the server; their build was stopped"
-        raise Failed(what, "make room (`df -h`, `df -i`), or ask for smaller packages, then deploy again")
+    return space.f_bavail * space.f_frsize, space.f_favail if space.f_files else 1 << 62
 
 
 def hand_over(top: str) -> None:
