@@ -59,6 +59,7 @@ def test_a_key_is_revoked_at_once_and_what_it_uploads_has_an_end(server: Server,
     assert "this key was revoked" in ended(talk)
     assert server.idle() and server.current == server.release() == before
     assert "does not let ci-visitors in" in second.fab("releases", status=1).err
+    assert "`deploy` by ci-visitors" in operator.fab("deploy").out  # an operator is told how that ended
     assert server.leftovers() == []
 
 
@@ -71,6 +72,7 @@ def test_other_keys_go_on_while_one_is_revoked(server: Server, operator: Project
     talk.kill()
     talk.wait(30)
     wait_for(server.idle, "the end of the deploy")
+    operator.fab("deploy")
     assert server.leftovers() == []
 
 
@@ -79,12 +81,11 @@ def test_an_operator_does_not_wait_for_a_key(server: Server, operator: Project, 
     said = operator.fab("maintenance", "on").out
     assert "it is stopped: operators come first" in said and "ci-visitors" in said
     assert "an operator is at work on it now" in ended(talk)
-    operator.fab("maintenance", "off")
-    change_app(ci.project, "WATCHED = 1")
+    assert "the site is open" in operator.fab("maintenance", "off").out
+    ci.project.write_config('release_command = "sleep 250"')
+    change_app(ci.project, "SLOW = 1")
     process = ci.start("deploy", "--json")
-    for line in process.stdout:
-        if '"start"' in line and "traffic goes to" in line:
-            break
+    wait_for(lambda: "sleep 250" in server.script("ps -eo args"), "the release command")
     served = operator.fab("restart").out
     assert "restarted" in served
     assert "operators come first" in served
@@ -132,6 +133,7 @@ def test_a_build_that_hangs_ends_when_its_key_is_revoked(server: Server, operato
     err = process.communicate(timeout=60)[1]
     assert process.returncode == 1 and "this key was revoked" in err
     assert built(server) and server.idle()
+    operator.fab("deploy")
     assert server.leftovers() == []
 
 
@@ -174,7 +176,7 @@ def wheel(directory: Path, text: str) -> None:
 
 def test_no_virtualenv_outlives_a_key_that_leaked(server: Server, operator: Project, ci: Holder):
     for project in (operator, ci.project):
-        project.append("webapp/requirements.txt", "--find-links wheels\nharmless==1\n")
+        project.append("webapp/requirements.txt", "--find-links ../wheels\nharmless==1\n")
     wheel(operator.directory / "wheels", "WHOSE = 'the operator'\n")
     wheel(ci.project.directory / "wheels", "WHOSE = 'a thief'\n")
     operator.commit()

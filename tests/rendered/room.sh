@@ -1,4 +1,4 @@
-# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal 43d29200fb12]
+# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal fe9a0f82de94]
 # /run/APP/RELEASE, where a running release has its socket and its temporary files: room.sh make|offer|remove APP RELEASE
 # [MEGABYTES]. The unit of a release calls it as root, outside of the app's box.
 set -eu
@@ -17,7 +17,8 @@ make)
     # Two file systems with an end: the app can fill neither /run nor what others have in /tmp and /dev/shm.
     remove
     mkdir -p "$room"
-    mount -t tmpfs -o size=1M,nr_inodes=64,mode=755,nosuid,nodev,noexec ashore "$room"
+    mount -t tmpfs -o size=1M,nr_inodes=64,mode=750,nosuid,nodev,noexec ashore "$room"
+    chgrp "$app" "$room"  # which Nginx is a member of
     mkdir -m 700 "$room/own"
     chown "$app:$app" "$room/own"
     mkdir "$room/tmp"

@@ -5,16 +5,21 @@ For operators and CI keys alike: what it makes is root's afterwards, and no proc
 
 import os
 import shutil
+import signal
 import stat
+import subprocess
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 
-from ..system import System
+from ..system import ENVIRONMENT, System
 from ..wire import Cancelled, Failed
 from .commands import follow, stop
 from .files import required_ids
 from .host import dns_is_link_local
 
 SECONDS = 1800
+ORPHAN_SECONDS = 3
 SPARE_BYTES, SPARE_FILES, SPARE_PART = 64 << 20, 5000, 10  # what a build must leave free on the disk
 BOX = (
     "NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateDevices=yes",
@@ -62,6 +67,7 @@ def build(system: System, argv: Sequence[str], user: str, top: str, cwd: str, en
         "UV_CACHE_DIR": f"{scratch}/cache",  # which no other build has filled
     }
 
+    orphans = Orphans(unit)
     least = [max(spare, free // SPARE_PART) for spare, free in zip((SPARE_BYTES, SPARE_FILES), room(top), strict=True)]
 
     def look() -> None:
@@ -72,6 +78,7 @@ def build(system: System, argv: Sequence[str], user: str, top: str, cwd: str, en
             if any(free < wanted for free, wanted in zip(room(top), least, strict=True)):
                 what = "the packages would fill the disk of the server; their build was stopped"
                 raise Failed(what, "make room (`df -h`, `df -i`), or ask for smaller packages, then deploy again")
+            orphans.end()
         except Failed:
             stop(unit)
             raise
@@ -91,6 +98,41 @@ def room(path: str) -> tuple[int, int]:
     """Bytes and files that may still come to this disk."""
     space = os.statvfs(path)
     return space.f_bavail * space.f_frsize, space.f_favail if space.f_files else 1 << 62
+
+
+class Orphans:
+    """Processes of a unit whose parent has ended: uv would wait for what they hold open, and a build needs none."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        self.seen: dict[str, float] = {}
+        self.looked = time.monotonic()
+
+    def end(self) -> None:
+        """Kill those that have been there for ORPHAN_SECONDS; looks every second."""
+        now = time.monotonic()
+        if now < self.looked + 1:
+            return
+        self.looked = now
+        argv = ["systemctl", "show", "-p", "MainPID", "--value", self.unit]
+        main = subprocess.run(argv, capture_output=True, env=ENVIRONMENT).stdout.decode().strip()
+        found = {pid for pid in os.listdir("/proc") if pid.isdigit() and pid != main and self._is_one(pid)}
+        self.seen = {pid: self.seen.get(pid, now) for pid in found}
+        for pid, since in self.seen.items():
+            if now > since + ORPHAN_SECONDS and self._is_one(pid):
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+
+    def _is_one(self, pid: str) -> bool:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                parent = file.read().rpartition(b")")[2].split()[1]
+            if parent != b"1":
+                return False
+            with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
+                return f"/{self.unit}\n" in file.read()
+        except OSError:  # it has ended
+            return False
 
 
 def hand_over(top: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..system import System
 from ..wire import Drift, Failed, Refused, Resource
-from .files import File, replace, seal, text_of, untouched
+from .files import File, replace, seal, text_of, unified, untouched
 from .users import User
 
 UNITS = "/etc/systemd/system"
@@ -61,7 +61,9 @@ class Keyring(Resource):
         found = text_of(self.path)
         if found is not None and not untouched(found) and not self.force and not self.revoke:
             return File(self.path, text).check(system)  # edited by hand: refused, with the difference
-        return [] if found == text or (found is None and not self._keys()) else [Drift("keys", "others", "as wanted")]
+        if found == text or (found is None and not self._keys()):
+            return []
+        return [Drift("keys", "others", "as wanted", unified(self.path, found or "", text))]
 
     def apply(self, system: System) -> None:
         replace(self.path, self._text().encode(), 0o644, 0, 0)

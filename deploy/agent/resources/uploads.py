@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..system import System
-from ..wire import Drift, Entry, Failed, Refused, Resource
+from ..wire import Cancelled, Drift, Entry, Failed, Refused, Resource
 
 MANIFEST = "manifest.json"
 SPARE_BYTES = 64 << 20  # what a release must leave free on the disk
@@ -144,6 +144,8 @@ class Uploaded(Resource):
     def apply(self, system: System) -> None:
         try:
             receive(self.app_directory, system.manifest, system.next_blob, system)
+        except Cancelled:
+            raise
         except Failed:
             system.done.add(BROKE_OFF)
             raise
