@@ -41,6 +41,7 @@ class App:
     timeout_seconds: int = 30
     max_body_megabytes: int = 10
     requests_per_second: int = 0
+    connections_per_address: int = 500
     memory_percent: int = 75
     cpu_percent: int = 0
     tasks_max: int = 512
@@ -123,6 +124,7 @@ APP_KEYS: dict[str, Callable[[Any], Any]] = {
     "timeout_seconds": number(1, 3600),
     "max_body_megabytes": number(1, 10_000),
     "requests_per_second": number(0, 100_000),
+    "connections_per_address": number(0, 100_000),
     "memory_percent": number(1, 100),
     "cpu_percent": number(0, 100_000),
     "tasks_max": number(8, 100_000),

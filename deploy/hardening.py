@@ -5,8 +5,8 @@ What could close the door on the operator is Guarded: it stays only if a new log
 
 from . import layout
 from .agent.resources.door import Guarded
-from .agent.resources.files import Absent, Config, Directory, File, Link
-from .agent.resources.firewall import LOADED, Firewall, NoFirewall, SshPorts
+from .agent.resources.files import Config, Directory, File, Link
+from .agent.resources.firewall import LOADED, ConnectionLimit, Firewall, NoFirewall, SshPorts
 from .agent.resources.packages import SinceVersion
 from .agent.resources.services import Service, UnitFile
 from .agent.resources.sshd import Sshd
@@ -75,12 +75,13 @@ def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
     def file(path: str, template: str, **values: object) -> File:
         return File(path, render(template, **values), force=force)
 
-    own = f"{FIREWALL}/app-{app.name}.nft"
+    wishes = {"app": app, "ports": grouped(stage.open_ports), "proxies": by_family(stage.trusted_proxies)}
     unit = f"{UNITS}/ashore-firewall.service"
     rules: tuple[Resource, ...] = (
         SshPorts(f"{FIREWALL}/ssh.nft", SSH_RULE, force),
         SinceVersion("nginx", layout.HTTP3_SINCE, file(f"{FIREWALL}/http3.nft", "nftables/http3.nft.j2")),
-        file(own, "nftables/app.nft.j2", app=app, ports=grouped(stage.open_ports)) if stage.open_ports else Absent(own),
+        file(f"{FIREWALL}/app-{app.name}.nft", "nftables/app.nft.j2", **wishes),
+        ConnectionLimit(f"{FIREWALL}/connections.nft", LIMIT_RULES, app.name, app.connections_per_address, force),
         file("/etc/ashore/firewall.nft", "nftables/firewall.nft.j2"),
         UnitFile("ashore-firewall.service", file(unit, "systemd/firewall.service.j2")),
         Link(f"{EARLY}/ashore-firewall.service", unit),
@@ -98,6 +99,19 @@ SSH_RULE = """\
 # Written by Ashore, from deploy/hardening.py: the ports that sshd listens on, and those of its configuration.
 tcp dport { %s } ct state new jump ssh
 """
+LIMIT_RULES = """\
+# Written by Ashore, from deploy/hardening.py: the most connections that one address may hold, or one /64 of IPv6.
+tcp dport { 80, 443 } ct state new add @visitors { ip saddr ct count over %s } drop
+tcp dport { 80, 443 } ct state new add @visitors6 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over %s } drop
+udp dport 443 ct state new add @visitors { ip saddr ct count over %s } drop
+udp dport 443 ct state new add @visitors6 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over %s } drop
+"""
+
+
+def by_family(networks: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(nft's word for the family, its networks as nft lists them) of addresses and networks."""
+    families = {"ip": [one for one in networks if ":" not in one], "ip6": [one for one in networks if ":" in one]}
+    return [(family, ", ".join(found)) for family, found in families.items() if found]
 
 
 def grouped(ports: tuple[str, ...]) -> list[tuple[str, str]]:

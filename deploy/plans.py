@@ -6,6 +6,7 @@ from typing import Any
 from . import hardening, layout
 from .agent.resources.files import Absent, Config, Directory, File, Link
 from .agent.resources.host import HostNames, Platform, Port, SecretKey
+from .agent.resources.nginx import WorkerConnections
 from .agent.resources.packages import Packages, SinceVersion, Uv
 from .agent.resources.services import Service
 from .agent.resources.users import Member, User
@@ -23,6 +24,7 @@ NGINX = "/etc/nginx"
 NGINX_READS = tuple(
     f"{NGINX}/{name}" for name in ("nginx.conf", "conf.d", "sites-enabled", "sites-available", "ashore")
 )
+WORKER_CONNECTIONS = 16384  # Debian's 768 are what one visitor's machine can hold; these take 7 MB of each worker
 NGINX_DIRECTORIES = ("body", "fastcgi", "proxy", "scgi", "uwsgi")  # Debian's: for what does not fit into memory
 UV = f"{layout.uv()}/bin/uv"
 
@@ -135,6 +137,7 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
             ),
             ("nginx", "-t", "-q"),
         ),
+        WorkerConnections(WORKER_CONNECTIONS),
         site("1.19.4", "strangers get no TLS handshake", "ashore-strangers-tls.conf", "nginx/strangers-tls.conf.j2"),
         site(layout.HTTP3_SINCE, "HTTP/3, where Nginx has it", "ashore-http3.conf", "nginx/http3.conf.j2"),
         Service("nginx.service", enabled=True, watches=NGINX_READS),

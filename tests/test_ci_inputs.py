@@ -229,13 +229,18 @@ def test_the_id_of_a_release_is_digits(text: str):
 
 
 LIMITS = limits.read(
-    limits.recorded(replace(SHOP, writable_paths=("/srv/media",), cpu_percent=50), Site(("a.example",)))
+    limits.recorded(
+        replace(SHOP, writable_paths=("/srv/media",), cpu_percent=50, requests_per_second=5), Site(("a.example",))
+    )
 )
 
 
 def test_limits_survive_being_kept():
     assert LIMITS.site.names == ("a.example",)
-    assert limits.beyond(replace(SHOP, writable_paths=("/srv/media",), cpu_percent=50), LIMITS) == []
+    assert (
+        limits.beyond(replace(SHOP, writable_paths=("/srv/media",), cpu_percent=50, requests_per_second=5), LIMITS)
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -252,10 +257,16 @@ def test_limits_survive_being_kept():
         {"release_seconds": 301},
         {"keep_releases": 6},
         {"max_body_megabytes": 11},
+        {"requests_per_second": 6},
+        {"requests_per_second": 0},  # no limit
+        {"connections_per_address": 501},
+        {"connections_per_address": 0},  # no limit
     ],
 )
 def test_more_than_an_operator_allowed_is_seen(change: dict):
-    wanted = replace(SHOP, **({"writable_paths": ("/srv/media",), "cpu_percent": 50} | change))
+    wanted = replace(
+        SHOP, **({"writable_paths": ("/srv/media",), "cpu_percent": 50, "requests_per_second": 5} | change)
+    )
     assert len(limits.beyond(wanted, LIMITS)) == 1
 
 
@@ -266,4 +277,12 @@ def test_no_network_stays_no_network():
 
 def test_less_is_always_allowed():
     less = replace(SHOP, devices=(), outbound=False, memory_percent=10, cpu_percent=20, keep_releases=1)
+    less = replace(less, requests_per_second=4, connections_per_address=499)
     assert limits.beyond(less, LIMITS) == []
+
+
+def test_what_an_older_kit_did_not_record_may_be_what_it_is_by_default():
+    older = replace(LIMITS, allowed={key: LIMITS.allowed[key] for key in LIMITS.allowed if key != "tasks_max"})
+    wanted = replace(SHOP, writable_paths=("/srv/media",), cpu_percent=50, requests_per_second=5)
+    assert limits.beyond(wanted, older) == []
+    assert limits.beyond(replace(wanted, tasks_max=513), older) == ["tasks_max = 513 (allowed: 512)"]

@@ -8,7 +8,7 @@ import pytest
 from deploy import build, hardening, layout, plans, switching
 from deploy.agent.resources.door import Guarded, paths_of
 from deploy.agent.resources.files import Absent, File
-from deploy.agent.resources.firewall import NoFirewall
+from deploy.agent.resources.firewall import ConnectionLimit, NoFirewall
 from deploy.agent.resources.health import Healthy, Reachable, Warmed
 from deploy.agent.resources.host import Platform, Port
 from deploy.agent.resources.services import Retired
@@ -234,9 +234,19 @@ def test_a_stage_opens_more_ports_or_leaves_the_firewall_to_others():
     stage = Stage("production", ("root@host",), open_ports=("8443/tcp", "51820/udp", "60000-60010/udp", "8443/tcp"))
     (guarded,) = [step for step in hardening.firewall(SHOP, stage, False) if isinstance(step, Guarded)]
     (own,) = [part for part in guarded.steps if getattr(part, "path", "").endswith("/app-shop.nft")]
-    assert own.text.splitlines()[1:] == ["tcp dport { 8443 } accept", "udp dport { 51820, 60000-60010 } accept"]
+    assert own.text.splitlines()[2:] == ["tcp dport { 8443 } accept", "udp dport { 51820, 60000-60010 } accept"]
     left = hardening.closed(SHOP, replace(stage, firewall=False), False)
     assert left[-1] == NoFirewall() and not [step for step in left if "firewall lets in" in step.title]
+
+
+def test_a_proxy_in_front_holds_as_many_connections_as_it_wants():
+    stage = Stage("production", ("root@host",), tls="off", trusted_proxies=("10.0.0.0/8", "fd00::/8", "192.0.2.1/32"))
+    (guarded,) = [step for step in hardening.firewall(SHOP, stage, False) if isinstance(step, Guarded)]
+    (own,) = [part for part in guarded.steps if getattr(part, "path", "").endswith("/app-shop.nft")]
+    assert "ip saddr { 10.0.0.0/8, 192.0.2.1/32 } tcp dport { 80, 443 } accept\n" in own.text
+    assert "ip6 saddr { fd00::/8 } tcp dport { 80, 443 } accept\n" in own.text
+    (limit,) = [part for part in guarded.steps if isinstance(part, ConnectionLimit)]
+    assert own.path < limit.path  # nft reads them in this order
 
 
 def test_a_short_rsa_key_is_not_offered():

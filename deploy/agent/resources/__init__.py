@@ -20,8 +20,9 @@ HOMES = {
     "traffic": ("Probed", "Watched"),
     "door": ("Guarded",),
     "sshd": ("Sshd",),
-    "firewall": ("SshPorts", "Firewall", "NoFirewall"),
+    "firewall": ("SshPorts", "ConnectionLimit", "Firewall", "NoFirewall"),
     "swap": ("Swap",),
+    "nginx": ("WorkerConnections",),
 }
 
 
