@@ -124,6 +124,7 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
             (
                 file(f"{NGINX}/conf.d/ashore.conf", "nginx/http.conf.j2"),
                 file(f"{NGINX}/ashore/server.conf", "nginx/server.conf.j2"),
+                file(f"{NGINX}/ashore/proxy.conf", "nginx/proxy.conf.j2"),
                 file(f"{NGINX}/ashore/headers.conf", "nginx/headers.conf.j2"),
                 file(f"{NGINX}/ashore/unavailable.html", "nginx/unavailable.html.j2"),
                 file(f"{NGINX}/ashore/maintenance.html", "nginx/maintenance.html.j2"),

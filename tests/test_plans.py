@@ -193,7 +193,14 @@ def test_an_old_nginx_gets_no_directive_that_it_does_not_know():
 
 def test_maintenance_does_not_open_the_front_page_for_its_health_s_sake():
     assert "location = /healthz" in build.site_text(replace(SHOP, health_path="/healthz?full=1"), SITE, {}, "1.22")
-    assert "location = /\n" not in build.site_text(SHOP, SITE, {}, "1.22")
+    closed = build.site_text(replace(SHOP, health_path="/"), SITE, {}, "1.22")
+    for path in ("/?h=1", "//", "/./", "/%2e", "/%2F?h=1", "/a/.."):
+        assert build.site_text(replace(SHOP, health_path=path), SITE, {}, "1.22") == closed
+
+
+def test_what_maintenance_leaves_open_is_named_as_nginx_compares_it():
+    paths = {"/%68ealthz": "/healthz", "/a//b/./c/": "/a/b/c/", "/healthz?x=/": "/healthz", "/a%20b": "", "/a%7B": ""}
+    assert {path: build.open_path(path) for path in paths} == paths
 
 
 def test_an_older_release_brings_the_settings_that_belong_to_its_code():
