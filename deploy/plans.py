@@ -9,6 +9,7 @@ from .agent.resources.host import HostNames, Platform, Port, SecretKey
 from .agent.resources.nginx import WorkerConnections
 from .agent.resources.packages import Packages, SinceVersion, Uv
 from .agent.resources.services import Service
+from .agent.resources.sites import DefaultServer
 from .agent.resources.users import Member, User
 from .agent.wire import Plan, Resource
 from .config import App, Stage
@@ -24,6 +25,11 @@ NGINX = "/etc/nginx"
 NGINX_READS = tuple(
     f"{NGINX}/{name}" for name in ("nginx.conf", "conf.d", "sites-enabled", "sites-available", "ashore")
 )
+STRANGERS = (  # who answers for names that nobody has; Debian's own is taken away
+    *(f"{NGINX}/sites-available/ashore-{name}.conf" for name in ("strangers", "strangers-tls", "http3")),
+    *(f"{NGINX}/{directory}/default" for directory in ("sites-available", "sites-enabled")),
+)
+REJECTS_SINCE = "1.19.4"  # of Nginx, which can refuse a TLS handshake since then
 WORKER_CONNECTIONS = 16384  # Debian's 768 are what one visitor's machine can hold; these take 7 MB of each worker
 NGINX_DIRECTORIES = ("body", "fastcgi", "proxy", "scgi", "uwsgi")  # Debian's: for what does not fit into memory
 UV = f"{layout.uv()}/bin/uv"
@@ -89,6 +95,8 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         Platform(SYSTEMS),
         Port(80, "nginx"),
         Port(443, "nginx"),
+        DefaultServer(("*:80", "[::]:80"), STRANGERS),
+        SinceVersion("nginx", REJECTS_SINCE, DefaultServer(("*:443", "[::]:443"), STRANGERS)),
         HostNames(),
         # Before the package: it starts Nginx, which is to be in its box from the first, and there may not make these.
         *(Directory(f"/var/lib/nginx/{kind}", 0o700, "www-data") for kind in NGINX_DIRECTORIES),
@@ -139,7 +147,9 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
             ("nginx", "-t", "-q"),
         ),
         WorkerConnections(WORKER_CONNECTIONS),
-        site("1.19.4", "strangers get no TLS handshake", "ashore-strangers-tls.conf", "nginx/strangers-tls.conf.j2"),
+        site(
+            REJECTS_SINCE, "strangers get no TLS handshake", "ashore-strangers-tls.conf", "nginx/strangers-tls.conf.j2"
+        ),
         site(layout.HTTP3_SINCE, "HTTP/3, where Nginx has it", "ashore-http3.conf", "nginx/http3.conf.j2"),
         Service("nginx.service", enabled=True, watches=NGINX_READS),
         Service("logrotate.timer", enabled=True),

@@ -12,7 +12,7 @@ ORDER = [
     "agent.resources.proving", "agent.resources.acme", "agent.resources.services", "agent.resources.uploads",
     "agent.resources.commands", "agent.resources.confined", "agent.resources.releases", "agent.resources.environment",
     "agent.resources.keys", "agent.resources.traffic", "agent.resources.firewall", "agent.resources.sshd",
-    "agent.resources.nginx",
+    "agent.resources.nginx", "agent.resources.sites",
     "agent.resources.door", "agent.resources.swap", "agent.resources", "agent.locks", "agent.history",
     "agent.operators", "agent.engine", "agent.journal", "agent.facts", "agent.dependencies", "agent.oneoff",
     "agent.loop", "agent", "values", "config", "layout", "render", "archive", "site", "build", "hardening", "plans",

@@ -23,6 +23,7 @@ HOMES = {
     "firewall": ("SshPorts", "ConnectionLimit", "Firewall", "NoFirewall"),
     "swap": ("Swap",),
     "nginx": ("WorkerConnections",),
+    "sites": ("ServerNames", "DefaultServer"),
 }
 
 
