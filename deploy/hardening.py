@@ -34,6 +34,25 @@ def closed(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
     )
 
 
+def bounded(app: App, force: bool) -> tuple[Resource, ...]:
+    """What the app writes has an end: see the script."""
+    unit = layout.data_unit(app.name)
+    service = render("systemd/data.service.j2", app=app, script=layout.DATA_SCRIPT)
+    return (
+        Directory(layout.KIT),
+        Config(
+            "the app's data cannot fill the disk",
+            (
+                File(layout.DATA_SCRIPT, render("systemd/data-limit.sh.j2"), force=force),
+                File(f"{UNITS}/{unit}.service", service, force=force),
+                File(f"{UNITS}/{unit}.timer", render("systemd/data.timer.j2", app=app), force=force),
+            ),
+            ("systemctl", "daemon-reload"),
+        ),
+        Service(f"{unit}.timer", enabled=True),
+    )
+
+
 def updates(force: bool) -> tuple[Resource, ...]:
     """Security updates by themselves, with what Debian and Ubuntu have for that."""
     return (

@@ -42,6 +42,7 @@ class Facts:
     records: release ID → its release.json and its `state`. current, previous: release IDs, "" where there is none.
     nginx: its package's version. provisioned: layout.PROVISION, as it was then; "" before the first provision.
     ci: the version of the kit that makes plans for CI keys of the app; "" where there are none.
+    data: why the app cannot write its data at the moment, in words; "" where it can.
     """
 
     hostname: str
@@ -56,10 +57,12 @@ class Facts:
     provisioned: str
     uv: tuple[str, ...]
     ci: str = ""
+    data: str = ""
 
     @classmethod
     def of(cls, reply: dict[str, Any]) -> "Facts":
-        values: dict[str, Any] = {field.name: reply[field.name] for field in fields(cls)}
+        known = [field.name for field in fields(cls) if field.name in reply]  # another kit's side may tell less
+        values: dict[str, Any] = {name: reply[name] for name in known}
         return cls(**values | {"uv": tuple(values["uv"])})
 
     @property
@@ -154,6 +157,7 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         Service("nginx.service", enabled=True, watches=NGINX_READS),
         Service("logrotate.timer", enabled=True),
         *((Service("certbot.timer", enabled=True),) if acme else ()),
+        *hardening.bounded(app, force),
         *hardening.closed(app, stage, force),
         File(layout.provisioned(name), f"{layout.PROVISION}{' acme' if acme else ''}\n"),
     )

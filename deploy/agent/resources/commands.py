@@ -16,6 +16,7 @@ OF_THE_SERVICE = re.compile(
     r"Type|NotifyAccess|Exec\w+|Restart\w*|RuntimeDirectory\w*|KillMode|KillSignal|Timeout\w+|SyslogIdentifier|PIDFile"
     r"|RemainAfterExit|GuessMainPID|NonBlocking|Sockets|WatchdogSec|BusName|SuccessExitStatus|FileDescriptorStoreMax"
 )
+READ_ONLY = ("ReadOnlyPaths", "/var/lib/%p")  # by data-limit.sh, while the app's data takes too much: room is made here
 STOP_SECONDS = 10
 LINES = 25
 
@@ -38,7 +39,7 @@ def properties(text: str, release: str) -> list[str]:
     known = {"%i": release, "%I": release}  # a transient unit has another name, and so would have another %i
     found = []
     for key, value in service_section(text):
-        if not OF_THE_SERVICE.fullmatch(key):
+        if not OF_THE_SERVICE.fullmatch(key) and (key, value) != READ_ONLY:
             found += ["-p", f"{key}={re.sub('%[iI%]', lambda match: known.get(match[0], match[0]), value)}"]
     return found
 
