@@ -125,7 +125,7 @@ APP_KEYS: dict[str, Callable[[Any], Any]] = {
     "timeout_seconds": number(1, 3600),
     "max_body_megabytes": number(1, 10_000),
     "requests_per_second": number(0, 100_000),
-    "connections_per_address": number(0, 100_000),
+    "connections_per_address": number(0, 65_535),  # Nginx's own most
     "data_megabytes": number(0, 1_000_000_000),
     "memory_percent": number(1, 100),
     "cpu_percent": number(0, 100_000),

@@ -41,7 +41,7 @@ def bounded(app: App, force: bool) -> tuple[Resource, ...]:
     return (
         Directory(layout.KIT),
         Config(
-            "the app's data cannot fill the disk",
+            f"data of {app.name}: limited to what it may take",
             (
                 File(layout.DATA_SCRIPT, render("systemd/data-limit.sh.j2"), force=force),
                 File(f"{UNITS}/{unit}.service", service, force=force),
@@ -128,9 +128,13 @@ udp dport 443 ct state new add @visitors6 { ip6 saddr & ffff:ffff:ffff:ffff:: ct
 
 
 def by_family(networks: tuple[str, ...]) -> list[tuple[str, str]]:
-    """(nft's word for the family, its networks as nft lists them) of addresses and networks."""
-    families = {"ip": [one for one in networks if ":" not in one], "ip6": [one for one in networks if ":" in one]}
-    return [(family, ", ".join(found)) for family, found in families.items() if found]
+    """(nft's word for the family, its networks as nft lists them) of addresses and networks; none within another."""
+    import ipaddress
+
+    fours = ipaddress.collapse_addresses(ipaddress.IPv4Network(one) for one in networks if ":" not in one)
+    sixes = ipaddress.collapse_addresses(ipaddress.IPv6Network(one) for one in networks if ":" in one)
+    families = (("ip", ", ".join(map(str, fours))), ("ip6", ", ".join(map(str, sixes))))
+    return [(family, listed) for family, listed in families if listed]
 
 
 def grouped(ports: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -247,7 +247,12 @@ def test_a_stage_opens_more_ports_or_leaves_the_firewall_to_others():
 
 
 def test_a_proxy_in_front_holds_as_many_connections_as_it_wants():
-    stage = Stage("production", ("root@host",), tls="off", trusted_proxies=("10.0.0.0/8", "fd00::/8", "192.0.2.1/32"))
+    stage = Stage(
+        "production",
+        ("root@host",),
+        tls="off",
+        trusted_proxies=("10.0.0.0/8", "fd00::/8", "10.1.0.0/16", "192.0.2.1/32"),
+    )
     (guarded,) = [step for step in hardening.firewall(SHOP, stage, False) if isinstance(step, Guarded)]
     (own,) = [part for part in guarded.steps if getattr(part, "path", "").endswith("/app-shop.nft")]
     assert "ip saddr { 10.0.0.0/8, 192.0.2.1/32 } tcp dport { 80, 443 } accept\n" in own.text
