@@ -6,11 +6,12 @@ import posixpath
 import re
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 from . import layout
 from .agent.system import upstream
 from .agent.wire import Entry
-from .config import App
+from .config import PATH, App
 from .errors import SourceError
 from .render import render
 from .site import Site
@@ -131,12 +132,14 @@ def site_text(app: App, site: Site, static_before: dict[str, str], nginx: str) -
     """
     now = dict(app.static)
     static = [
-        (prefix, now.get(prefix, static_before.get(prefix)), static_before.get(prefix, now.get(prefix)))
+        (
+            prefix,
+            re.escape(prefix),
+            now.get(prefix, static_before.get(prefix)),
+            static_before.get(prefix, now.get(prefix)),
+        )
         for prefix in sorted({**now, **static_before})
     ]
-    open_path = (
-        app.health_path.partition("?")[0] if app.health_path != "/" else ""
-    )  # the front page is what maintenance is to close
     return render(
         "nginx/site.conf.j2",
         app=app,
@@ -144,13 +147,20 @@ def site_text(app: App, site: Site, static_before: dict[str, str], nginx: str) -
         names=site.names,
         variable=app.name.replace("-", "_"),
         static=static,
-        open_path=open_path,
+        open_path=open_path(app.health_path),
         seconds=1 if upstream(nginx) >= (1, 19, 10) else 0,
         http2_on=upstream(nginx) >= upstream(layout.HTTP3_SINCE),
         certificates=layout.certificates(app.name),
         trusted=f"{layout.certificates(app.name)}/live/trusted",
         webroot=layout.WEBROOT,
     )
+
+
+def open_path(health_path: str) -> str:
+    """What maintenance leaves open: the path as Nginx compares it; "" for the front page, which it is to close."""
+    path = unquote(health_path.partition("?")[0])
+    path = posixpath.normpath(re.sub("/+", "/", path)) + ("/" if re.search(r"/\.{0,2}$", path) else "")
+    return path if path.strip("/") and re.fullmatch(PATH, path) else ""
 
 
 def digest(app: App, entries: tuple[Entry, ...], key: str, cpus: int) -> str:

@@ -41,6 +41,8 @@ class App:
     timeout_seconds: int = 30
     max_body_megabytes: int = 10
     requests_per_second: int = 0
+    connections_per_address: int = 500
+    data_megabytes: int = 0
     memory_percent: int = 75
     cpu_percent: int = 0
     tasks_max: int = 512
@@ -125,6 +127,8 @@ APP_KEYS: dict[str, Callable[[Any], Any]] = {
     "timeout_seconds": number(1, 3600),
     "max_body_megabytes": number(1, 10_000),
     "requests_per_second": number(0, 100_000),
+    "connections_per_address": number(0, 65_535),  # Nginx's own most
+    "data_megabytes": number(0, 1_000_000_000),
     "memory_percent": number(1, 100),
     "cpu_percent": number(0, 100_000),
     "tasks_max": number(8, 100_000),

@@ -5,8 +5,8 @@ What could close the door on the operator is Guarded: it stays only if a new log
 
 from . import layout
 from .agent.resources.door import Guarded
-from .agent.resources.files import Absent, Config, Directory, File, Link
-from .agent.resources.firewall import LOADED, Firewall, NoFirewall, SshPorts
+from .agent.resources.files import Config, Directory, File, Link
+from .agent.resources.firewall import LOADED, ConnectionLimit, Firewall, NoFirewall, SshPorts
 from .agent.resources.packages import SinceVersion
 from .agent.resources.services import Service, UnitFile
 from .agent.resources.sshd import Sshd
@@ -31,6 +31,25 @@ def closed(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
         *dead_man(force),
         ssh(force),
         *(firewall(app, stage, force) if stage.firewall else (NoFirewall(),)),
+    )
+
+
+def bounded(app: App, force: bool) -> tuple[Resource, ...]:
+    """What the app writes has an end: see the script."""
+    unit = layout.data_unit(app.name)
+    service = render("systemd/data.service.j2", app=app, script=layout.DATA_SCRIPT)
+    return (
+        Directory(layout.KIT),
+        Config(
+            f"data of {app.name}: limited to what it may take",
+            (
+                File(layout.DATA_SCRIPT, render("systemd/data-limit.sh.j2"), force=force),
+                File(f"{UNITS}/{unit}.service", service, force=force),
+                File(f"{UNITS}/{unit}.timer", render("systemd/data.timer.j2", app=app), force=force),
+            ),
+            ("systemctl", "daemon-reload"),
+        ),
+        Service(f"{unit}.timer", enabled=True),
     )
 
 
@@ -75,12 +94,13 @@ def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
     def file(path: str, template: str, **values: object) -> File:
         return File(path, render(template, **values), force=force)
 
-    own = f"{FIREWALL}/app-{app.name}.nft"
+    wishes = {"app": app, "ports": grouped(stage.open_ports), "proxies": by_family(stage.trusted_proxies)}
     unit = f"{UNITS}/ashore-firewall.service"
     rules: tuple[Resource, ...] = (
         SshPorts(f"{FIREWALL}/ssh.nft", SSH_RULE, force),
         SinceVersion("nginx", layout.HTTP3_SINCE, file(f"{FIREWALL}/http3.nft", "nftables/http3.nft.j2")),
-        file(own, "nftables/app.nft.j2", app=app, ports=grouped(stage.open_ports)) if stage.open_ports else Absent(own),
+        file(f"{FIREWALL}/app-{app.name}.nft", "nftables/app.nft.j2", **wishes),
+        ConnectionLimit(f"{FIREWALL}/connections.nft", LIMIT_RULES, app.name, app.connections_per_address, force),
         SshPorts(f"{FIREWALL_APPS}/{app.name}.nft", unsealed("nftables/apps.nft.j2", app=app), force, user=app.name),
         file("/etc/ashore/firewall.nft", "nftables/firewall.nft.j2"),
         UnitFile("ashore-firewall.service", file(unit, "systemd/firewall.service.j2")),
@@ -100,6 +120,23 @@ SSH_RULE = """\
 # Written by Ashore, from deploy/hardening.py: the ports that sshd listens on, and those of its configuration.
 tcp dport { %s } ct state new jump ssh
 """
+LIMIT_RULES = """\
+# Written by Ashore, from deploy/hardening.py: the most connections that one address may hold, or one /64 of IPv6.
+tcp dport { 80, 443 } ct state new add @visitors { ip saddr ct count over %s } drop
+tcp dport { 80, 443 } ct state new add @visitors6 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over %s } drop
+udp dport 443 ct state new add @visitors { ip saddr ct count over %s } drop
+udp dport 443 ct state new add @visitors6 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over %s } drop
+"""
+
+
+def by_family(networks: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(nft's word for the family, its networks as nft lists them) of addresses and networks; none within another."""
+    import ipaddress
+
+    fours = ipaddress.collapse_addresses(ipaddress.IPv4Network(one) for one in networks if ":" not in one)
+    sixes = ipaddress.collapse_addresses(ipaddress.IPv6Network(one) for one in networks if ":" in one)
+    families = (("ip", ", ".join(map(str, fours))), ("ip6", ", ".join(map(str, sixes))))
+    return [(family, listed) for family, listed in families if listed]
 
 
 def grouped(ports: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ KIT = "/usr/local/lib/ashore"
 WEBROOT = "/var/www/ashore-acme"  # where names are proved to a certificate authority
 CERTIFICATE_HOOK = f"{KIT}/certificate-hook.sh"
 ROOM_SCRIPT = f"{KIT}/room.sh"  # which makes what a running release has in /run
+DATA_SCRIPT = f"{KIT}/data-limit.sh"
 UNDO_SCRIPT = f"{KIT}/undo.sh"
 PROVISION = "4"  # to be raised when a site or unit needs something new of `fab provision`
 
@@ -39,6 +40,11 @@ def provisioned(app: str) -> str:
 
 def data(app: str) -> str:
     return f"/var/lib/{app}"
+
+
+def data_unit(app: str) -> str:
+    """Of the service that sees that the app's data does not fill the disk, and of its timer."""
+    return f"ashore-data-{app}"
 
 
 def venv(app: str, key: str) -> str:

@@ -7,8 +7,10 @@ from . import hardening, layout
 from .agent.resources.files import Absent, Config, Directory, File, Link
 from .agent.resources.host import DnsElsewhere, HostNames, Platform, Port, SecretKey
 from .agent.resources.logs import LogDirectory
+from .agent.resources.nginx import WorkerConnections
 from .agent.resources.packages import Packages, SinceVersion, Uv
 from .agent.resources.services import Service
+from .agent.resources.sites import DefaultServer
 from .agent.resources.users import Member, User
 from .agent.wire import Plan, Resource
 from .config import App, Stage
@@ -24,6 +26,12 @@ NGINX = "/etc/nginx"
 NGINX_READS = tuple(
     f"{NGINX}/{name}" for name in ("nginx.conf", "conf.d", "sites-enabled", "sites-available", "ashore")
 )
+STRANGERS = (  # who answers for names that nobody has; Debian's own is taken away
+    *(f"{NGINX}/sites-available/ashore-{name}.conf" for name in ("strangers", "strangers-tls", "http3")),
+    *(f"{NGINX}/{directory}/default" for directory in ("sites-available", "sites-enabled")),
+)
+REJECTS_SINCE = "1.19.4"  # of Nginx, which can refuse a TLS handshake since then
+WORKER_CONNECTIONS = 16384  # Debian's 768 are what one visitor's machine can hold; these take 7 MB of each worker
 NGINX_DIRECTORIES = ("body", "fastcgi", "proxy", "scgi", "uwsgi")  # Debian's: for what does not fit into memory
 UV = f"{layout.uv()}/bin/uv"
 
@@ -35,6 +43,7 @@ class Facts:
     records: release ID → its release.json and its `state`. current, previous: release IDs, "" where there is none.
     nginx: its package's version. provisioned: layout.PROVISION, as it was then; "" before the first provision.
     ci: the version of the kit that makes plans for CI keys of the app; "" where there are none.
+    data: why the app cannot write its data at the moment, in words; "" where it can.
     """
 
     hostname: str
@@ -49,10 +58,12 @@ class Facts:
     provisioned: str
     uv: tuple[str, ...]
     ci: str = ""
+    data: str = ""
 
     @classmethod
     def of(cls, reply: dict[str, Any]) -> "Facts":
-        values: dict[str, Any] = {field.name: reply[field.name] for field in fields(cls)}
+        known = [field.name for field in fields(cls) if field.name in reply]  # another kit's side may tell less
+        values: dict[str, Any] = {name: reply[name] for name in known}
         return cls(**values | {"uv": tuple(values["uv"])})
 
     @property
@@ -89,6 +100,8 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         Platform(SYSTEMS),
         Port(80, "nginx"),
         Port(443, "nginx"),
+        DefaultServer(("*:80", "[::]:80"), STRANGERS),
+        SinceVersion("nginx", REJECTS_SINCE, DefaultServer(("*:443", "[::]:443"), STRANGERS)),
         HostNames(),
         # Before the package: it starts Nginx, which is to be in its box from the first, and there may not make these.
         *(Directory(f"/var/lib/nginx/{kind}", 0o700, "www-data") for kind in NGINX_DIRECTORIES),
@@ -124,6 +137,7 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
             (
                 file(f"{NGINX}/conf.d/ashore.conf", "nginx/http.conf.j2"),
                 file(f"{NGINX}/ashore/server.conf", "nginx/server.conf.j2"),
+                file(f"{NGINX}/ashore/proxy.conf", "nginx/proxy.conf.j2"),
                 file(f"{NGINX}/ashore/headers.conf", "nginx/headers.conf.j2"),
                 file(f"{NGINX}/ashore/unavailable.html", "nginx/unavailable.html.j2"),
                 file(f"{NGINX}/ashore/maintenance.html", "nginx/maintenance.html.j2"),
@@ -137,12 +151,16 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
             ),
             ("nginx", "-t", "-q"),
         ),
-        site("1.19.4", "strangers get no TLS handshake", "ashore-strangers-tls.conf", "nginx/strangers-tls.conf.j2"),
+        WorkerConnections(WORKER_CONNECTIONS),
+        site(
+            REJECTS_SINCE, "strangers get no TLS handshake", "ashore-strangers-tls.conf", "nginx/strangers-tls.conf.j2"
+        ),
         site(layout.HTTP3_SINCE, "HTTP/3, where Nginx has it", "ashore-http3.conf", "nginx/http3.conf.j2"),
         Service("nginx.service", enabled=True, watches=NGINX_READS),
         Service("logrotate.timer", enabled=True),
         *((Service("certbot.timer", enabled=True),) if acme else ()),
         *link_local(app, force),
+        *hardening.bounded(app, force),
         *hardening.closed(app, stage, force),
         File(layout.provisioned(name), " ".join((layout.PROVISION, *parts)) + "\n"),
     )

@@ -139,6 +139,9 @@ def deploy(change: Change, local: Local) -> None:
     facts, reply = change.survey([list(entry) for entry in source.entries])
     for note in source.notes:
         change.screen.say(f"note: {note}", "yellow", change.host.name)
+    if facts.data:
+        hint = f'fab run "du -sh /var/lib/{app.name}/*" shows it, fab run "rm …" makes room'
+        change.screen.say(f"note: {facts.data}; {hint}", "yellow", change.host.name)
     missing: list[int] = reply["missing"]
     size_bytes = sum(source.entries[index].size for index in missing)
     news = f"{len(missing)} new of {len(source.entries)} files, {size(size_bytes)}" if missing else "nothing new"

@@ -12,6 +12,7 @@ from .agent.resources.health import Healthy, Reachable, Warmed
 from .agent.resources.host import Platform
 from .agent.resources.releases import Pruned, Source, Virtualenv
 from .agent.resources.services import Retired, Service, UnitFile
+from .agent.resources.sites import ServerNames
 from .agent.resources.traffic import Probed, Watched
 from .agent.resources.uploads import Discarded, Room, Uploaded
 from .agent.wire import Plan, Resource, Secret
@@ -111,6 +112,7 @@ def activate(
     drain_seconds = max(DRAIN_SECONDS, app.timeout_seconds)
     steps: tuple[Resource, ...] = (
         Platform(SYSTEMS),
+        names_of(app, release.site),
         *((unit_as_it_was(app, old, facts, force),) if old else ()),
         *built,
         *(() if built else (unit_as_it_was(app, release.id, facts, force),)),
@@ -158,6 +160,13 @@ def activate(
     else:
         back = (Absent(current), Service(unit, active=False, enabled=False))
     return Plan(verb, steps, (*back, *remove) if old or built else (), finish, restore=True)
+
+
+def names_of(app: App, site: Site) -> ServerNames:
+    """The names that the site needs for itself. Where visitors come by a bare address, Nginx tells sites by that."""
+    names = tuple(dict.fromkeys((*site.names, *site.aliases)))
+    alone = tuple(f"{address}:443" for address in site.addresses)
+    return ServerNames(names, (80, 443) if site.encrypted else (80,), alone, layout.site(app.name))
 
 
 def secured(app: App, site: Site) -> tuple[Resource, ...]:

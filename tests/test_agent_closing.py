@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.agent.operators import DAY_SECONDS, DAYS, element_of, noted
-from deploy.agent.resources.firewall import listening, ports_named, ports_of
+from deploy.agent.resources.firewall import ConnectionLimit, listening, ports_named, ports_of
 from deploy.agent.resources.sshd import image_of, rsa_bits, settings
 from deploy.agent.resources.swap import file_system, make, wanted_bytes, with_swap
 from deploy.agent.system import System, tcp_sockets
@@ -119,3 +119,23 @@ def test_a_swap_file_that_cannot_be_made_leaves_nothing(tmp_path: Path):
     with pytest.raises(Failed, match="mkswap"):
         make(System(), str(tmp_path / "swapfile"), 4096, whole=False)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "rule"),
+    [
+        (500, {}, "over 500"),
+        (500, {"blog": 40, "wiki": 900}, "over 900"),
+        (500, {"blog": 0}, "no limit"),
+        (0, {"blog": 40}, "no limit"),
+        (60, {"shop": 900, "blog": 40}, "over 60"),  # shop's own file, as the last run left it
+    ],
+)
+def test_the_largest_of_the_apps_limits_of_connections_holds(tmp_path: Path, own: int, others: dict, rule: str):
+    for name, number in others.items():
+        (tmp_path / f"app-{name}.nft").write_text(f"# first\n# connections_per_address = {number}\ntcp accept\n")
+    (tmp_path / "app-older.nft").write_text("# first\ntcp dport { 8443 } accept\n")
+    limit = ConnectionLimit(f"{tmp_path}/connections.nft", "# Written.\nct count over %s drop\n", "shop", own)
+    limit.apply(System())
+    assert rule in (tmp_path / "connections.nft").read_text().splitlines()[1]
+    assert limit.check(System()) == []

@@ -38,6 +38,12 @@ WantedBy=multi-user.target
 # /etc/systemd/system/shop@.service.d/limit.conf
 [Service]
 LimitAS=800M
+ReadOnlyPaths=/srv/own
+
+# /run/systemd/system/shop@20260301-120405.service.d/50-ashore-data.conf
+# Written by Ashore: the data takes too much
+[Service]
+ReadOnlyPaths=/var/lib/%p
 """
 RELEASE = "20260301-120405"
 
@@ -53,6 +59,7 @@ def test_all_of_the_sandbox_is_taken_over_in_order_with_the_drop_ins():
         "CapabilityBoundingSet=",
         "Environment=RATE=5%%",
         "LimitAS=800M",
+        "ReadOnlyPaths=/srv/own",  # but not what keeps the app from writing more data: room is made beside it
     ]
 
 

@@ -272,6 +272,8 @@ def test_what_a_record_of_an_older_kit_does_not_tell_is_limited_to_the_default()
         {"timeout_seconds": 31},
         {"requests_per_second": 6},
         {"requests_per_second": 0},  # no limit
+        {"connections_per_address": 501},
+        {"connections_per_address": 0},  # no limit
     ],
 )
 def test_more_than_an_operator_allowed_is_seen(change: dict):
@@ -286,5 +288,6 @@ def test_no_network_stays_no_network():
 
 
 def test_less_is_always_allowed():
-    less = replace(SHOP, devices=(), outbound=False, memory_percent=10, cpu_percent=20, requests_per_second=1)
+    less = replace(SHOP, devices=(), outbound=False, memory_percent=10, cpu_percent=20, keep_releases=1)
+    less = replace(less, requests_per_second=4, connections_per_address=499)
     assert limits.beyond(less, LIMITS) == []

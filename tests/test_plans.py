@@ -8,7 +8,7 @@ import pytest
 from deploy import build, hardening, layout, plans, switching
 from deploy.agent.resources.door import Guarded, paths_of
 from deploy.agent.resources.files import Absent, File
-from deploy.agent.resources.firewall import NoFirewall
+from deploy.agent.resources.firewall import ConnectionLimit, NoFirewall
 from deploy.agent.resources.health import Healthy, Reachable, Warmed
 from deploy.agent.resources.host import Platform, Port
 from deploy.agent.resources.services import Retired
@@ -193,7 +193,14 @@ def test_an_old_nginx_gets_no_directive_that_it_does_not_know():
 
 def test_maintenance_does_not_open_the_front_page_for_its_health_s_sake():
     assert "location = /healthz" in build.site_text(replace(SHOP, health_path="/healthz?full=1"), SITE, {}, "1.22")
-    assert "location = /\n" not in build.site_text(SHOP, SITE, {}, "1.22")
+    closed = build.site_text(replace(SHOP, health_path="/"), SITE, {}, "1.22")
+    for path in ("/?h=1", "//", "/./", "/%2e", "/%2F?h=1", "/a/.."):
+        assert build.site_text(replace(SHOP, health_path=path), SITE, {}, "1.22") == closed
+
+
+def test_what_maintenance_leaves_open_is_named_as_nginx_compares_it():
+    paths = {"/%68ealthz": "/healthz", "/a//b/./c/": "/a/b/c/", "/healthz?x=/": "/healthz", "/a%20b": "", "/a%7B": ""}
+    assert {path: build.open_path(path) for path in paths} == paths
 
 
 def test_an_older_release_brings_the_settings_that_belong_to_its_code():
@@ -234,9 +241,24 @@ def test_a_stage_opens_more_ports_or_leaves_the_firewall_to_others():
     stage = Stage("production", ("root@host",), open_ports=("8443/tcp", "51820/udp", "60000-60010/udp", "8443/tcp"))
     (guarded,) = [step for step in hardening.firewall(SHOP, stage, False) if isinstance(step, Guarded)]
     (own,) = [part for part in guarded.steps if getattr(part, "path", "").endswith("/app-shop.nft")]
-    assert own.text.splitlines()[1:] == ["tcp dport { 8443 } accept", "udp dport { 51820, 60000-60010 } accept"]
+    assert own.text.splitlines()[2:] == ["tcp dport { 8443 } accept", "udp dport { 51820, 60000-60010 } accept"]
     left = hardening.closed(SHOP, replace(stage, firewall=False), False)
     assert left[-1] == NoFirewall() and not [step for step in left if "firewall lets in" in step.title]
+
+
+def test_a_proxy_in_front_holds_as_many_connections_as_it_wants():
+    stage = Stage(
+        "production",
+        ("root@host",),
+        tls="off",
+        trusted_proxies=("10.0.0.0/8", "fd00::/8", "10.1.0.0/16", "192.0.2.1/32"),
+    )
+    (guarded,) = [step for step in hardening.firewall(SHOP, stage, False) if isinstance(step, Guarded)]
+    (own,) = [part for part in guarded.steps if getattr(part, "path", "").endswith("/app-shop.nft")]
+    assert "ip saddr { 10.0.0.0/8, 192.0.2.1/32 } tcp dport { 80, 443 } accept\n" in own.text
+    assert "ip6 saddr { fd00::/8 } tcp dport { 80, 443 } accept\n" in own.text
+    (limit,) = [part for part in guarded.steps if isinstance(part, ConnectionLimit)]
+    assert own.path < limit.path  # nft reads them in this order
 
 
 def test_a_short_rsa_key_is_not_offered():

@@ -30,6 +30,7 @@ def survey(app: str, app_directory: str) -> dict[str, Any]:
         "maintenance": os.path.exists(f"{app_directory}/maintenance/on"),
         "provisioned": (text_of(f"{app_directory}/provisioned") or "").strip(),
         "ci": ci_kit(app),
+        "data": (text_of(f"/run/ashore/data-{app}") or "").strip(),
         "uv": [os.path.basename(path)[3:] for path in glob.glob(f"{UV}/uv-*") if "building" not in path],
     }
 

@@ -1,7 +1,7 @@
 """What CI keys of an app may go up to: kept on the server, by `fab ci.key` and by each deploy of an operator."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from .. import layout
@@ -15,9 +15,10 @@ LISTS = ("writable_paths", "devices")
 CEILINGS = (
     "memory_percent", "cpu_percent", "tasks_max", "tmp_megabytes", "max_body_megabytes", "keep_releases",
     "release_seconds", "health_seconds", "watch_seconds", "timeout_seconds",
-    "requests_per_second",
+    "requests_per_second", "connections_per_address",
 )  # fmt: skip
-NO_LIMIT = {"cpu_percent": 0, "requests_per_second": 0}  # the value that means "as much as there is"
+# The value that means "as much as there is".
+NO_LIMIT = {"cpu_percent": 0, "requests_per_second": 0, "connections_per_address": 0}
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,18 @@ def kept(plan: Plan, app: App, site: Site) -> Plan:
 
 def beyond(app: App, limits: Limits) -> list[str]:
     """What the app wants more of than was allowed: "allow_jit = true (allowed: false)"."""
+    # An older kit recorded fewer keys.
+    allowed: dict[str, Any] = {field.name: field.default for field in fields(App)} | limits.allowed
     found = []
     for key in SWITCHES:
-        if getattr(app, key) and not limits.allowed[key]:
+        if getattr(app, key) and not allowed[key]:
             found.append(f"{key} = true (allowed: false)")
     for key in LISTS:
-        more = [value for value in getattr(app, key) if value not in limits.allowed[key]]
+        more = [value for value in getattr(app, key) if value not in allowed[key]]
         if more:
-            found.append(f"{key} = {json.dumps(more)} (allowed: {json.dumps(limits.allowed[key])})")
+            found.append(f"{key} = {json.dumps(more)} (allowed: {json.dumps(allowed[key])})")
     for key in CEILINGS:
-        wanted, most, none = getattr(app, key), limits.allowed[key], NO_LIMIT.get(key)
+        wanted, most, none = getattr(app, key), allowed[key], NO_LIMIT.get(key)
         if most != none and (wanted > most or wanted == none):
             found.append(f"{key} = {wanted} (allowed: {most})")
     return found

@@ -219,12 +219,23 @@ def test_open_ports_are_open_and_the_firewall_can_be_left_to_others(closed: Serv
     assert "8443" not in closed.run("nft", "list", "chain", "inet", "ashore", "input")
 
 
+ASKS_ABOUT_FILES = """
+import apt_pkg, importlib.machinery, importlib.util
+loader = importlib.machinery.SourceFileLoader("updates", "/usr/bin/unattended-upgrade")
+updates = importlib.util.module_from_spec(importlib.util.spec_from_loader("updates", loader))
+loader.exec_module(updates)
+apt_pkg.init_config()
+print(updates.dpkg_conffile_prompt())
+"""
+
+
 def test_security_updates_would_be_installed_by_themselves(closed: Server):
     settings = closed.run("apt-config", "dump")
     assert 'APT::Periodic::Unattended-Upgrade "1";' in settings
     assert 'Unattended-Upgrade::Automatic-Reboot "false";' in settings
     said = closed.run("unattended-upgrade", "--dry-run", "--debug")
     assert "Allowed origins are:" in said and "Debian-Security" in said
+    assert closed.run("python3", "-c", ASKS_ABOUT_FILES) == "False\n", "Nginx waits for an answer about nginx.conf"
     for timer in ("apt-daily.timer", "apt-daily-upgrade.timer"):
         assert closed.run("systemctl", "is-active", timer).strip() == "active"
         assert closed.run("systemctl", "is-enabled", timer).strip() == "enabled"

@@ -83,11 +83,12 @@ def test_an_edit_by_hand_is_reported_and_kept(own: Server, project: Project):
 
 
 def test_a_config_that_nginx_refuses_is_put_back_and_the_site_answers(own: Server, project: Project):
-    own.script("echo 'server { listen 80 default_server; }' > /etc/nginx/sites-available/other.conf")
+    own.script("echo 'server { listen 80 backlog=9; }' > /etc/nginx/sites-available/other.conf")
     own.script("ln -s ../sites-available/other.conf /etc/nginx/sites-enabled/other.conf")
+    own.script("echo 'server { listen 80 backlog=8; }' > /etc/nginx/sites-enabled/another.conf")
     own.script("rm /etc/nginx/ashore/unavailable.html")
     ran = project.fab("provision", status=1)
-    assert "duplicate default server" in ran.err
+    assert "duplicate listen options" in ran.err
     assert own.get("/")[0] == 200
     assert "unavailable.html" not in own.run("ls", "/etc/nginx/ashore")
 

@@ -1,7 +1,9 @@
 """Visitors who do not stop asking, and waiting for what must come."""
 
+import select
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -85,3 +87,48 @@ def visitors(
         stop.set()
         for thread in threads:
             thread.join()
+
+
+@contextmanager
+def elsewhere(bridge: str, *addresses: str) -> Iterator[None]:
+    """This machine has these addresses on the sandboxes' bridge for as long as the block lasts: visitors from there."""
+    words = [(address, *(["nodad"] if ":" in address else [])) for address in addresses]
+    for address, *options in words:
+        subprocess.run(["ip", "address", "replace", address, "dev", bridge, *options], check=True)
+    try:
+        yield
+    finally:
+        for address, *_ in words:
+            subprocess.run(["ip", "address", "delete", address, "dev", bridge], check=True)
+
+
+class Crowd:
+    """Connections of one address that have begun a request and do not finish it."""
+
+    def __init__(self, address: str, source: str, count: int, begun: bytes) -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.sockets = [socket.socket(family, socket.SOCK_STREAM) for _ in range(count)]
+        self.begun, self.began = begun, set[socket.socket]()
+        for one in self.sockets:
+            one.setblocking(False)
+            one.bind((source, 0))
+            one.connect_ex((address, 80))
+
+    def __enter__(self) -> "Crowd":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in self.sockets:
+            one.close()
+
+    def held(self) -> int:
+        """How many of them are connected, and have sent what they send."""
+        poll = select.poll()
+        by_number = {one.fileno(): one for one in self.sockets}
+        for number in by_number:
+            poll.register(number, select.POLLOUT)
+        ready = {by_number[number] for number, event in poll.poll(0) if event == select.POLLOUT}
+        for one in ready - self.began:
+            one.send(self.begun)
+        self.began |= ready
+        return len(ready)

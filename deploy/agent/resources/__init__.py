@@ -21,8 +21,10 @@ HOMES = {
     "traffic": ("Probed", "Watched"),
     "door": ("Guarded",),
     "sshd": ("Sshd",),
-    "firewall": ("SshPorts", "Firewall", "NoFirewall"),
+    "firewall": ("SshPorts", "ConnectionLimit", "Firewall", "NoFirewall"),
     "swap": ("Swap",),
+    "nginx": ("WorkerConnections",),
+    "sites": ("ServerNames", "DefaultServer"),
 }
 
 

@@ -18,6 +18,7 @@ OF_THE_SERVICE = re.compile(
     r"Type|NotifyAccess|Exec\w+|Restart\w*|RuntimeDirectory\w*|KillMode|KillSignal|Timeout\w+|SyslogIdentifier|PIDFile"
     r"|RemainAfterExit|GuessMainPID|NonBlocking|Sockets|WatchdogSec|BusName|SuccessExitStatus|FileDescriptorStoreMax"
 )
+READ_ONLY = ("ReadOnlyPaths", "/var/lib/%p")  # by data-limit.sh, while the app's data takes too much: room is made here
 STOP_SECONDS = 10
 LINES = 25
 KEPT_BYTES = 64 << 10
@@ -44,7 +45,7 @@ def properties(text: str, release: str) -> list[str]:
     section = service_section(text)
     # Without the temporary files of the service, it gets those that the TemporaryFileSystem= of the unit makes.
     bound = [(key, value) for key, value in section if key == "BindPaths" and "%i/tmp/" in value]
-    left_out = [*bound, ("PrivateTmp", "yes")] if bound else []
+    left_out = [READ_ONLY, *bound, ("PrivateTmp", "yes")] if bound else [READ_ONLY]
     for key, value in section:
         if not OF_THE_SERVICE.fullmatch(key) and (key, value) not in left_out:
             found += ["-p", f"{key}={re.sub('%[iI%]', lambda match: known.get(match[0], match[0]), value)}"]

@@ -57,7 +57,7 @@ def text_of(path: str) -> str | None:
     try:
         with open(path, encoding="utf-8", errors="replace", newline="") as file:
             return file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter: below /proc, of a process that has just ended
         return None
     except IsADirectoryError:
         raise Refused(f"{path} is a directory on the server, not a file", "move it away") from None

@@ -117,6 +117,48 @@ class SshPorts(Resource):
 
 
 @dataclass(frozen=True)
+class ConnectionLimit(Resource):
+    """The firewall's file for how many connections one address may hold to Nginx.
+
+    A connection belongs to no app before its first line is read, so all apps share one number: the largest that one of
+    them asks for, and no limit if one asks for none (0). Each says so in its app-NAME.nft. rules: `%s` is the number.
+    """
+
+    path: str
+    rules: str
+    app: str
+    most: int
+    force: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"file {self.path}"
+
+    def check(self, system: System) -> list[Drift]:
+        return self._file().check(system)
+
+    def apply(self, system: System) -> None:
+        self._file().apply(system)
+
+    def _file(self) -> File:
+        numbers = [self.most, *limits_of_others(os.path.dirname(self.path), self.app).values()]
+        first, _, rules = self.rules.partition("\n")
+        text = rules.replace("%s", str(max(numbers))) if all(numbers) else "# One of the apps asks for no limit.\n"
+        return File(self.path, seal(f"{first}\n{text}"), force=self.force)
+
+
+def limits_of_others(directory: str, app: str) -> dict[str, int]:
+    """Map app to its connections_per_address, by the files of all apps but this one."""
+    found = {}
+    for path in sorted(glob.glob(f"{directory}/app-*.nft")):
+        name = os.path.basename(path)[len("app-") : -len(".nft")]
+        number = re.search(r"(?m)^# connections_per_address = (\d+)$", text_of(path) or "")
+        if number and name != app:
+            found[name] = int(number[1])
+    return found
+
+
+@dataclass(frozen=True)
 class Firewall(Resource):
     """The kernel has our table as our files say, and gets it at every boot.
 
