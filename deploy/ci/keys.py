@@ -14,6 +14,7 @@ from .. import layout
 from ..agent.resources.files import Absent, Directory, File, seal
 from ..agent.resources.host import Platform
 from ..agent.resources.keys import LoginUser, Tree, Unused
+from ..agent.resources.logins import Admitted
 from ..agent.resources.packages import Packages
 from ..agent.resources.services import Service, UnitFile
 from ..agent.wire import Plan, Resource
@@ -143,6 +144,7 @@ def plan(app: App, site: Site, keys: tuple[Key, ...], force: bool = False) -> Pl
     authorized = seal("".join(f"{line}\n" for line in (first, *(key.line(name) for key in keys))))
     steps: tuple[Resource, ...] = (
         Platform(SYSTEMS),
+        Admitted(user, layout.ci_keys(name), tuple(sorted({key.type for key in keys}))),
         Packages(kit.PACKAGES),
         Tree(kit.directory(), kit.files(), "the kit's code for CI keys"),
         LoginUser(user, home),

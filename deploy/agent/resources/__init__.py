@@ -20,6 +20,7 @@ HOMES = {
     "traffic": ("Probed", "Watched"),
     "door": ("Guarded",),
     "sshd": ("Sshd",),
+    "logins": ("Admitted",),
     "firewall": ("SshPorts", "Firewall", "NoFirewall"),
     "swap": ("Swap",),
 }
