@@ -115,7 +115,7 @@ class Sshd(Resource):
     def apply(self, system: System) -> None:
         if self._file().check(system):
             self._file().apply(system)
-        hint = "sshd did not load it and the way in is as it was; mend the file that is named, then run again"
+        hint = "sshd did not load it, and SSH access is as it was; fix the file that is named, then run again"
         system.run([SSHD, "-t"], hint=hint)
         self._must_hold()
         if self._stale(system, lines()):

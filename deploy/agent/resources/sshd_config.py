@@ -21,7 +21,7 @@ ELSEWHERE = {"addr": "192.0.2.1", "laddr": "127.0.0.1", "lport": "22", "host": "
 
 @dataclass(frozen=True)
 class Match:
-    """A Match line. criteria: ("user", "bob,!eve"), …, all of which must fit. written: the line's own words for them."""
+    """A Match line. criteria: ("user", "bob,!eve"), …, all of : the line's own words for them."""
 
     path: str
     number: int
