@@ -132,6 +132,7 @@ APP_KEYS: dict[str, Callable[[Any], Any]] = {
     "devices": texts(word(r"/dev/[\w./-]+", "a device, like /dev/fuse")),
 }
 DOMAIN = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+HOST_KEY = r"([^\s,]+ )?SHA256:[A-Za-z0-9+/]{43}=?"
 STAGE_KEYS: dict[str, Callable[[Any], Any]] = {
     "hosts": texts(word(r"[^\s,]+", "user@host or a name from ~/.ssh/config")),
     "domain": word(DOMAIN, "a domain in small letters, like shop.example.com"),
@@ -145,7 +146,7 @@ STAGE_KEYS: dict[str, Callable[[Any], Any]] = {
     "acme_ca": word(r".+", "a path on this machine"),
     "hsts_days": number(0, 730),
     "trusted_proxies": texts(network),
-    "host_keys": texts(word(r"SHA256:[A-Za-z0-9+/]{43}=?", 'a fingerprint like "SHA256:…", from `ssh-keygen -lf`')),
+    "host_keys": texts(word(HOST_KEY, '"SHA256:…" or "HOST SHA256:…", the fingerprint from `ssh-keygen -lf`')),
     "env": env,
     "firewall": flag,
     "open_ports": texts(port),
@@ -207,6 +208,7 @@ def read(data: dict[str, Any], source: str, directory: Path) -> Config:
             )
         stage = Stage(name=name, **reader.table(table, STAGE_KEYS, f"stages.{name}", required=("hosts",)))
         require_certificate(stage, reader)
+        require_hosts_of_keys(stage, reader)
         made.append(stage)
     return Config(App(**app), tuple(made), directory)
 
@@ -235,6 +237,23 @@ def require_certificate(stage: Stage, reader: "_Reader") -> None:
         raise reader.error("aliases", what)
     if stage.trusted_proxies and stage.tls != "off":
         raise reader.error("trusted_proxies", f'{prefix}.trusted_proxies is for tls = "off", behind another proxy')
+
+
+def host_and_port(written: str) -> tuple[str, int]:
+    """Of "host", "host:port", "[host]:port" or an IPv6 address: (the host in small letters, its port or 0 for none)."""
+    found = re.fullmatch(r"\[(.+)\](?::(\d+))?", written) or re.fullmatch(r"([^:]+):(\d+)", written)
+    return (found[1].lower(), int(found[2] or 0)) if found else (written.lower(), 0)
+
+
+def require_hosts_of_keys(stage: Stage, reader: "_Reader") -> None:
+    """An entry of host_keys that names a host names one of the stage's."""
+    there = {host_and_port(host.rpartition("@")[2]) for host in stage.hosts}
+    for entry in stage.host_keys:
+        name = entry.rpartition(" ")[0]
+        if name and host_and_port(name) not in there:
+            hosts = ", ".join(host.rpartition("@")[2] for host in stage.hosts)
+            what = f"stages.{stage.name}.host_keys has a key for {name}, which is not one of its hosts"
+            raise reader.error("host_keys", what, f"as in hosts, without the user: {hosts}")
 
 
 @dataclass(frozen=True)
