@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
-from .values import Env, Wrong, env, flag, inside, kind_of, network, number, port, static, texts, word
+from .values import Env, Wrong, app_name, env, flag, inside, kind_of, network, number, port, static, texts, word
 
 FILE = "deploy.toml"
 TAKEN = ("sandbox", "provision", "deploy", "rollback", "releases", "history", "env", "restart", "run", "shell",
@@ -103,7 +103,7 @@ class Config:
 
 PATH = r"/[A-Za-z0-9._~!&()*+,=:@%/?-]*"  # nothing that means something in Nginx's configuration
 APP_KEYS: dict[str, Callable[[Any], Any]] = {
-    "name": word(r"[a-z][a-z0-9-]{0,29}", "a short name in small letters, digits and -"),
+    "name": app_name,
     "wsgi": word(r"[\w.]+:\w+(\(\))?", '"module:callable" or "module:factory()"'),
     "requirements": inside,
     "include": texts(inside),

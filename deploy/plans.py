@@ -100,7 +100,7 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         Link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC"),
         File("/etc/timezone", "Etc/UTC\n"),
         User(layout.DEPLOY_USER, f"/home/{layout.DEPLOY_USER}", "/bin/bash", make_home=True),
-        User(name, layout.data(name)),
+        app_user(name),
         Member(layout.DEPLOY_USER, name),
         Member("www-data", name),
         Directory(layout.home(name), 0o750, "root", name),
@@ -144,6 +144,12 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         File(layout.provisioned(name), f"{layout.PROVISION}{' acme' if acme else ''}\n"),
     )
     return Plan("provision", steps)
+
+
+def app_user(name: str) -> User:
+    proofs = (layout.provisioned(name), f"{layout.home(name)}/releases")
+    directories = (layout.home(name), layout.data(name), f"/run/{name}", layout.nginx_logs(name))
+    return User(name, layout.data(name), proofs=proofs, directories=directories)
 
 
 def require_provisioned(app: App, site: Site, facts: Facts, where: str) -> None:

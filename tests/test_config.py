@@ -167,3 +167,9 @@ def test_a_host_key_may_name_one_of_the_stage_s_hosts(tmp_path: Path):
         error = wrong(tmp_path, f'{text}host_keys = ["{name} {print_}"]\n')
         assert f"has a key for {name}, which is not one of its hosts" in error.what
         assert "line 6" in error.where and "Web1, 10.0.0.2:2222, fd00::1" in error.hint
+
+
+@pytest.mark.parametrize("name", ["ashore", "nginx", "systemd", "private", "deploy", "ci-shop", "ashore-x", "getty"])
+def test_a_name_that_the_kit_or_the_system_has_is_no_app_s(tmp_path: Path, name: str):
+    error = wrong(tmp_path, GOOD.replace('"shop"', f'"{name}"'))
+    assert error.what.startswith(f"app.name cannot be '{name}'") and "line 2" in error.where and error.hint
