@@ -16,6 +16,7 @@ from . import known_hosts
 from .config import Stage
 from .errors import ConnectionFailed
 from .host_keys import Pinned, Told, entry_name, expected, files_of, lookup_name, preferred
+from .visible import visible
 
 CONNECT_SECONDS = 15
 PROOF_SECONDS = 12  # less than the server waits for a proof
@@ -76,7 +77,7 @@ def terminal_question() -> Callable[[str], str] | None:
         return None
 
     def ask(question: str) -> str:
-        sys.stderr.write(question)
+        sys.stderr.write(visible(question))
         sys.stderr.flush()
         return sys.stdin.readline()
 

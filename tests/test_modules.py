@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = [
-    "errors", "agent.wire", "agent.system", "agent.resources.files", "agent.resources.packages",
+    "errors", "visible", "agent.wire", "agent.system", "agent.resources.files", "agent.resources.packages",
     "agent.resources.users", "agent.resources.host", "agent.resources.health", "agent.resources.certificates",
     "agent.resources.proving", "agent.resources.acme", "agent.resources.services", "agent.resources.uploads",
     "agent.resources.commands", "agent.resources.confined", "agent.resources.releases", "agent.resources.environment",
