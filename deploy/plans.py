@@ -1,6 +1,7 @@
 """(config, source, facts) → Plan. Pure: no effects, no clock, no network."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from . import hardening, layout
@@ -25,6 +26,7 @@ NGINX_READS = tuple(
 )
 NGINX_DIRECTORIES = ("body", "fastcgi", "proxy", "scgi", "uwsgi")  # Debian's: for what does not fit into memory
 UV = f"{layout.uv()}/bin/uv"
+UV_WHEELS = Path(__file__).parent / "uv-wheels.lock"  # made by `make lock`
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         Directory(f"{layout.home(name)}/venvs", 0o755, "root", "root"),
         SecretKey(layout.secrets(name)),
         Directory("/var/lib/ashore", 0o700),
-        Uv(layout.UV_VERSION, layout.uv()),
+        Uv(layout.UV_VERSION, layout.uv(), UV_WHEELS.read_text("ascii")),
         Directory("/etc/systemd/journald.conf.d"),
         file("/etc/systemd/journald.conf.d/50-ashore.conf", "systemd/journald.conf.j2"),
         Service("systemd-journald.service", watches=("/etc/systemd/journald.conf.d",), refresh="restart"),

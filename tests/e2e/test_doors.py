@@ -4,7 +4,6 @@ The wrong settings are real: a copy of the kit with one template or one line cha
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -13,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from breaking import Relay
+from breaking import Relay, kit_with
 from standing import REPO, SNAPSHOT, Project, Ran, Server, quiet, serving, wait_for
 
 from deploy import sandbox
@@ -43,19 +42,6 @@ def door(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 @pytest.fixture
 def project(tmp_path: Path, door: Server) -> Project:
     return Project(tmp_path / "project", door.machine)
-
-
-def kit_with(directory: Path, *changes: tuple[str, str, str]) -> Path:
-    """A copy of the kit in which, in each of these files, the one text is the other."""
-    kit = directory / "kit"
-    for name in ("deploy", "templates"):
-        shutil.copytree(REPO / name, kit / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(REPO / "fabfile.py", kit)
-    for name, before, after in changes:
-        text = (kit / name).read_text()
-        assert before in text, (name, before)
-        (kit / name).write_text(text.replace(before, after))
-    return kit
 
 
 def way_in(door: Server) -> str:
