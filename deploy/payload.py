@@ -54,6 +54,7 @@ BRINGS = {  # what a module imports beside the core
     },
     "agent.resources.firewall": {"agent.resources.sshd_config"},
     "agent.resources.logins": {"agent.resources.sshd_config"},
+    "agent.resources.admitted": {"agent.resources.logins", "agent.resources.sshd_config"},
     "agent.resources.door": {"agent.resources.firewall", "agent.resources.sshd_config"},
 }  # fmt: skip
 

@@ -12,13 +12,13 @@ ORDER = [
     "agent.resources.proving", "agent.resources.acme", "agent.resources.services", "agent.resources.uploads",
     "agent.resources.commands", "agent.resources.confined", "agent.resources.releases", "agent.resources.environment",
     "agent.resources.keys", "agent.resources.traffic", "agent.resources.sshd_config", "agent.resources.firewall",
-    "agent.resources.logins", "agent.resources.sshd", "agent.resources.door", "agent.resources.swap", "agent.resources",
-    "agent.locks", "agent.history", "agent.operators", "agent.engine", "agent.journal", "agent.facts",
-    "agent.dependencies", "agent.oneoff", "agent.loop", "agent", "values", "config", "layout", "render", "archive",
-    "pins", "site", "build", "hardening", "plans", "switching", "changes", "ci", "ci.kit", "ci.limits", "ci.inputs",
-    "ci.relay", "ci.server", "ci.keys", "variables", "known_hosts", "host_keys", "transport", "payload", "remote",
-    "screen", "session", "proof", "carry", "listing", "preview", "answers", "ci.client", "release", "terminal", "verbs",
-    "commandline", "ci.command", "ci.task", "sandbox", "sandbox_tasks",
+    "agent.resources.logins", "agent.resources.admitted", "agent.resources.sshd", "agent.resources.door",
+    "agent.resources.swap", "agent.resources", "agent.locks", "agent.history", "agent.operators", "agent.engine",
+    "agent.journal", "agent.facts", "agent.dependencies", "agent.oneoff", "agent.loop", "agent", "values", "config",
+    "layout", "render", "archive", "pins", "site", "build", "hardening", "plans", "switching", "changes", "ci",
+    "ci.kit", "ci.limits", "ci.inputs", "ci.relay", "ci.server", "ci.keys", "variables", "known_hosts", "host_keys",
+    "transport", "payload", "remote", "screen", "session", "proof", "carry", "listing", "preview", "answers",
+    "ci.client", "release", "terminal", "verbs", "commandline", "ci.command", "ci.task", "sandbox", "sandbox_tasks",
 ]  # fmt: skip
 
 

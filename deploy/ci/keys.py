@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import layout
+from ..agent.resources.admitted import Admitted
 from ..agent.resources.files import Absent, Directory, File, seal
 from ..agent.resources.host import Platform
 from ..agent.resources.keys import LoginUser, Tree, Unused
-from ..agent.resources.logins import Admitted
 from ..agent.resources.packages import Packages
 from ..agent.resources.services import Service, UnitFile
 from ..agent.wire import Plan, Resource

@@ -20,7 +20,7 @@ HOMES = {
     "traffic": ("Probed", "Watched"),
     "door": ("Guarded",),
     "sshd": ("Sshd",),
-    "logins": ("Admitted",),
+    "admitted": ("Admitted",),
     "firewall": ("SshPorts", "Firewall", "NoFirewall"),
     "swap": ("Swap",),
 }
