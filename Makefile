@@ -3,7 +3,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format benchmark pictures clean
+# Each package with the hashes of all its files, for every platform; nothing else is installed. No index is named in them.
+LOCKING := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
+	--custom-compile-command 'make lock'
+
+.PHONY: demo test check format lock benchmark pictures clean
 
 demo: .venv/ready
 	@$(BIN)/fab sandbox provision deploy
@@ -20,6 +24,14 @@ format: .venv/ready-for-tests
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# New packages in requirements.txt, or a new UV_VERSION; ARGS=--upgrade for newer versions of all.
+lock: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/uv-wheels.lock
+	$(BIN)/uv pip compile $(LOCKING) $(ARGS) requirements.txt -o requirements.lock
+	$(BIN)/uv pip compile $(LOCKING) $(ARGS) tests/requirements.txt -o tests/requirements.lock
+	$(BIN)/python -c 'from deploy.layout import UV_VERSION; print(f"uv=={UV_VERSION}")' | \
+		$(BIN)/uv pip compile $(LOCKING) - -o deploy/uv-wheels.lock
+
 benchmark: .venv/ready-for-tests
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.releases
@@ -27,15 +39,15 @@ benchmark: .venv/ready-for-tests
 pictures: .venv/ready-for-tests /usr/bin/chromedriver
 	$(BIN)/python docs/pictures.py
 
-.venv/ready: requirements.txt webapp/requirements.txt
+.venv/ready: requirements.lock
 	@echo "installing the operator's side into .venv (fabric, jinja2, flask, …)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
-.venv/ready-for-tests: .venv/ready tests/requirements.txt
+.venv/ready-for-tests: .venv/ready tests/requirements.lock
 	@echo "installing what the tests need into .venv (pytest, ruff, mypy, selenium)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.lock
 	@touch $@
 
 /usr/bin/chromedriver:

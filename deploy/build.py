@@ -11,9 +11,10 @@ from urllib.parse import unquote
 from . import layout
 from .agent.system import upstream
 from .agent.wire import Entry
-from .config import PATH, App
+from .config import App
 from .errors import SourceError
 from .render import render
+from .schema import PATH
 from .site import Site
 
 INCLUDES = re.compile(r"^[^\S\n]*(?:-r|-c|--requirement|--constraint)[=\s]*(\S+)", re.M)

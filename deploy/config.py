@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
-from .values import Env, Wrong, env, flag, inside, kind_of, network, number, port, static, texts, word
+from .schema import APP_KEYS, STAGE_KEYS
+from .values import Env, Wrong, kind_of
 
 FILE = "deploy.toml"
 TAKEN = ("sandbox", "provision", "deploy", "rollback", "releases", "history", "env", "restart", "run", "shell",
@@ -105,61 +106,6 @@ class Config:
         return replace(self.app, env=tuple(sorted({**dict(self.app.env), **dict(stage.env)}.items())))
 
 
-PATH = r"/[A-Za-z0-9._~!&()*+,=:@%/?-]*"  # nothing that means something in Nginx's configuration
-APP_KEYS: dict[str, Callable[[Any], Any]] = {
-    "name": word(r"[a-z][a-z0-9-]{0,29}", "a short name in small letters, digits and -"),
-    "wsgi": word(r"[\w.]+:\w+(\(\))?", '"module:callable" or "module:factory()"'),
-    "requirements": inside,
-    "include": texts(inside),
-    "include_anyway": texts(inside),
-    "static": static,
-    "env": env,
-    "health_path": word(PATH, "a path like /healthz"),
-    "health_seconds": number(1, 600),
-    "warm_paths": texts(word(PATH, "a path like /")),
-    "watch_seconds": number(0, 3600),
-    "release_command": word(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]*", "one line for /bin/sh"),
-    "release_seconds": number(1, 86_400),
-    "keep_releases": number(1, 100),
-    "worker_class": word(r"gthread|sync|gevent|eventlet", "gthread, sync, gevent or eventlet"),
-    "workers": number(0, 256),
-    "threads": number(1, 256),
-    "timeout_seconds": number(1, 3600),
-    "max_body_megabytes": number(1, 10_000),
-    "requests_per_second": number(0, 100_000),
-    "connections_per_address": number(0, 65_535),  # Nginx's own most
-    "data_megabytes": number(0, 1_000_000_000),
-    "memory_percent": number(1, 100),
-    "cpu_percent": number(0, 100_000),
-    "tasks_max": number(8, 100_000),
-    "tmp_megabytes": number(1, 100_000),
-    "outbound": flag,
-    "allow_link_local": flag,
-    "allow_jit": flag,
-    "writable_paths": texts(word(r"/[\w./+-]+", "a path on the server, like /srv/media")),
-    "devices": texts(word(r"/dev/[\w./-]+", "a device, like /dev/fuse")),
-}
-DOMAIN = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-STAGE_KEYS: dict[str, Callable[[Any], Any]] = {
-    "hosts": texts(word(r"[^\s,]+", "user@host or a name from ~/.ssh/config")),
-    "domain": word(DOMAIN, "a domain in small letters, like shop.example.com"),
-    "aliases": texts(word(rf"(\*\.)?{DOMAIN}", "a domain in small letters")),
-    "serve_aliases": flag,
-    "tls": word("acme|files|off", '"acme", "files" or "off"'),
-    "certificate": word(r".+", "a path on this machine"),
-    "certificate_key": word(r".+", "a path on this machine"),
-    "acme_email": word(r"[^@\s,]+@[^@\s,]+\.[^@\s,]+", "an e-mail address"),
-    "acme_directory": word(r"https://[!-~]+", "an ACME server's directory, https://…"),
-    "acme_ca": word(r".+", "a path on this machine"),
-    "hsts_days": number(0, 730),
-    "trusted_proxies": texts(network),
-    "host_keys": texts(word(r"SHA256:[A-Za-z0-9+/]{43}=?", 'a fingerprint like "SHA256:…", from `ssh-keygen -lf`')),
-    "env": env,
-    "firewall": flag,
-    "open_ports": texts(port),
-}
-
-
 def load(directory: Path) -> Config:
     """The config in a project's directory."""
     path = directory / FILE
@@ -215,6 +161,7 @@ def read(data: dict[str, Any], source: str, directory: Path) -> Config:
             )
         stage = Stage(name=name, **reader.table(table, STAGE_KEYS, f"stages.{name}", required=("hosts",)))
         require_certificate(stage, reader)
+        require_hosts_of_keys(stage, reader)
         made.append(stage)
     return Config(App(**app), tuple(made), directory)
 
@@ -243,6 +190,23 @@ def require_certificate(stage: Stage, reader: "_Reader") -> None:
         raise reader.error("aliases", what)
     if stage.trusted_proxies and stage.tls != "off":
         raise reader.error("trusted_proxies", f'{prefix}.trusted_proxies is for tls = "off", behind another proxy')
+
+
+def host_and_port(written: str) -> tuple[str, int]:
+    """Of "host", "host:port", "[host]:port" or an IPv6 address: (the host in small letters, its port or 0 for none)."""
+    found = re.fullmatch(r"\[(.+)\](?::(\d+))?", written) or re.fullmatch(r"([^:]+):(\d+)", written)
+    return (found[1].lower(), int(found[2] or 0)) if found else (written.lower(), 0)
+
+
+def require_hosts_of_keys(stage: Stage, reader: "_Reader") -> None:
+    """An entry of host_keys that names a host names one of the stage's."""
+    there = {host_and_port(host.rpartition("@")[2]) for host in stage.hosts}
+    for entry in stage.host_keys:
+        name = entry.rpartition(" ")[0]
+        if name and host_and_port(name) not in there:
+            hosts = ", ".join(host.rpartition("@")[2] for host in stage.hosts)
+            what = f"stages.{stage.name}.host_keys has a key for {name}, which is not one of its hosts"
+            raise reader.error("host_keys", what, f"as in hosts, without the user: {hosts}")
 
 
 @dataclass(frozen=True)

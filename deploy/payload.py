@@ -59,9 +59,15 @@ BRINGS = {  # what a module imports beside the core
     },
     "agent.resources.keys": {"agent.resources.users"},
     "agent.resources.traffic": {"agent.resources.health", "agent.resources.services"},
-    "agent.resources.sshd": {"agent.resources.services", "agent.resources.health", "agent.resources.firewall"},
-    "agent.resources.door": {"agent.resources.firewall"},
-}
+    "agent.resources.sshd": {
+        "agent.resources.services", "agent.resources.health", "agent.resources.firewall", "agent.resources.sshd_config",
+        "agent.resources.logins",
+    },
+    "agent.resources.firewall": {"agent.resources.sshd_config"},
+    "agent.resources.logins": {"agent.resources.sshd_config"},
+    "agent.resources.admitted": {"agent.resources.logins", "agent.resources.sshd_config"},
+    "agent.resources.door": {"agent.resources.firewall", "agent.resources.sshd_config"},
+}  # fmt: skip
 
 
 def modules_for(message: dict[str, Any]) -> set[str]:

@@ -1,6 +1,7 @@
 """(config, source, facts) → Plan. Pure: no effects, no clock, no network."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from . import hardening, layout
@@ -34,6 +35,7 @@ REJECTS_SINCE = "1.19.4"  # of Nginx, which can refuse a TLS handshake since the
 WORKER_CONNECTIONS = 16384  # Debian's 768 are what one visitor's machine can hold; these take 7 MB of each worker
 NGINX_DIRECTORIES = ("body", "fastcgi", "proxy", "scgi", "uwsgi")  # Debian's: for what does not fit into memory
 UV = f"{layout.uv()}/bin/uv"
+UV_WHEELS = Path(__file__).parent / "uv-wheels.lock"  # made by `make lock`
 
 
 @dataclass(frozen=True)
@@ -114,14 +116,14 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         Packages((*PACKAGES, "certbot") if acme else PACKAGES),
         Link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC"),
         File("/etc/timezone", "Etc/UTC\n"),
-        User(name, layout.data(name)),
+        app_user(name),
         Member("www-data", name),
         Directory(layout.home(name), 0o750, "root", name),
         Directory(f"{layout.home(name)}/releases", 0o750, "root", name),
         Directory(f"{layout.home(name)}/venvs", 0o755, "root", "root"),
         SecretKey(layout.secrets(name)),
         Directory("/var/lib/ashore", 0o700),
-        Uv(layout.UV_VERSION, layout.uv()),
+        Uv(layout.UV_VERSION, layout.uv(), UV_WHEELS.read_text("ascii")),
         Directory("/etc/systemd/journald.conf.d"),
         file("/etc/systemd/journald.conf.d/50-ashore.conf", "systemd/journald.conf.j2"),
         file(layout.journal(name), "systemd/journald@app.conf.j2", app=app),
@@ -175,6 +177,12 @@ def link_local(app: App, force: bool) -> tuple[Resource, ...]:
     allowed = Config("the app may connect to link-local addresses", (Absent(path),), reread)
     denied = Config("the app connects to no link-local address", (file,), reread)
     return (Directory(path.rpartition("/")[0]), allowed if app.allow_link_local else DnsElsewhere(denied, allowed))
+
+
+def app_user(name: str) -> User:
+    proofs = (layout.provisioned(name), f"{layout.home(name)}/releases")
+    directories = (layout.home(name), layout.data(name), f"/run/{name}", layout.nginx_logs(name))
+    return User(name, layout.data(name), proofs=proofs, directories=directories)
 
 
 def require_provisioned(app: App, site: Site, facts: Facts, where: str) -> None:

@@ -1,4 +1,7 @@
-"""Events → text: one calm line a step. Colour and progress at a terminal, plain lines in a pipe, or JSON."""
+"""Events → text: one calm line a step. Colour and progress at a terminal, plain lines in a pipe, or JSON.
+
+Everything that is shown passes `visible`, since it may be a server's text; only styles are added after that.
+"""
 
 import json
 import sys
@@ -7,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .errors import DeployError
+from .visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +44,7 @@ class Screen:
         with self.lock:
             if self.as_json:
                 if event["event"] not in ("reply", "missing"):
-                    self._write(json.dumps({"host": host, **event}))
+                    self._json({"host": host, **event})
                 return
             kind = event["event"]
             if kind in ("start", "progress"):
@@ -66,7 +70,7 @@ class Screen:
     def say(self, text: str, style: str = "", host: str = "") -> None:
         with self.lock:
             if self.as_json:
-                self._write(json.dumps({"event": "note", "host": host, "text": text}))
+                self._json({"event": "note", "host": host, "text": text})
             else:
                 self._line(host, text, style)
 
@@ -74,7 +78,7 @@ class Screen:
         """What a verb came to: `event` for programs, `text` for people."""
         with self.lock:
             if self.as_json:
-                self._write(json.dumps(event))
+                self._json(event)
             else:
                 self._line("", text, "")
 
@@ -88,9 +92,10 @@ class Screen:
         with self.lock:
             if self.as_json:
                 for row in rows:
-                    self._write(json.dumps({"host": host, **row["event"]}))
+                    self._json({"host": host, **row["event"]})
                 return None
             names = [name for name in rows[0] if name not in ("event", "style")]
+            rows = [{**row, **{name: visible(row[name]).replace("\n", " ") for name in names}} for row in rows]
             widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
             lines = [({name: name for name in names}, "bold"), *((row, row["style"]) for row in rows)]
             for row, style in lines:
@@ -103,12 +108,12 @@ class Screen:
             self._stop_bar()
             if self.as_json:
                 fields = ("what", "where", "state", "hint", "detail")
-                self._write(json.dumps({"event": "error", **{field: getattr(error, field) for field in fields}}))
+                self._json({"event": "error", **{field: getattr(error, field) for field in fields}})
             elif sys.stderr.isatty():
-                first, _, rest = str(error).partition("\n")
+                first, _, rest = visible(str(error)).partition("\n")
                 sys.stderr.write(f"\x1b[1;31m{first}\x1b[0m\n{rest}\n" if rest else f"\x1b[1;31m{first}\x1b[0m\n")
             else:
-                sys.stderr.write(f"{error}\n")
+                sys.stderr.write(f"{visible(str(error))}\n")
 
     def _step(self, host: str, event: Event) -> None:
         seconds = f"  {event['seconds']:.1f} s" if event["seconds"] >= 0.1 else ""
@@ -131,21 +136,25 @@ class Screen:
         source = event["source"].removesuffix(".service")
         style = "red" if event["level"] <= ERROR_LEVEL else "yellow" if event["level"] <= WARNING_LEVEL else ""
         name = f"{host} " if self.several else ""
+        source, text = visible(source), visible(event["text"])
         if self.console:
             from rich.text import Text
 
-            self.console.print(Text.assemble((f"{when} {name}", "dim"), (source, "cyan"), " ", (event["text"], style)))
+            self.console.print(Text.assemble((f"{when} {name}", "dim"), (source, "cyan"), " ", (text, style)))
         else:
-            self._write(f"{when} {name}{source} {event['text']}")
+            self._write(f"{when} {name}{source} {text}")
 
     def _line(self, host: str, text: str, style: str) -> None:
-        name = f"{host}: " if self.several and host else ""
+        name, text = f"{host}: " if self.several and host else "", visible(text)
         if self.console:
             from rich.text import Text
 
             self.console.print(Text(name + text, style))
         else:
             self._write(name + text)
+
+    def _json(self, event: Event) -> None:
+        self._write(json.dumps(event).replace("\x7f", "\\u007f"))  # the one control character that JSON leaves as it is
 
     def _write(self, text: str) -> None:
         self.out.write(text + "\n")
@@ -157,16 +166,22 @@ class Screen:
         if self._bar is None:
             from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(30), TimeElapsedColumn())
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}", markup=False),
+                BarColumn(30),
+                TimeElapsedColumn(),
+            )
             self._bar = Progress(*columns, console=self.console, transient=True)
             self._bar.start()
         if host not in self._tasks:
             self._tasks[host] = self._bar.add_task("", total=None)
         name = f"{host}: " if self.several else ""
         if event["event"] == "start":
-            self._bar.reset(self._tasks[host], total=None, description=name + event["step"])
+            self._bar.reset(self._tasks[host], total=None, description=visible(name + event["step"]))
         else:
-            self._bar.update(self._tasks[host], total=100, completed=event["percent"], description=name + event["what"])
+            what = visible(name + event["what"])
+            self._bar.update(self._tasks[host], total=100, completed=event["percent"], description=what)
 
     def _finish(self, host: str) -> None:
         if self._bar is not None and host in self._tasks:

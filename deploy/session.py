@@ -18,9 +18,10 @@ from fabric import Connection
 
 from .config import FILE, Config, Stage, load
 from .errors import ConfigError, DeployError, Interrupted
+from .host_keys import ASKING
 from .remote import Agent
 from .screen import Screen
-from .transport import ASKING, connection, opened, terminal_question, trust
+from .transport import connection, opened, terminal_question, trust
 
 DEFAULT_STAGE = "production"
 SWITCH_SECONDS = 0.0005  # ten times Python's own: planning must not keep the SSH handshake waiting

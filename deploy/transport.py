@@ -1,116 +1,35 @@
-"""SSH: one Fabric connection to a host whose key is known, and channels on it.
+"""SSH: one Fabric connection to a host whose key is known (see `host_keys`), and channels on it."""
 
-Fabric would accept any host key (`AutoAddPolicy`); here an unknown one is asked about, or refused where nobody can be
-asked, and a changed one is always refused.
-"""
-
-import base64
-import hashlib
 import logging
 import socket
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from fabric import Connection
-from paramiko import (
-    AuthenticationException,
-    BadHostKeyException,
-    HostKeys,
-    MissingHostKeyPolicy,
-    PKey,
-    SSHClient,
-    SSHException,
-)
+from paramiko import AuthenticationException, SSHException, Transport
 from paramiko.ssh_exception import NoValidConnectionsError
 
+from . import known_hosts
 from .config import Stage
 from .errors import ConnectionFailed
+from .host_keys import Pinned, Told, entry_name, expected, files_of, lookup_name, preferred
+from .visible import visible
 
 CONNECT_SECONDS = 15
 PROOF_SECONDS = 12  # less than the server waits for a proof
 DEAD_LINK_SECONDS = 30
 UNREACHABLE = "is the server running, the address right, and port 22 open in its firewall?"
-ASKING = threading.Lock()  # one question at a time, however many hosts
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it would print tracebacks of what we explain
 logging.getLogger("paramiko").propagate = False
 
 
-def fingerprint(key: PKey) -> str:
-    """As `ssh-keygen -lf` prints it."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
-
-
 def address(connection: Connection) -> str:
     port = "" if connection.port == 22 else f":{connection.port}"
     return f"{connection.user}@{connection.host}{port}"
-
-
-class Pinned(MissingHostKeyPolicy):
-    """Takes a key that the config names; asks about another at a terminal, and writes down what was agreed to."""
-
-    def __init__(self, stage: Stage, known_hosts: Path, ask: Callable[[str], str] | None) -> None:
-        self.stage, self.known_hosts, self.ask = stage, known_hosts, ask
-
-    def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
-        found = fingerprint(key)
-        if found in {known.rstrip("=") for known in self.stage.host_keys}:
-            return
-        if self.stage.host_keys:
-            raise ConnectionFailed(
-                f"{hostname} has another host key than deploy.toml expects",
-                where=hostname,
-                state="nothing was sent",
-                hint="if the server was reinstalled, correct host_keys; otherwise somebody may be in between",
-                detail=f"it shows {found} ({key.get_name()})\nexpected {', '.join(self.stage.host_keys)}",
-            )
-        if self.ask is None:
-            raise ConnectionFailed(
-                f"the host key of {hostname} is not known",
-                where=hostname,
-                state="nothing was sent",
-                hint="compare it with what your provider shows (or, on the server's console,\n"
-                "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`); then connect once at a terminal,\n"
-                f'or write host_keys = ["{found}"] into the stage in deploy.toml',
-                detail=f"it shows {found} ({key.get_name()})",
-            )
-        with ASKING:
-            contact = f"First contact with {hostname}. Its {key.get_name()} host key is"
-            if self.ask(f"{contact}\n  {found}\nIs it the right one? [yes/no] ").strip().lower() not in ("yes", "y"):
-                raise ConnectionFailed(f"the host key of {hostname} was not accepted", hostname, "nothing was sent", "")
-            self._write(hostname, key)
-
-    def _write(self, hostname: str, key: PKey) -> None:
-        self.known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self.known_hosts.open("a", encoding="utf-8") as file:
-            file.write(f"{hostname} {key.get_name()} {key.get_base64()}\n")
-
-
-class Told(Pinned):
-    """Takes the keys that the server has told on the connection that stands, and writes down one that was not known.
-
-    sshd may come to offer another one of its keys: to whom only the old one is known, it would look like a stranger.
-    own: lines "TYPE BASE64".
-    """
-
-    def __init__(self, stage: Stage, files: list[Path], own: tuple[str, ...]) -> None:
-        super().__init__(stage, files[0], None)
-        self.files, self.own = files, own
-
-    def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
-        known = HostKeys()
-        for file in self.files:
-            if file.is_file():
-                known.load(str(file))
-        found: Any = known.lookup(hostname) or {}
-        if f"{key.get_name()} {key.get_base64()}" not in self.own or (self.stage.host_keys and not found):
-            super().missing_host_key(client, hostname, key)
-        elif self.stage.pin and found.get(key.get_name()) != key:
-            self._write(hostname, key)
 
 
 def again(made: Connection, stage: Stage, own: tuple[str, ...]) -> Connection:
@@ -119,13 +38,9 @@ def again(made: Connection, stage: Stage, own: tuple[str, ...]) -> Connection:
     more.connect_timeout = PROOF_SECONDS
     # Not by the constructor: it would add the keys of ssh_config once more, and sshd lets one try six.
     more.connect_kwargs = {**made.connect_kwargs, "banner_timeout": PROOF_SECONDS, "auth_timeout": PROOF_SECONDS}
-    more.client.set_missing_host_key_policy(Told(stage, known_hosts(more), own))
+    policy = Told(stage, files_of(more), expected(stage, more), entry_name(stage, more), own)
+    more.client.set_missing_host_key_policy(policy)
     return more
-
-
-def known_hosts(made: Connection) -> list[Path]:
-    """The operator's files of host keys; new ones are written to the first."""
-    return [Path(name).expanduser() for name in made.ssh_config.get("userknownhostsfile", "~/.ssh/known_hosts").split()]
 
 
 def connection(host: str, stage: Stage, config: Any, ask: Callable[[str], str] | None) -> Connection:
@@ -143,12 +58,17 @@ def connection(host: str, stage: Stage, config: Any, ask: Callable[[str], str] |
 
 
 def trust(made: Connection, stage: Stage, ask: Callable[[str], str] | None) -> None:
-    files = known_hosts(made)
-    if stage.pin:
-        for file in [*files, Path("/etc/ssh/ssh_known_hosts")]:
-            if file.is_file():
-                made.client.load_system_host_keys(str(file))
-    made.client.set_missing_host_key_policy(Pinned(stage, files[0], ask))
+    policy = Pinned(stage, files_of(made), expected(stage, made), entry_name(stage, made), ask)
+    made.client.set_missing_host_key_policy(policy)
+    types = known_hosts.Host.of(lookup_name(made.host, made.port), policy.entries).types
+
+    def transport(*arguments: Any, **options: Any) -> Transport:
+        opened = Transport(*arguments, **options)
+        security = opened.get_security_options()
+        security.key_types = preferred(types, tuple(security.key_types))
+        return opened
+
+    made.connect_kwargs = {**made.connect_kwargs, "transport_factory": transport}
 
 
 def terminal_question() -> Callable[[str], str] | None:
@@ -157,7 +77,7 @@ def terminal_question() -> Callable[[str], str] | None:
         return None
 
     def ask(question: str) -> str:
-        sys.stderr.write(question)
+        sys.stderr.write(visible(question))
         sys.stderr.flush()
         return sys.stdin.readline()
 
@@ -171,15 +91,6 @@ def opened(made: Connection) -> Connection:
         made.open()
     except ConnectionFailed:
         raise
-    except BadHostKeyException as error:
-        raise ConnectionFailed(
-            f"the host key of {made.host} has CHANGED",
-            where,
-            "nothing was sent",
-            f"if you know why (the server was reinstalled), forget the old one: ssh-keygen -R '{error.hostname}';\n"
-            "if you do not, somebody may be in between: ask your provider",
-            f"known   {fingerprint(error.expected_key)}\nit shows {fingerprint(error.key)}",
-        ) from error
     except AuthenticationException as error:
         raise ConnectionFailed(
             f"{made.host} does not let {made.user} in with the keys that were offered",

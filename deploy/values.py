@@ -6,6 +6,7 @@ from typing import Any
 
 RESERVED = ("RELEASE_ID", "DATA_DIR", "WSGI_APP", "GUNICORN_CMD_ARGS")
 SECRETS = re.compile(r"SECRET|PASSWORD|TOKEN|PRIVATE_KEY|API_KEY")
+NAMES_TAKEN = r"ashore|nginx|systemd|private|deploy|root|user|getty|(ashore|ci|systemd)-.*"
 Env = tuple[tuple[str, str], ...]
 
 
@@ -20,6 +21,14 @@ def word(pattern: str, what: str) -> Callable[[Any], str]:
         return text(value)
 
     return read
+
+
+def app_name(value: Any) -> str:
+    """Its user, directories and units have this name, so it cannot be one that the kit, Debian or systemd has."""
+    name = word(r"[a-z][a-z0-9-]{0,29}", "a short name in small letters, digits and -")(value)
+    if re.fullmatch(NAMES_TAKEN, name):
+        raise Wrong(f"cannot be {name!r}: the kit or the system has users, directories or units of that name")
+    return name
 
 
 def text(value: Any) -> str:

@@ -91,9 +91,16 @@ def deploy(session: Session, context: Any, screen: Screen, options: Options) -> 
 
         return gather(config, app)
 
+    noted: list[str] = []
+
     def job(change: "Change", local: "Local") -> None:
+        from .pins import note
         from .release import deploy
 
+        if change.host.stage.name != "sandbox" and not noted:  # once, however many hosts
+            noted.append(note(local.requirements))
+            if noted[0]:
+                screen.say(f"note: {noted[0]}", "yellow")
         deploy(change, local)
 
     changing(session, context, screen, options, "deploy", job, gather)

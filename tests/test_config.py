@@ -1,5 +1,6 @@
 """deploy.toml: what it may say, and how a mistake is told."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,22 @@ def test_a_stage_s_environment_goes_over_the_app_s(tmp_path: Path):
     (tmp_path / "deploy.toml").write_text(GOOD + '[stages.production.env]\nA = 2\n[app.env]\nA = "1"\nB = "b"\n')
     config = load(tmp_path)
     assert config.app_on(config.stage("production")).env == (("A", "2"), ("B", "b"))
+
+
+def test_a_host_key_may_name_one_of_the_stage_s_hosts(tmp_path: Path):
+    hosts = 'hosts = ["root@Web1", "root@10.0.0.2:2222", "fd00::1"]'
+    print_ = f"SHA256:{'A' * 43}"
+    keys = (f"web1 {print_}", f"10.0.0.2:2222 {print_}=", f"[10.0.0.2]:2222 {print_}", f"fd00::1 {print_}", print_)
+    text = GOOD.replace('hosts = ["root@web1"]', hosts)
+    (tmp_path / "deploy.toml").write_text(f"{text}host_keys = {json.dumps(keys)}\n")
+    assert load(tmp_path).stage("production").host_keys == keys
+    for name in ("web2", "root@web1", "web1:2222", "10.0.0.2"):
+        error = wrong(tmp_path, f'{text}host_keys = ["{name} {print_}"]\n')
+        assert f"has a key for {name}, which is not one of its hosts" in error.what
+        assert "line 6" in error.where and "Web1, 10.0.0.2:2222, fd00::1" in error.hint
+
+
+@pytest.mark.parametrize("name", ["ashore", "nginx", "systemd", "private", "deploy", "ci-shop", "ashore-x", "getty"])
+def test_a_name_that_the_kit_or_the_system_has_is_no_app_s(tmp_path: Path, name: str):
+    error = wrong(tmp_path, GOOD.replace('"shop"', f'"{name}"'))
+    assert error.what.startswith(f"app.name cannot be '{name}'") and "line 2" in error.where and error.hint

@@ -2,9 +2,16 @@
 
 import io
 import json
+import os
+import pty
+import sys
+from pathlib import Path
+
+import pytest
 
 from deploy.errors import DeployError
 from deploy.screen import Screen, last_run
+from deploy.visible import visible
 
 STEP = {"event": "step", "step": "packages nginx", "state": "changed", "seconds": 8.12, "drift": []}
 DIFF = {"what": "text", "found": "different", "wanted": "as rendered", "diff": "--- a\n+++ b\n-old\n+new"}
@@ -72,3 +79,76 @@ def test_a_run_that_lost_its_operator_is_told_of():
         last_run(run) == "note: `deploy` by me@here, begun 1970-01-01 00:00 UTC, was cut off; this run finishes the job"
     )
     assert "failed at: x: it broke" in last_run({**run, "state": "failed", "step": "x", "what": "it broke"})
+
+
+EVIL = "a\x1b]52;c;ZXZpbA==\x07b\x1b[2Jc\x9b2Jd\re\u202ef\u2066g\x08h\x7fi\ud800\ttab\nline [red]x[/]"
+SHOWN = r"a\x1b]52;c;ZXZpbA==\x07b\x1b[2Jc\x9b2Jd\x0de\u202ef\u2066g\x08h\x7fi\ud800"
+LINE = {"event": "line", "time": 0, "source": EVIL, "level": 6, "text": EVIL}
+DRIFT = {"what": EVIL, "found": EVIL, "wanted": EVIL, "diff": ""}
+EVENTS = (
+    LINE,
+    {**STEP, "step": EVIL, "state": "would change", "drift": [DRIFT, {**DRIFT, "diff": EVIL}]},
+    {"event": "output", "argv": ["cat", EVIL], "text": EVIL},
+    {"event": "last", "run": {"verb": EVIL, "who": EVIL, "started": 0, "state": "failed", "step": EVIL, "what": EVIL}},
+    {"event": "waiting", "holder": EVIL},
+    {"event": "said", "text": EVIL},
+    {"event": "start", "step": EVIL},
+    {"event": "progress", "percent": 5, "what": EVIL},
+)
+
+
+def everything(screen: Screen) -> None:
+    """All the ways by which text of a server reaches the screen."""
+    screen.verbose = True
+    for event in EVENTS:
+        screen.event("web1", event)
+    screen.say(f"note: {EVIL}", "yellow")
+    screen.result({"event": "x", "text": EVIL}, EVIL)
+    screen.table("web1", [{"NAME": EVIL, "NOTE": "x", "style": "red", "event": {"name": EVIL}}], "")
+    screen.error(DeployError(EVIL, EVIL, EVIL, EVIL, EVIL))
+
+
+def test_what_would_steer_the_terminal_is_shown_instead():
+    assert visible(EVIL).startswith(SHOWN) and visible(EVIL).endswith("\ttab\nline [red]x[/]")
+    assert visible("häß\u200d→ 日本\ttab\r\nend\r") == "häß\u200d→ 日本\ttab\nend"
+
+
+def test_no_control_sequence_of_a_server_reaches_a_pipe(capsys: pytest.CaptureFixture[str]):
+    out = io.StringIO()
+    everything(Screen(out=out))
+    err = capsys.readouterr().err
+    assert out.getvalue() + err == visible(out.getvalue() + err)
+    assert out.getvalue().count(SHOWN) >= 14
+    assert err.count(SHOWN[:10]) == 5
+    assert "\ttab" in out.getvalue()
+
+
+def test_json_is_ascii_without_control_characters():
+    out = io.StringIO()
+    everything(Screen(out=out, as_json=True))
+    assert all(" " <= letter <= "~" or letter == "\n" for letter in out.getvalue())
+    assert json.loads(out.getvalue().splitlines()[0])["text"] == EVIL
+
+
+def test_a_terminal_gets_the_kit_s_own_styles_and_nothing_of_a_server_s():
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ.update(TERM="xterm", LANG="C.UTF-8", PYTHONPATH=str(Path(__file__).parent))
+        program = "import test_screen; from deploy.screen import Screen; test_screen.everything(Screen())"
+        os.execve(sys.executable, [sys.executable, "-c", program], os.environ)
+    text = b""
+    while True:
+        try:
+            data = os.read(terminal, 1 << 16)
+        except OSError:  # Linux's way of saying that the other end is closed
+            break
+        text += data
+        if not data:
+            break
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, text.decode()
+    os.close(terminal)
+    shown = text.decode()
+    assert "\x1b[" in shown and SHOWN[:10] in shown  # our own colours
+    for steering in ("\x1b]", "\x1b[2Jc", "\x07", "\x9b", "\u202e", "\u2066", "\x08", "\x7f"):
+        assert steering not in shown
+    assert "d\re" not in shown and "[red]x[/]" in shown

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from .. import layout, transport
+from .. import layout
 from ..carry import Count, Options, agent_of, carry_out, title
 from ..config import App
 from ..errors import ConfigError
+from ..host_keys import as_written, entry_name, fingerprint
 from ..release import Change
 from ..screen import Screen
 from ..session import Host, Session
@@ -95,14 +96,15 @@ def put_aside(private: Path, revoked: tuple[keys.Key, ...]) -> None:
 def tell(screen: Screen, host: Host, app: App, wanted: tuple[keys.Key, ...], private: Path | None) -> None:
     made = agent_of(host).connection
     user, port = layout.ci_user(app.name), "" if made.port == 22 else f":{made.port}"
-    host_key = transport.fingerprint(made.transport.get_remote_server_key())
+    host_key = fingerprint(made.transport.get_remote_server_key())
+    named = as_written(host.stage, entry_name(host.stage, made), host_key)
     login = f"{user}@{made.host}{port}"
     event: dict[str, Any] = {"event": "ci_key", "host": host.name, "login": login, "host_key": host_key}
     event |= {"keys": [{"fingerprint": key.fingerprint, "name": key.name} for key in wanted]}
     event |= {"private": str(private or "")}
     rows = "\n".join(f"  {key.fingerprint}  {key.name}" for key in wanted)
     stage = "" if host.stage.name == "production" else f" {host.stage.name}"
-    how = HOW.format(private=private or "the private key", login=login, host_key=host_key, stage=stage)
+    how = HOW.format(private=private or "the private key", login=login, host_key=named, stage=stage)
     if wanted or screen.as_json:
         screen.result(event, f"\nmay deploy {app.name} here, as {login}:\n{rows}\n{how}")
 

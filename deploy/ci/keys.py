@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import layout
+from ..agent.resources.admitted import Admitted
 from ..agent.resources.files import Absent, Directory, File
 from ..agent.resources.host import Platform
 from ..agent.resources.keys import EVERY, Disconnected, Keyring, LoginUser, Tree, Unused
@@ -137,6 +138,7 @@ def plan(app: App, site: Site, keys: tuple[Key, ...], force: bool = False) -> Pl
     service, socket = unit_files(name)
     steps: tuple[Resource, ...] = (
         Platform(SYSTEMS),
+        Admitted(user, layout.ci_keys(name), tuple(sorted({key.type for key in keys}))),
         Packages(kit.PACKAGES),
         Tree(kit.directory(), kit.files(), "the kit's code for CI keys"),
         LoginUser(user, home),

@@ -1,7 +1,7 @@
 """What CI keys of an app may go up to: kept on the server, by `fab ci.key` and by each deploy of an operator."""
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .. import layout
@@ -37,7 +37,7 @@ def recorded(app: App, site: Site) -> str:
 
 def read(text: str) -> Limits:
     found = json.loads(text)
-    unknown = App("", "")  # what a record of an older version of the kit does not tell is as it is without a word
+    unknown = App("", "")  # an older version of the kit recorded fewer settings: those are as by default
     allowed = {key: getattr(unknown, key) for key in (*SWITCHES, *LISTS, *CEILINGS)}
     return Limits(site_from_json(found["site"]), allowed | found["allowed"])
 
@@ -63,18 +63,16 @@ def kept(plan: Plan, app: App, site: Site) -> Plan:
 
 def beyond(app: App, limits: Limits) -> list[str]:
     """What the app wants more of than was allowed: "allow_jit = true (allowed: false)"."""
-    # An older kit recorded fewer keys.
-    allowed: dict[str, Any] = {field.name: field.default for field in fields(App)} | limits.allowed
     found = []
     for key in SWITCHES:
-        if getattr(app, key) and not allowed[key]:
+        if getattr(app, key) and not limits.allowed[key]:
             found.append(f"{key} = true (allowed: false)")
     for key in LISTS:
-        more = [value for value in getattr(app, key) if value not in allowed[key]]
+        more = [value for value in getattr(app, key) if value not in limits.allowed[key]]
         if more:
-            found.append(f"{key} = {json.dumps(more)} (allowed: {json.dumps(allowed[key])})")
+            found.append(f"{key} = {json.dumps(more)} (allowed: {json.dumps(limits.allowed[key])})")
     for key in CEILINGS:
-        wanted, most, none = getattr(app, key), allowed[key], NO_LIMIT.get(key)
+        wanted, most, none = getattr(app, key), limits.allowed[key], NO_LIMIT.get(key)
         if most != none and (wanted > most or wanted == none):
             found.append(f"{key} = {wanted} (allowed: {most})")
     return found

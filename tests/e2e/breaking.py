@@ -1,14 +1,16 @@
 """Ways to break a run, a link or a server."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
-from standing import Project, Server
+from standing import REPO, Project, Server
 
 
 def interrupt(process: subprocess.Popen) -> None:
@@ -104,3 +106,16 @@ def at_every_step(project: Project, *words: str) -> Iterator[tuple[int, subproce
             return
         yield number, process, halted
         number, seen = number + 1, seen + 1
+
+
+def kit_with(directory: Path, *changes: tuple[str, str, str]) -> Path:
+    """A copy of the kit in which, in each of these files, the one text is the other."""
+    kit = directory / "kit"
+    for name in ("deploy", "templates"):
+        shutil.copytree(REPO / name, kit / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPO / "fabfile.py", kit)
+    for name, before, after in changes:
+        text = (kit / name).read_text()
+        assert before in text, (name, before)
+        (kit / name).write_text(text.replace(before, after))
+    return kit

@@ -23,7 +23,7 @@ done
 find /srv/visitors /etc /usr/local /var/lib/ashore /run/ashore -xdev -name '.*.ashore' | sed 's/^/temporary /'
 ls /usr/local/lib/ashore | grep building | sed 's/^/half uv /'
 ls -d /var/lib/ashore/undo 2>/dev/null | sed 's/^/a change that was not proved /'
-systemctl list-units --all --plain --no-legend 'ashore-undo.*' | grep -v 'inactive' | sed 's/^/dead-man /'
+systemctl list-units --all --plain --no-legend 'ashore-undo*' | grep -v 'inactive' | sed 's/^/dead-man /'
 test ! -e /var/lib/ashore/visitors/last-run.json || echo a run that nobody has heard of
 flock -n /run/ashore/app-visitors.lock true || echo locked
 pgrep -fx 'python3 -ISc .*' | sed 's/^/agent /'

@@ -128,6 +128,21 @@ def test_the_proof_goes_the_way_that_the_operator_came(closed: Server, neighbour
     assert int(closed.script(logins.format(neighbour.machine.address))) == before + 2
 
 
+def test_debian_13_s_sshd_is_asked_about_match_blocks_too(trixie: tuple[Server, Project]):
+    server, project = trixie
+    others = "/etc/ssh/sshd_config.d/60-others.conf"
+    block = "Match User bob Address 10.0.0.0/8\\n  PasswordAuthentication yes\\n"
+    server.script(f"useradd -m bob; echo bob:tide | chpasswd; printf '{block}' > {others}; systemctl restart ssh")
+    try:
+        ran = project.fab("provision", status=1)
+        assert f"{others}, line 2: passwordauthentication yes" in ran.err and "(lets in bob)" in ran.err
+        server.script(f"printf 'AllowUsers admin\\n' > {others}; systemctl restart ssh")
+        ran = project.fab("ci.key", status=1)
+        assert "would not let in ci-visitors" in ran.err and f"{others}, line 1: allowusers admin" in ran.err
+    finally:
+        server.script(f"rm {others}; userdel -r bob 2>/dev/null; systemctl restart ssh")
+
+
 def test_sshd_takes_no_password_from_anybody(closed: Server):
     options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "PubkeyAuthentication=no")
     ssh = ["ssh", *(word for option in options for word in ("-o", option))]

@@ -80,6 +80,50 @@ def test_a_changed_host_key_is_refused(bare: sandbox.Machine, project: Project):
     assert bare.host_key in found and "ssh-keygen -R" in found
 
 
+OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("10.76.*,!10.76.0.0 {ed25519}\n", ""),
+        ("{address} {other}\r\n{address} {ed25519}\r\n", ""),
+        ("{address} {rsa}\n", ""),
+        ("@cert-authority * {other}\n@revoked * {other}\n{address} ssh-rsa AAAA\n{address} {ed25519}\n", ""),
+        ("@revoked * {ed25519}\n{address} {ed25519}\n", "is REVOKED"),
+        ("@cert-authority {address} {ed25519}\n", "is not known"),
+        ("10.76.*,!{address} {ed25519}\n", "is not known"),
+        ("{address} {other}\n@cert-authority {address} {ed25519}\n", "has CHANGED"),
+    ],
+)
+def test_known_hosts_means_what_it_means_to_ssh(bare: sandbox.Machine, project: Project, lines: str, said: str):
+    keys = {kind: (bare.root / f"etc/ssh/ssh_host_{kind}_key.pub").read_text().split() for kind in ("ed25519", "rsa")}
+    own = {kind: " ".join(words[:2]) for kind, words in keys.items()}
+    file = project.home / ".ssh" / "known_hosts"
+    file.write_bytes(lines.format(address=bare.address, other=OTHER, **own).encode())
+    options = [f"UserKnownHostsFile={file}", "GlobalKnownHostsFile=/dev/null", "StrictHostKeyChecking=yes"]
+    ssh = ["ssh", "-q", "-i", bare.key_file, *(word for option in options for word in ("-o", option))]
+    accepted = subprocess.run([*ssh, f"admin@{bare.address}", "true"], stdin=subprocess.DEVNULL).returncode == 0
+    ran = project.fab("provision", "--check", status=None)
+    assert (ran.status == 0, accepted) == (not said, not said), ran.text
+    assert said in ran.err and (not said or "nothing was sent" in ran.err)
+
+
+def test_a_host_key_of_the_config_may_name_its_host_and_fits_no_other(bare: sandbox.Machine, project: Project):
+    (project.home / ".ssh" / "known_hosts").unlink()
+    project.hosts = [f"admin@{bare.address}", "admin@no-such-host.invalid"]
+    wrong = f"SHA256:{'A' * 43}"
+    named = f'"{bare.address} {bare.host_key}", "no-such-host.invalid {wrong}"'
+    project.write_config(stage=f"host_keys = [{named}]")
+    project.fab("-H", f"admin@{bare.address}", "provision", "--check")
+    project.write_config(stage=f'host_keys = ["no-such-host.invalid {bare.host_key}"]')
+    ran = project.fab("-H", f"admin@{bare.address}", "provision", "--check", status=1)
+    assert f'add "{bare.address} {bare.host_key}" to host_keys' in ran.err
+    project.write_config(stage=f'host_keys = ["{bare.address} {wrong}", "no-such-host.invalid {bare.host_key}"]')
+    ran = project.fab("-H", f"admin@{bare.address}", "provision", "--check", status=1)
+    assert "has another host key than deploy.toml expects" in ran.err
+
+
 @pytest.fixture
 def limited(bare: sandbox.Machine, project: Project) -> Iterator[Project]:
     """A user of the server who may log in, and whose rights the test sets; password "tide"."""

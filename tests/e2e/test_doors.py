@@ -1,10 +1,9 @@
-"""No lock-out: whatever is wrong with a change of the way in, and whatever dies in the middle, the old way works again.
+"""No lock-out: whatever is wrong with a change of SSH access, and whatever dies in the middle, the old one works again.
 
 The wrong settings are real: a copy of the kit with one template or one line changed.
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -13,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from breaking import Relay
+from breaking import Relay, kit_with
 from standing import REPO, SNAPSHOT, Project, Ran, Server, quiet, serving, wait_for
 
 from deploy import sandbox
@@ -43,19 +42,6 @@ def door(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 @pytest.fixture
 def project(tmp_path: Path, door: Server) -> Project:
     return Project(tmp_path / "project", door.machine)
-
-
-def kit_with(directory: Path, *changes: tuple[str, str, str]) -> Path:
-    """A copy of the kit in which, in each of these files, the one text is the other."""
-    kit = directory / "kit"
-    for name in ("deploy", "templates"):
-        shutil.copytree(REPO / name, kit / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(REPO / "fabfile.py", kit)
-    for name, before, after in changes:
-        text = (kit / name).read_text()
-        assert before in text, (name, before)
-        (kit / name).write_text(text.replace(before, after))
-    return kit
 
 
 def way_in(door: Server) -> str:
@@ -238,6 +224,33 @@ def test_a_power_cut_with_the_door_shut_boots_with_the_old_way_in(
     wait_for(lambda: gets_in(door), "a login after the boot", 20)
     assert way_in(door) == before
     assert "0 changed" in project.fab("provision").out
+    assert door.leftovers() == []
+
+
+def test_an_undo_that_finds_the_disk_full_fails_keeps_the_backup_and_succeeds_once_there_is_room(
+    door: Server, project: Project, tmp_path: Path
+):
+    directory = "/etc/ssh/sshd_config.d"
+    small = f"mkdir /run/kept; cp -a {directory}/. /run/kept; mount -t tmpfs -o size=24k small {directory}"
+    door.script(f"{small}; cp -a /run/kept/. {directory}; systemctl restart ssh")
+    try:
+        before = way_in(door)
+        process, event = halted(project, kit_with(tmp_path, HARMLESS, *SOON), SSH_PROOF)
+        door.script(f"dd if=/dev/zero of={directory}/filling 2>/dev/null || true")
+        signal_agent(door, event, signal.SIGKILL)
+        process.communicate(timeout=60)
+        failed = "systemctl is-failed ashore-undo.service"
+        wait_for(lambda: door.run("sh", "-c", failed, check=False).strip() == "failed", "the failure of the undo")
+        kept = f"cat /var/lib/ashore/undo/files{directory}/10-ashore.conf; test -e /var/lib/ashore/undo/undoing"
+        assert "LoginGraceTime 30" in door.script(kept)
+        assert "LoginGraceTime 31" in door.script(f"cat {directory}/10-ashore.conf")
+        assert gets_in(door)
+        door.script(f"rm {directory}/filling")
+        wait_for(lambda: way_in(door) == before, "the next try", 60)
+        wait_for(lambda: "undo" not in door.run("ls", "/var/lib/ashore"), "the end of the undo")
+    finally:
+        door.script(f"umount {directory}; rm -r /run/kept; systemctl reset-failed; systemctl restart ssh")
+    project.fab("provision")
     assert door.leftovers() == []
 
 

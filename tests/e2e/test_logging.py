@@ -5,7 +5,7 @@ import re
 import subprocess
 
 from breaking import interrupt
-from standing import Project, Server
+from standing import Project, Server, change_app
 
 
 def test_the_last_lines_come_plain_in_a_pipe_with_time_and_release(live: Server, project: Project):
@@ -64,3 +64,17 @@ def test_a_reader_that_has_had_enough_ends_it(live: Server, project: Project):
     process.stdout.close()
     process.wait(timeout=20)
     assert "Traceback" not in process.stderr.read()
+
+
+def test_control_sequences_of_an_app_reach_no_terminal(live: Server, project: Project):
+    change_app(project, r'import sys; sys.stderr.write("seen \x1b]52;c;ZQ==\x07 \x1b[2J\t\u202e end\n")')
+    project.fab("deploy")
+    ran = project.fab("logs", "-n", "50")
+    assert r"seen \x1b]52;c;ZQ==\x07 \x1b[2J" in ran.out and "\t\\u202e end" in ran.out
+    assert "\x1b" not in ran.text and "\x07" not in ran.text and "\u202e" not in ran.text
+    events = project.fab("logs", "-n", "50", "--json")
+    assert "\x1b" not in events.out and any("\x1b[2J" in event["text"] for event in events.events)
+    change_app(project, r'raise RuntimeError("why \x1b]52;c;ZQ==\x07 \x1b[2J")')
+    ran = project.fab("deploy", "-v", status=1)
+    assert r"why \x1b]52;c;ZQ==\x07 \x1b[2J" in ran.err
+    assert "\x1b" not in ran.text and "\x07" not in ran.text

@@ -21,6 +21,7 @@ HOMES = {
     "traffic": ("Probed", "Watched"),
     "door": ("Guarded",),
     "sshd": ("Sshd",),
+    "admitted": ("Admitted",),
     "firewall": ("SshPorts", "ConnectionLimit", "Firewall", "NoFirewall"),
     "swap": ("Swap",),
     "nginx": ("WorkerConnections",),

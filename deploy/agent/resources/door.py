@@ -16,7 +16,7 @@ from .files import replace, sync_directory, text_of
 
 UNDO = "/var/lib/ashore/undo"
 ARMED, UNDOING = f"{UNDO}/armed", f"{UNDO}/undoing"
-SERVICE, TIMER = "ashore-undo.service", "ashore-undo.timer"
+SERVICE, TIMER, AGAIN = "ashore-undo.service", "ashore-undo.timer", "ashore-undo-again.timer"
 HOST_KEYS = "/etc/ssh/ssh_host_*_key.pub"
 
 
@@ -123,6 +123,7 @@ def remember(paths: list[str]) -> None:
 
     shutil.rmtree(UNDO, ignore_errors=True)  # what an undo left that had ended
     os.makedirs(f"{UNDO}/files", 0o700)
+    absent = [path for path in paths if not os.path.lexists(path)]
     for path in paths:
         if os.path.lexists(path):
             os.makedirs(os.path.dirname(f"{UNDO}/files{path}"), 0o700, exist_ok=True)
@@ -131,7 +132,8 @@ def remember(paths: list[str]) -> None:
             os.chown(copied, info.st_uid, info.st_gid, follow_symlinks=False)
     rules = f"table inet ashore\ndelete table inet ashore\n{table()}"
     replace(f"{UNDO}/table.nft", rules.encode(), 0o600, 0, 0)
-    replace(f"{UNDO}/paths", "".join(f"{path}\n" for path in paths).encode(), 0o600, 0, 0)
+    for name, listed in (("absent", absent), ("paths", paths)):
+        replace(f"{UNDO}/{name}", "".join(f"{path}\n" for path in listed).encode(), 0o600, 0, 0)
 
 
 def arm(system: System, seconds: int) -> None:
@@ -165,17 +167,19 @@ def undo(system: System) -> None:
             system.run(["systemctl", "start", SERVICE])
         except Failed as failed:
             raise Failed(
-                f"the way in could not be put back: {failed.what}",
-                f"keep this login; on the server, `journalctl -u {SERVICE}` tells why",
+                f"SSH access could not be restored: {failed.what}",
+                f"keep this login; on the server, `journalctl -u {SERVICE}` says why; it tries again by itself",
                 failed.detail,
             ) from failed
+        if pending():
+            raise Failed("SSH access could not be restored", f"keep this login; `journalctl -u {SERVICE}` says why")
     stop_timer(system)
     forget()
     system.forget()
 
 
 def stop_timer(system: System) -> None:
-    system.run(["systemctl", "stop", TIMER], accept=(0, 5))  # 5: it has fired and gone
+    system.run(["systemctl", "stop", TIMER, AGAIN], accept=(0, 5))  # 5: one has fired and gone
 
 
 def forget() -> None:

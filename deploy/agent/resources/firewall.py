@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from ..system import ENVIRONMENT, System, ssh_connection
 from ..wire import Drift, Refused, Resource
 from .files import File, replace, seal, text_of
+from .sshd_config import SSHD_CONFIG
 
 DIRECTORY = "/etc/ashore"
 RULES = f"{DIRECTORY}/firewall.nft"
 ADDED = (f"{DIRECTORY}/firewall.d", f"{DIRECTORY}/firewall-apps.d")  # of the chains input and output
 UNIT = "ashore-firewall.service"
 LOADED = "/var/lib/ashore/firewall.loaded"
-SSHD_CONFIG = "/etc/ssh/sshd_config"
 OTHERS = "firewalld.service"
 
 

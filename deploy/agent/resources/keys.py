@@ -143,6 +143,9 @@ class LoginUser(User):
             super().apply(system)
         system.run(["usermod", "--password", "*", self.name])  # none fits; "!", as useradd leaves it, can shut out keys
 
+    def _proved(self) -> bool:
+        return True  # its home, which is compared before, is below a directory of the kit
+
     def _unlocked(self) -> bool:
         return f"\n{self.name}:*:" in "\n" + (text_of("/etc/shadow") or "")
 

@@ -4,10 +4,12 @@ import glob
 import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..system import System, complaint, upstream
 from ..wire import Drift, Failed, Resource
+from .files import replace
 
 LISTS = "/var/lib/apt/lists"
 LISTS_MAX_AGE_SECONDS = 24 * 3600
@@ -135,11 +137,13 @@ class Uv(Resource):
     """uv in a directory of its own, a version each: /usr/local/lib/ashore/uv-VERSION/bin/uv.
 
     Installed with the pip wheel that Debian ships in python3-pip-whl, from the index that the server's pip is
-    configured for; so no installer script, and no ensurepip (4 s).
+    configured for; so no installer script, and no ensurepip (4 s). requirement: "uv==VERSION --hash=sha256:…", with the
+    hash of each wheel that may be installed, whatever the index has.
     """
 
     version: str
     directory: str
+    requirement: str
 
     @property
     def title(self) -> str:
@@ -155,7 +159,7 @@ class Uv(Resource):
         import shutil
         import subprocess
 
-        building = f"{self.directory}.building"
+        building, listed = f"{self.directory}.building", f"{self.directory}.requirement"
         shutil.rmtree(building, ignore_errors=True)  # left by an interrupted run
         os.makedirs(os.path.dirname(self.directory), exist_ok=True)
         pip = [sys.executable or "/usr/bin/python3", f"{wheels[-1]}/pip", "install", "--quiet", "--no-cache-dir"]
@@ -163,15 +167,18 @@ class Uv(Resource):
             "--disable-pip-version-check",
             "--only-binary=:all:",
             "--no-deps",
+            "--require-hashes",
             "--no-compile",
             "--target",
             building,
         ]
         try:
+            replace(listed, self.requirement.encode(), 0o644, 0, 0)
             system.run(
-                [*pip, *options, f"uv=={self.version}"],
+                [*pip, *options, "-r", listed],
                 environment={"PIP_ROOT_USER_ACTION": "ignore", "PIP_RETRIES": "3"},
-                hint="can the server reach the Python package index? Behind a proxy or mirror, set /etc/pip.conf there",
+                hint="can the server reach the Python package index? Behind a proxy or mirror, set /etc/pip.conf;\n"
+                "if pip says that hashes do not match, what it was given is not uv as it was published",
             )
             subprocess.run([f"{building}/bin/uv", "--version"], check=True, capture_output=True)
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -180,3 +187,5 @@ class Uv(Resource):
             raise Failed(f"uv {self.version} was installed but does not run on this server") from error
         finally:
             shutil.rmtree(building, ignore_errors=True)
+            with suppress(FileNotFoundError):
+                os.unlink(listed)

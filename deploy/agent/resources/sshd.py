@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from ..system import System, ssh_connection, tcp_sockets
 from ..wire import Drift, Failed, Refused, Resource
 from .files import File, replace, text_of
-from .firewall import SSHD_CONFIG, ports_of
+from .firewall import ports_of
 from .services import RUN, walk
+from .sshd_config import ELSEWHERE, SSHD_CONFIG, Line, Login, lines
 
 SSHD = "/usr/sbin/sshd"
 RSA_BITS = 3072
@@ -42,13 +43,14 @@ def rsa_is_weak() -> bool:
     return bool(key) and os.path.exists(OTHER_KEY) and rsa_bits(key or "") < RSA_BITS
 
 
-def settings(text: str) -> dict[str, set[str]]:
-    """Map keyword to its values, from `sshd -T`: a line each."""
-    found: dict[str, set[str]] = {}
-    for line in text.splitlines():
-        keyword, _, value = line.partition(" ")
-        found.setdefault(keyword, set()).add(value)
-    return found
+def may_differ(config: list[Line], path: str) -> bool:
+    """Whether the file at `path` may not decide: there is a Match block, or an earlier line sets one of MUST_BE."""
+    for line in config:
+        if line.path == path:
+            break
+        if line.keyword in MUST_BE or line.keyword in ("challengeresponseauthentication", "authenticationmethods"):
+            return True
+    return any(line.blocks for line in config)
 
 
 def read_at(unit: str) -> float:
@@ -105,15 +107,18 @@ class Sshd(Resource):
                 f"put `Include {SSHD_CONFIG}.d/*.conf` at its beginning, as Debian and Ubuntu have it",
             )
         drifts = [Drift(d.what, d.found, d.wanted, d.diff) for d in self._file().check(system)]
-        return drifts or self._stale(system)
+        written = lines()
+        if drifts or may_differ(written, self.path):
+            self._must_hold(self._file().text if drifts else "")
+        return drifts or self._stale(system, written)
 
     def apply(self, system: System) -> None:
         if self._file().check(system):
             self._file().apply(system)
-        hint = "sshd did not load it and the way in is as it was; mend the file that is named, then run again"
+        hint = "sshd did not load it, and SSH access is as it was; fix the file that is named, then run again"
         system.run([SSHD, "-t"], hint=hint)
-        self._must_hold(system)
-        if self._stale(system):
+        self._must_hold()
+        if self._stale(system, lines()):
             found = system.unit(self.unit)
             before = image_of(found["MainPID"])
             os.makedirs(RUN, exist_ok=True)
@@ -124,27 +129,32 @@ class Sshd(Resource):
     def _file(self) -> File:
         return self.without_rsa if rsa_is_weak() else self.file
 
-    def _stale(self, system: System) -> list[Drift]:
+    def _stale(self, system: System, written: list[Line]) -> list[Drift]:
         """Nothing where sshd does not run by itself: systemd starts one for each login, which reads what is there."""
         found = system.unit(self.unit)
         if found.get("ActiveState") != "active":
             return []
-        changed = max(os.lstat(path).st_ctime for path in (SSHD_CONFIG, *walk(f"{SSHD_CONFIG}.d")))
+        paths = {SSHD_CONFIG, *walk(f"{SSHD_CONFIG}.d"), *(line.path for line in written)}
+        changed = max(os.lstat(path).st_ctime for path in paths)
         return [Drift("configuration", "older than its files", "reloaded")] if changed > read_at(self.unit) else []
 
-    def _must_hold(self, system: System) -> None:
-        """What all files come to, for this login: another file may say it first, or for some users."""
-        user, (address, port) = os.environ.get("SUDO_USER") or "root", ssh_connection()
-        about = ["-C", f"user={user},host={address},addr={address},laddr=127.0.0.1,lport={port}"] if address else []
-        found = settings(system.run([SSHD, "-T", *about]))
+    def _must_hold(self, first: str = "") -> None:
+        """What all files come to, for this login and for whom a password fits. first: text that is to come before."""
+        from .logins import asked, groups_of, one, own_connection, require_keys_only
+
+        user, port = os.environ.get("SUDO_USER") or "root", ssh_connection()[1]
+        require_keys_only(self.path, first)
+        at = {**ELSEWHERE, **own_connection()}
+        found = asked(Login(user, groups_of(user), tuple(at.items())), first)
+        with_key = all("publickey" in way for way in one(found, "authenticationmethods", "any").split())
         for keyword, wanted in MUST_BE.items():
-            if not found.get(keyword, set(wanted)) & set(wanted):
-                raise Failed(
+            if not found.get(keyword, set(wanted)) & set(wanted) and not with_key:
+                raise Refused(
                     f"sshd would have {keyword} {' '.join(sorted(found[keyword]))} in spite of {self.path}",
                     f"another file says it first: `grep -ri {keyword} {SSHD_CONFIG} {SSHD_CONFIG}.d`, on the server",
                 )
         if port and str(port) not in found.get("port", {str(port)}):
-            raise Failed(
+            raise Refused(
                 f"sshd listens on port {port}, but by its configuration it would not any more",
                 f"connect by the new port from now on (`systemctl restart ssh`, with a second login held),"
                 f" or give `Port {port}` back in {SSHD_CONFIG}",
