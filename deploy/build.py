@@ -24,7 +24,7 @@ PLAIN = re.compile(
     r"""(?:(?!\S*\.(?:whl|zip|egg|t?gz|bz2|xz|tar|tbz|tlz|txz|zst|lz|lzma)\b)
         [A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?\s*(?:\[[\w\s.,-]*\])?\s*
         \(?(?:(?:[=~!<>]=|===|<|>)\s*[\w.*+!-]+\s*,?\s*)*\)?\s*(?:;[^@/\\]*)?
-    |(?:-r|-c|--requirement|--constraint)(?:[=\s]\s*)\S+
+    |(?:-r|-c|--requirement|--constraint)(?:[=\s]\s*)(?!\S*:)\S+
     |(?:-i|--index-url|--extra-index-url)(?:[=\s]\s*)https?://\S+
     |--(?:pre|require-hashes|prefer-binary)|--(?:only|no)-binary(?:[=\s]\s*)[\w.:,-]+)?
     (?:\s+--hash[=\s]\w+:[0-9a-f]+)*""",

@@ -21,7 +21,7 @@ class By:
     """Who makes a change, when, and how visitors are to reach the site.
 
     address: the server's, as an operator reaches it; "" where that is not known.
-    confined: it is asked for over a CI key: what is built is built in the app's own box, and no certificate asked for.
+    confined: it is asked for over a CI key: what is built is for such releases only, and no certificate is asked for.
     """
 
     who: str
@@ -71,7 +71,7 @@ def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Cha
         return Change(app, release, plan, "nothing new")
     record = {"digest": digest, "commit": brought.commit, "python": facts.python, "venv": key}
     release = by.release("deploy", facts, record | {"app": build.recorded(app)})
-    built = switching.build(app, release, facts, upload, by.confined)
+    built = switching.build(app, release, facts, upload)
     plan = switching.activate("deploy", app, release, facts, built, force=by.force, last=last)
     return Change(app, release, plan, "deployed")
 

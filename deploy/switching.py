@@ -41,11 +41,8 @@ def rollback_target(facts: Facts, wanted: str, where: str) -> str:
     return wanted or older[-1]
 
 
-def build(app: App, release: Release, facts: Facts, upload: str, confined: bool = False) -> tuple[Resource, ...]:
-    """A release from the operator's source, beside those that are there. upload: what travels, in words.
-
-    confined: it is sent over a CI key.
-    """
+def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resource, ...]:
+    """A release from uploaded source, beside those that are there. upload: what is uploaded, in words."""
     name, home = app.name, layout.home(app.name)
     directory, key = layout.release(name, release.id), release.record["venv"]
     layers = {"kit": settings(app, facts.cpus), "app": dict(app.env)}
@@ -55,7 +52,7 @@ def build(app: App, release: Release, facts: Facts, upload: str, confined: bool 
         Room(home, layout.venv(name, key)),
         Uploaded(home, upload),
         Source(home, release.id, name),
-        Virtualenv(layout.venv(name, key), f"{directory}/source", app.requirements, UV, name, confined),
+        Virtualenv(layout.venv(name, key), f"{directory}/source", app.requirements, UV, name),
         Environment(directory, base, Secret(json.dumps(layers))),
         *parts(app, release),
         *((command,) if app.release_command else ()),

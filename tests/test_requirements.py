@@ -46,6 +46,8 @@ NOT_PLAIN = [
     "x @ git+https://example.com/x",
     "git+https://example.com/x#egg=x",
     "https://example.com/x.whl",
+    "-r https://example.com/more.txt",
+    "-c file:limits.txt",
     "-e .",
     "--editable=.",
     "-f wheels",

@@ -48,7 +48,7 @@ def resolved(texts: dict[str, str], requirements: str, uv: str, user: str, direc
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
         argv = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", "/usr/bin/python3"]
-        said = build(System(), [*argv, requirements], user, top, f"{top}/source", uv_environment(False))
+        said = build(System(), [*argv, requirements], user, top, f"{top}/source", uv_environment())
     finally:
         shutil.rmtree(top, ignore_errors=True)
     return dict(pinned(said))

@@ -94,7 +94,7 @@ class Virtualenv(Resource):
     """A virtualenv with what a requirements file names, shared by all releases with the same hash in its path.
 
     Built as `user` in a box, and with nothing that an earlier build left; then it is root's, and complete once it has
-    root's marker. confined: for a CI key, which must not have uv read settings that came with the source.
+    root's marker.
     """
 
     path: str
@@ -102,7 +102,6 @@ class Virtualenv(Resource):
     requirements: str
     uv: str
     user: str
-    confined: bool = False
 
     @property
     def title(self) -> str:
@@ -127,7 +126,7 @@ class Virtualenv(Resource):
         system.progress(20, "packages of the app")
         argv = ["/bin/sh", "-ec", BUILD, "build", self.uv, self.path, self.requirements]
         try:
-            build(system, argv, self.user, self.path, self.source, uv_environment(self.confined))
+            build(system, argv, self.user, self.path, self.source, uv_environment())
             if not os.path.exists(f"{self.path}/bin/gunicorn"):
                 raise Failed(
                     f"{self.requirements} does not bring gunicorn", f"add a line `gunicorn` to {self.requirements}"
@@ -146,16 +145,14 @@ class Virtualenv(Resource):
         replace(self.marker, b"", 0o644, 0, 0)
 
 
-def uv_environment(confined: bool) -> dict[str, str]:
-    """For uv in the build box. confined: with the server's own settings, not those that came with the source."""
+def uv_environment() -> dict[str, str]:
+    """For uv in the build box: with the server's own settings. Those of the source would not be in the virtualenv's name."""
     environment = {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
     bundle = "/etc/ssl/certs/ca-certificates.crt"  # the server's own trust, where a private CA is in the way
     if os.path.exists(bundle):
         environment["SSL_CERT_FILE"] = bundle
     own = "/etc/uv/uv.toml"
-    if confined:
-        environment |= {"UV_CONFIG_FILE": own} if os.path.exists(own) else {"UV_NO_CONFIG": "1"}
-    return environment
+    return environment | ({"UV_CONFIG_FILE": own} if os.path.exists(own) else {"UV_NO_CONFIG": "1"})
 
 
 @dataclass(frozen=True)
