@@ -146,7 +146,7 @@ class Virtualenv(Resource):
 
 
 def uv_environment() -> dict[str, str]:
-    """For uv in the build box: with the settings of the server, not of the source, which a virtualenv is not named after."""
+    """For uv in the build box: with the settings of the server; a virtualenv is not named after those of the source."""
     environment = {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
     bundle = "/etc/ssl/certs/ca-certificates.crt"  # the server's own trust, where a private CA is in the way
     if os.path.exists(bundle):
