@@ -238,6 +238,8 @@ def test_root_opens_no_log_that_nginx_s_workers_could_have_put_there(server: Ser
     assert server.script("ls /etc/nologin || true") == ""
     assert server.script(f"stat -c '%U:%G %a' {logs}") == "root:adm 751\n"
     assert server.get("/")[0] == 200
+    tried = "try:\n    print(open('/var/log/nginx/blog/access.log').read())\nexcept OSError:\n    print('closed')"
+    assert python(project, tried) == "closed\n"
     wait_for(lambda: '"GET / ' in server.run("cat", f"{logs}/access.log"), "a line in the log")
 
 
