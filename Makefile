@@ -3,7 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# Each package with the hashes of all its files, for every platform; nothing else is installed. No index is named in them.
+# Each package with the hashes of its files for all platforms. No index is named in the locks. The operator's packages come
+# built (--only-binary): what a build would fetch has no hashes here.
 LOCKING := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 	--custom-compile-command 'make lock'
 
@@ -27,7 +28,7 @@ format: .venv/ready-for-tests
 # New packages in requirements.txt, or a new UV_VERSION; ARGS=--upgrade for newer versions of all.
 lock: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/uv-wheels.lock
-	$(BIN)/uv pip compile $(LOCKING) $(ARGS) requirements.txt -o requirements.lock
+	$(BIN)/uv pip compile $(LOCKING) $(ARGS) --only-binary :all: --emit-build-options requirements.txt -o requirements.lock
 	$(BIN)/uv pip compile $(LOCKING) $(ARGS) tests/requirements.txt -o tests/requirements.lock
 	$(BIN)/python -c 'from deploy.layout import UV_VERSION; print(f"uv=={UV_VERSION}")' | \
 		$(BIN)/uv pip compile $(LOCKING) - -o deploy/uv-wheels.lock

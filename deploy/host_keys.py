@@ -8,6 +8,7 @@ import base64
 import hashlib
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from fabric import Connection
@@ -42,9 +43,10 @@ def files_of(made: Connection) -> tuple[list[Path], list[Path]]:
     return user, system
 
 
-def lookup_name(host: str, port: int) -> str:
-    """How known_hosts has it, and paramiko asks for it."""
-    return host if port == 22 else f"[{host}]:{port}"
+def lookup_name(made: Connection) -> str:
+    """How known_hosts has the host: HostKeyAlias of ssh_config, or its name, with the port where that is not 22."""
+    alias = made.ssh_config.get("hostkeyalias")
+    return str(alias or (made.host if made.port == 22 else f"[{made.host}]:{made.port}"))
 
 
 def preferred(types: tuple[str, ...], offered: tuple[str, ...]) -> list[str]:
@@ -80,36 +82,52 @@ def entry_name(stage: Stage, made: Connection) -> str:
     return str(made.original_host)
 
 
+@dataclass(frozen=True)
+class Lookup:
+    """Where the key of one host is looked up. name: how deploy.toml has the host; known_as: how known_hosts has it.
+
+    files: the operator's known_hosts, and the machine's. expected: see that.
+    """
+
+    stage: Stage
+    name: str
+    known_as: str
+    files: tuple[list[Path], list[Path]]
+    expected: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, made: Connection, stage: Stage) -> "Lookup":
+        return cls(stage, entry_name(stage, made), lookup_name(made), files_of(made), expected(stage, made))
+
+
 class Pinned(MissingHostKeyPolicy):
     """Takes a known key, or one that the config names; asks about another at a terminal, and writes it down.
 
-    It is asked about every key: paramiko is not given known_hosts, which it reads in its own way. expected: see that;
-    name: how the config writes the host. files: the operator's known_hosts, and the machine's; without `pin`, they are
-    neither read nor written.
+    It is asked about every key: paramiko is not given known_hosts, which it reads in its own way. Without the stage's
+    `pin`, known_hosts is neither read nor written.
     """
 
-    def __init__(
-        self,
-        stage: Stage,
-        files: tuple[list[Path], list[Path]],
-        expected: tuple[str, ...],
-        name: str,
-        ask: Callable[[str], str] | None,
-    ) -> None:
-        self.stage, self.files, self.expected, self.name, self.ask = stage, files, expected, name, ask
-        self.entries = known_hosts.read([*files[0], *files[1]]) if stage.pin else []
+    def __init__(self, lookup: Lookup, ask: Callable[[str], str] | None) -> None:
+        self.lookup, self.ask = lookup, ask
+        self.stage, self.expected, self.known_as = lookup.stage, lookup.expected, lookup.known_as
+        self.entries = known_hosts.read([*lookup.files[0], *lookup.files[1]]) if self.stage.pin else []
 
-    def verdict(self, hostname: str, key: PKey) -> tuple[str, known_hosts.Entry | None]:
-        return known_hosts.verdict(hostname, self.entries, key.get_name(), key.get_base64())
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Of the keys that are known of the host."""
+        return known_hosts.Host.of(self.known_as, self.entries).types
+
+    def verdict(self, key: PKey) -> tuple[str, known_hosts.Entry | None]:
+        return known_hosts.verdict(self.known_as, self.entries, key.get_name(), key.get_base64())
 
     def missing_host_key(self, client: SSHClient | None, hostname: str, key: PKey) -> None:
-        said, entry = self.verdict(hostname, key)
+        said, entry = self.verdict(key)
         if said == known_hosts.KNOWN:
             return
         if said == known_hosts.UNKNOWN:
             self._unknown(hostname, key)
         elif entry:
-            raise refused(said, hostname, key, entry)
+            raise refused(said, hostname, self.known_as, key, entry)
 
     def _unknown(self, hostname: str, key: PKey) -> None:
         found = fingerprint(key)
@@ -124,7 +142,7 @@ class Pinned(MissingHostKeyPolicy):
                 detail=f"it shows {found} ({key.get_name()})\nexpected {', '.join(self.expected)}",
             )
         if self.ask is None:
-            authority = known_hosts.Host.of(hostname, self.entries).has_authority
+            authority = known_hosts.Host.of(self.known_as, self.entries).has_authority
             more = "\nknown_hosts has a certificate authority for it; the kit does not check host certificates"
             raise ConnectionFailed(
                 f"the host key of {hostname} is not known",
@@ -132,28 +150,28 @@ class Pinned(MissingHostKeyPolicy):
                 state="nothing was sent",
                 hint="compare it with what your provider shows (or, on the server's console,\n"
                 "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`); then connect once at a terminal,\n"
-                f'or add "{as_written(self.stage, self.name, found)}" to host_keys of the stage in deploy.toml',
+                f'or add "{as_written(self.stage, self.lookup.name, found)}" to host_keys of the stage in deploy.toml',
                 detail=f"it shows {found} ({key.get_name()})" + (more if authority else ""),
             )
         with ASKING:
             contact = f"First contact with {hostname}. Its {key.get_name()} host key is"
             if self.ask(f"{contact}\n  {found}\nIs it the right one? [yes/no] ").strip().lower() not in ("yes", "y"):
                 raise ConnectionFailed(f"the host key of {hostname} was not accepted", hostname, "nothing was sent", "")
-            self._write(hostname, key)
+            self._write(key)
 
-    def _write(self, hostname: str, key: PKey) -> None:
-        if not self.files[0]:
+    def _write(self, key: PKey) -> None:
+        if not self.lookup.files[0]:
             return  # UserKnownHostsFile none
-        file = self.files[0][0]
+        file = self.lookup.files[0][0]
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with file.open("a+b") as opened:
             opened.seek(max(0, opened.seek(0, 2) - 1))
             if opened.read(1) not in (b"", b"\n"):
                 opened.write(b"\n")  # the last line has no end
-            opened.write(f"{hostname} {key.get_name()} {key.get_base64()}\n".encode())
+            opened.write(f"{self.known_as} {key.get_name()} {key.get_base64()}\n".encode())
 
 
-def refused(said: str, hostname: str, key: PKey, entry: known_hosts.Entry) -> ConnectionFailed:
+def refused(said: str, hostname: str, known_as: str, key: PKey, entry: known_hosts.Entry) -> ConnectionFailed:
     shown = fingerprint(key)
     if said == known_hosts.REVOKED:
         return ConnectionFailed(
@@ -167,7 +185,7 @@ def refused(said: str, hostname: str, key: PKey, entry: known_hosts.Entry) -> Co
         f"the host key of {hostname} has CHANGED",
         hostname,
         "nothing was sent",
-        f"if you know why (the server was reinstalled), forget the old one: ssh-keygen -R '{hostname}';\n"
+        f"if you know why (the server was reinstalled), forget the old one: ssh-keygen -R '{known_as}';\n"
         "if you do not, somebody may be in between: ask your provider",
         f"known   {fingerprint_of(base64.b64decode(entry.base64))} ({entry.where})\nit shows {shown}",
     )
@@ -180,21 +198,14 @@ class Told(Pinned):
     changed. own: lines "TYPE BASE64".
     """
 
-    def __init__(
-        self,
-        stage: Stage,
-        files: tuple[list[Path], list[Path]],
-        expected: tuple[str, ...],
-        name: str,
-        own: tuple[str, ...],
-    ) -> None:
-        super().__init__(stage, files, expected, name, None)
+    def __init__(self, lookup: Lookup, own: tuple[str, ...]) -> None:
+        super().__init__(lookup, None)
         self.own = own
 
     def missing_host_key(self, client: SSHClient | None, hostname: str, key: PKey) -> None:
-        said, _ = self.verdict(hostname, key)
+        said, _ = self.verdict(key)
         told = f"{key.get_name()} {key.get_base64()}" in self.own
         if not told or said == known_hosts.REVOKED or (self.stage.host_keys and said == known_hosts.UNKNOWN):
             super().missing_host_key(client, hostname, key)
         elif self.stage.pin and said != known_hosts.KNOWN:
-            self._write(hostname, key)
+            self._write(key)

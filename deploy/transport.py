@@ -12,10 +12,9 @@ from fabric import Connection
 from paramiko import AuthenticationException, SSHException, Transport
 from paramiko.ssh_exception import NoValidConnectionsError
 
-from . import known_hosts
 from .config import Stage
 from .errors import ConnectionFailed
-from .host_keys import Pinned, Told, entry_name, expected, files_of, lookup_name, preferred
+from .host_keys import Lookup, Pinned, Told, preferred
 from .visible import visible
 
 CONNECT_SECONDS = 15
@@ -38,8 +37,7 @@ def again(made: Connection, stage: Stage, own: tuple[str, ...]) -> Connection:
     more.connect_timeout = PROOF_SECONDS
     # Not by the constructor: it would add the keys of ssh_config once more, and sshd lets one try six.
     more.connect_kwargs = {**made.connect_kwargs, "banner_timeout": PROOF_SECONDS, "auth_timeout": PROOF_SECONDS}
-    policy = Told(stage, files_of(more), expected(stage, more), entry_name(stage, more), own)
-    more.client.set_missing_host_key_policy(policy)
+    more.client.set_missing_host_key_policy(Told(Lookup.of(more, stage), own))
     return more
 
 
@@ -58,14 +56,13 @@ def connection(host: str, stage: Stage, config: Any, ask: Callable[[str], str] |
 
 
 def trust(made: Connection, stage: Stage, ask: Callable[[str], str] | None) -> None:
-    policy = Pinned(stage, files_of(made), expected(stage, made), entry_name(stage, made), ask)
+    policy = Pinned(Lookup.of(made, stage), ask)
     made.client.set_missing_host_key_policy(policy)
-    types = known_hosts.Host.of(lookup_name(made.host, made.port), policy.entries).types
 
     def transport(*arguments: Any, **options: Any) -> Transport:
         opened = Transport(*arguments, **options)
         security = opened.get_security_options()
-        security.key_types = preferred(types, tuple(security.key_types))
+        security.key_types = preferred(policy.types, tuple(security.key_types))
         return opened
 
     made.connect_kwargs = {**made.connect_kwargs, "transport_factory": transport}

@@ -10,7 +10,14 @@ from deploy.host_keys import as_written, entry_name, expected, files_of, lookup_
 A, B, C = (f"SHA256:{letter * 43}" for letter in "ABC")
 HOSTS = ("root@web1.example.com", "root@Web2", "root@10.0.0.3:2222", "alias")
 STAGE = Stage("production", HOSTS, host_keys=(f"web1.example.com {A}", f"web2 {B}=", f"[10.0.0.3]:2222 {C}"))
-SSH_CONFIG = "Host alias\n  HostName 10.9.9.9\n  Port 2200\n  UserKnownHostsFile none\n"
+SSH_CONFIG = """
+Host alias
+  HostName 10.9.9.9
+  Port 2200
+  UserKnownHostsFile none
+Host known
+  HostKeyAlias web1.example.com
+"""
 
 
 def to(host: str) -> Connection:
@@ -50,4 +57,5 @@ def test_the_host_is_named_where_the_stage_has_several():
 def test_files_and_names_are_those_of_ssh():
     assert files_of(to("alias"))[0] == []
     assert [file.name for file in files_of(to("web2"))[0]] == ["known_hosts", "known_hosts2"]
-    assert (lookup_name("web2", 22), lookup_name("web2", 2222)) == ("web2", "[web2]:2222")
+    names = [lookup_name(to(host)) for host in ("root@web2", "web2:2222", "alias", "known")]
+    assert names == ["web2", "[web2]:2222", "[10.9.9.9]:2200", "web1.example.com"]

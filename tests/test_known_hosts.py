@@ -10,10 +10,11 @@ from paramiko import ECDSAKey, Ed25519Key, PKey, RSAKey, Transport
 from deploy import known_hosts
 from deploy.config import Stage
 from deploy.errors import ConnectionFailed
-from deploy.host_keys import Pinned, preferred
+from deploy.host_keys import Lookup, Pinned, preferred
 from deploy.known_hosts import CHANGED, KNOWN, REVOKED, UNKNOWN, Host
 
 OWN, OTHER, ECDSA = RSAKey.generate(1024), RSAKey.generate(1024), ECDSAKey.generate()
+HOST = "shop.example.com"
 HOSTS = ("shop.example.com", "[shop.example.com]:2222", "SHOP.example.com", "www.example.com", "10.0.0.7", "other")
 LINES = (
     "shop.example.com {own}", "shop.example.com,10.0.0.7 {own} a comment", "*.example.com {own}", "10.0.0.? {own}",
@@ -108,7 +109,8 @@ def test_the_types_of_key_that_are_known_are_asked_for_first():
 def take(file: Path, key: PKey, *expected: str, ask: str = "") -> None:
     stage = Stage("production", ("root@shop.example.com",))
     asked = (lambda question: ask) if ask else None
-    Pinned(stage, ([file], []), expected, "shop.example.com", asked).missing_host_key(None, "shop.example.com", key)
+    lookup = Lookup(stage, HOST, HOST, ([file], []), expected)
+    Pinned(lookup, asked).missing_host_key(None, HOST, key)
 
 
 def test_a_revoked_key_is_refused_even_where_the_config_names_it(tmp_path: Path):

@@ -7,7 +7,7 @@ from paramiko import ECDSAKey, PKey, RSAKey
 
 from deploy.config import Stage
 from deploy.errors import ConnectionFailed
-from deploy.host_keys import Told, fingerprint
+from deploy.host_keys import Lookup, Told, fingerprint
 
 HOST = "shop.example.com"
 STAGE = Stage("production", (HOST,))
@@ -19,7 +19,8 @@ def line(key: PKey) -> str:
 
 
 def take(known_hosts: Path, key: PKey, own: tuple[str, ...], stage: Stage = STAGE) -> None:
-    Told(stage, ([known_hosts], []), stage.host_keys, HOST, own).missing_host_key(None, HOST, key)
+    lookup = Lookup(stage, HOST, HOST, ([known_hosts], []), stage.host_keys)
+    Told(lookup, own).missing_host_key(None, HOST, key)
 
 
 def test_a_key_that_the_server_told_is_taken_and_written_down_beside_the_one_that_was_known(tmp_path: Path):

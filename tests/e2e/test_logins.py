@@ -90,7 +90,7 @@ def test_root_s_login_by_password_is_found_before_root_has_one(server: Server, p
     ],
     ids=["no password", "with a key", "denied", "an earlier block", "keys only"],
 )
-def test_a_match_block_that_lets_no_password_in_is_nobody_s_business(server: Server, project: Project, block: str):
+def test_a_match_block_that_lets_no_password_in_is_accepted(server: Server, project: Project, block: str):
     says(server, block)
     project.fab("provision")
     assert not password_lets_in(server, "bob", "tide")
