@@ -22,7 +22,6 @@ class User(Resource):
     name: str
     home: str
     shell: str = "/usr/sbin/nologin"
-    make_home: bool = False
     proofs: tuple[str, ...] = ()
     directories: tuple[str, ...] = ()
 
@@ -52,29 +51,22 @@ class User(Resource):
             drifts.append(Drift("home", found.pw_dir, self.home))
         if found.pw_shell != self.shell:
             drifts.append(Drift("shell", found.pw_shell, self.shell))
-        if self.make_home and not os.path.isdir(self.home):
-            drifts.append(Drift("home directory", "absent", "present"))
         return drifts
 
     def apply(self, system: System) -> None:
         what = {drift.what for drift in self.check(system)}
-        home = ["--create-home"] if self.make_home else ["--no-create-home"]
         if "user" in what:
-            options = ["--system", "--user-group", "--home-dir", self.home, "--shell", self.shell, "--comment", MARK]
-            system.run(["useradd", *options, *home, self.name])
+            options = ["--system", "--user-group", "--home-dir", self.home, "--no-create-home", "--shell", self.shell]
+            system.run(["useradd", *options, "--comment", MARK, self.name])
             return
         if "mark" in what:
             system.run(["usermod", "--comment", MARK, self.name])
         if what - {"mark"}:
             system.run(["usermod", "--home", self.home, "--shell", self.shell, self.name])
-        if self.make_home:
-            os.makedirs(self.home, 0o750, exist_ok=True)
-            os.chmod(self.home, 0o750)
-            system.run(["chown", f"{self.name}:{self.name}", self.home])
 
     def _marked(self, comment: str, home: str) -> bool:
         """Whether it has our mark; False where it is to get it. Refused for a user of somebody else."""
-        if comment.partition(",")[0] == MARK or self.make_home:
+        if comment.partition(",")[0] == MARK:
             return True
         if home == self.home and self._proved():
             return False
