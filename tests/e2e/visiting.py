@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
@@ -103,32 +103,52 @@ def elsewhere(bridge: str, *addresses: str) -> Iterator[None]:
 
 
 class Crowd:
-    """Connections of one address that have begun a request and do not finish it."""
+    """Connections of one address that begin a request and do not finish it; one that is closed is made again at once.
+
+    held: how many of them are connected, and have sent what they send.
+    """
 
     def __init__(self, address: str, source: str, count: int, begun: bytes) -> None:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self.sockets = [socket.socket(family, socket.SOCK_STREAM) for _ in range(count)]
-        self.begun, self.began = begun, set[socket.socket]()
-        for one in self.sockets:
-            one.setblocking(False)
-            one.bind((source, 0))
-            one.connect_ex((address, 80))
+        self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.address, self.source, self.count, self.begun = address, source, count, begun
+        self.began: set[int] = set()
+        self.sockets: dict[int, socket.socket] = {}
+        self.held = 0
+        self._stop = threading.Event()
+        self._pressing = threading.Thread(target=self._press)
 
     def __enter__(self) -> "Crowd":
+        for _ in range(self.count):
+            self._connect()
+        self._pressing.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for one in self.sockets:
+        self._stop.set()
+        self._pressing.join()
+        for one in self.sockets.values():
             one.close()
 
-    def held(self) -> int:
-        """How many of them are connected, and have sent what they send."""
-        poll = select.poll()
-        by_number = {one.fileno(): one for one in self.sockets}
-        for number in by_number:
-            poll.register(number, select.POLLOUT)
-        ready = {by_number[number] for number, event in poll.poll(0) if event == select.POLLOUT}
-        for one in ready - self.began:
-            one.send(self.begun)
-        self.began |= ready
-        return len(ready)
+    def _connect(self) -> None:
+        one = socket.socket(self.family, socket.SOCK_STREAM)
+        one.setblocking(False)
+        one.bind((self.source, 0))
+        one.connect_ex((self.address, 80))
+        self.sockets[one.fileno()] = one
+
+    def _press(self) -> None:
+        while not self._stop.wait(0.001):
+            poll = select.poll()
+            for number in self.sockets:
+                poll.register(number, select.POLLIN | select.POLLOUT)
+            found = dict(poll.poll(0))
+            ready = {number for number, event in found.items() if event == select.POLLOUT}
+            for number in ready - self.began:
+                with suppress(OSError):  # it was closed just now
+                    self.sockets[number].send(self.begun)
+            self.began |= ready
+            self.held = len(ready)
+            for number in found.keys() - ready:  # closed, or answered
+                self.sockets.pop(number).close()
+                self.began.discard(number)
+                self._connect()
