@@ -8,10 +8,13 @@ from functools import singledispatch
 
 from deploy.agent.resources.door import Guarded
 from deploy.agent.resources.files import Absent, Config, Directory, File, Link, seal
-from deploy.agent.resources.firewall import RULES, UNIT, Firewall, SshPorts
-from deploy.agent.resources.host import HostNames, Platform, Port, SecretKey
+from deploy.agent.resources.firewall import RULES, UNIT, ConnectionLimit, Firewall, SshPorts
+from deploy.agent.resources.host import DnsElsewhere, HostNames, Platform, Port, SecretKey
+from deploy.agent.resources.logs import LogDirectory
+from deploy.agent.resources.nginx import WorkerConnections
 from deploy.agent.resources.packages import APT, Packages, SinceVersion, Uv
 from deploy.agent.resources.services import Service, UnitFile
+from deploy.agent.resources.sites import DefaultServer
 from deploy.agent.resources.sshd import SSHD, Sshd
 from deploy.agent.resources.swap import Swap
 from deploy.agent.resources.users import Member, User
@@ -87,8 +90,8 @@ def _(step: Config) -> list[str]:
 
 @lines.register
 def _(step: User) -> list[str]:
-    home = "--create-home" if step.make_home else "--no-create-home"
-    return [f"useradd --system --user-group --home-dir {step.home} --shell {step.shell} {home} {step.name}"]
+    home = f"--no-create-home --home-dir {step.home}"
+    return [f"useradd --system --user-group {home} --shell {step.shell} --comment Ashore {step.name}"]
 
 
 @lines.register
@@ -108,7 +111,8 @@ def _(step: Uv) -> list[str]:
     return [
         "export PIP_ROOT_USER_ACTION=ignore PIP_RETRIES=3",
         "pip=$(ls /usr/share/python-wheels/pip-*.whl)/pip",
-        f'python3 "$pip" install {options} --target {step.directory} uv=={step.version}',
+        f"printf %s {shlex.quote(step.requirement)} > /tmp/uv.txt",
+        f'python3 "$pip" install {options} --require-hashes --target {step.directory} -r /tmp/uv.txt',
         f"{step.directory}/bin/uv --version",
     ]
 
@@ -155,8 +159,39 @@ def _(step: Sshd) -> list[str]:
 
 @lines.register
 def _(step: SshPorts) -> list[str]:
-    text = seal(step.rule.replace("%s", "22"))
-    return [f"printf %s {shlex.quote(text)} > {step.path}"]
+    text = shlex.quote(seal(step.rule.replace("%s", "22")))
+    user = f' | sed "s/%u/$(id -u {step.user})/"' if step.user else ""
+    return [f"printf %s {text}{user} > {step.path}"]
+
+
+@lines.register
+def _(step: ConnectionLimit) -> list[str]:
+    return [f"printf %s {shlex.quote(seal(step.rules.replace('%s', str(step.most))))} > {step.path}"]
+
+
+@lines.register
+def _(step: WorkerConnections) -> list[str]:
+    return [
+        f"sed -i 's/worker_connections [0-9]*;/worker_connections {step.number};/' {step.path}",
+        shlex.join(step.test),
+    ]
+
+
+@lines.register
+def _(step: LogDirectory) -> list[str]:
+    made = f"install -d -m {step.mode:o} -o {step.owner} -g {step.group} {step.path}"
+    owned = f"install -m 640 -o {step.writer} -g {step.group} /dev/null"
+    return [made, *(f"{owned} {step.path}/{name}" for name in step.files)]
+
+
+@lines.register
+def _(step: DefaultServer) -> list[str]:
+    return []
+
+
+@lines.register
+def _(step: DnsElsewhere) -> list[str]:
+    return lines(step.step)
 
 
 @lines.register

@@ -37,6 +37,10 @@ class WorkerConnections(Resource):
     def units(self) -> tuple[str, ...]:
         return ("nginx.service",)
 
+    @property
+    def shares(self) -> str:
+        return "nginx"
+
     def check(self, system: System) -> list[Drift]:
         if not os.path.exists(self.path):  # an earlier step of the plan installs Nginx
             return [Drift("worker_connections", "absent", self.number)]
