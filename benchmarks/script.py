@@ -129,7 +129,7 @@ def _(step: SinceVersion) -> list[str]:
     otherwise = [line for part in (step.otherwise,) if part for line in lines(part)] or [":"]
     return [
         f'if dpkg --compare-versions "{version}" ge {step.version}; then',
-        *lines(step.step),
+        *(lines(step.step) or [":"]),
         "else",
         *otherwise,
         "fi",
