@@ -64,7 +64,7 @@ def dependencies(host: Host, app: App, facts: Facts, requirements: dict[str, str
         "requirements": app.requirements,
         "uv": UV,
         "user": app.name,
-        "directory": f"{layout.home(app.name)}/.check",
+        "directory": f"/var/cache/ashore-check-{app.name}",
     }
     try:
         found: list[list[str]] = agent_of(host).ask("dependencies", "compare", **words)

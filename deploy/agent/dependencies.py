@@ -39,6 +39,7 @@ def normal(name: str) -> str:
 
 def resolved(texts: dict[str, str], requirements: str, uv: str, user: str, directory: str) -> dict[str, str]:
     top = f"{directory}-{os.getpid()}"
+    os.mkdir(top, 0o755)  # fails where it is there already: nobody else may have made it
     try:
         for name, text in texts.items():
             path = os.path.normpath(f"{top}/source/{name}")

@@ -215,7 +215,9 @@ class Server:
         return found
 
     def journal(self) -> str:
-        return self.script("journalctl -n 40 --no-pager; cat /var/log/nginx/error.log || true", check=False)
+        return self.script(
+            "journalctl --namespace='*' -n 40 --no-pager; cat /var/log/nginx/error.log || true", check=False
+        )
 
     def state(self) -> str:
         """Everything that a dry run or a refusal must not have changed."""

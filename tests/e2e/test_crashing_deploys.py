@@ -3,7 +3,7 @@
 from breaking import Relay, at_every_step, kill
 from standing import Project, Server, answers, change_app, wait_for
 
-FIRST_CHANGE = 3  # a deploy's upload; the steps before that only look
+FIRST_CHANGE = 4  # a deploy's upload; the steps before that only look
 
 
 def test_a_deploy_that_is_killed_at_any_step_leaves_a_site_and_is_finished_by_the_next(

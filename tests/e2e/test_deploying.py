@@ -134,7 +134,7 @@ def test_a_new_release_has_answered_each_warm_path_before_visitors_ask(live: Ser
     change_app(project, TELLS_WHO_ASKS)
     with live.requests("/", clients=2):
         current = project.deployed()
-    asked = live.script(f"journalctl -o cat -u visitors@{current} | grep ^asked")
+    asked = live.script(f"journalctl --namespace=visitors -o cat -u visitors@{current} | grep ^asked")
     of_the_kit, of_visitors = asked.index("asked /nowhere by ashore"), asked.index("asked / by\n")
     assert asked.index("asked / by ashore") < of_the_kit < of_visitors
     assert asked.count("asked / by ashore") >= 6 and asked.count("asked /nowhere by ashore") >= 6

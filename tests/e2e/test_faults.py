@@ -108,7 +108,7 @@ def test_an_app_that_forks_and_dies_gets_no_lasting_traffic(faulty: Server, proj
 
 def test_an_app_over_its_memory_limit_at_import_is_shown(faulty: Server, project: Project):
     limits = "/etc/systemd/system/visitors@.service.d"
-    faulty.script(f"mkdir {limits}; printf '[Service]\\nLimitAS=800M\\n' > {limits}/a.conf; systemctl daemon-reload")
+    faulty.script(f"mkdir -p {limits}; printf '[Service]\\nLimitAS=800M\\n' > {limits}/a.conf; systemctl daemon-reload")
     try:
         change_app(project, "TIDE = bytearray(900 << 20)")
         assert "MemoryError" in fails(project, faulty, "deploy")
@@ -209,7 +209,8 @@ def test_ctrl_c_at_any_moment_leaves_a_site_and_the_next_deploy_works(faulty: Se
             out, err = process.communicate(timeout=60)
             # 1: before our own code, where Fabric answers for it; -2: Python itself, behind our last line
             assert process.returncode in (0, 1, 130, -signal.SIGINT), out + err
-            assert "Traceback" not in out + err, out + err
+            # While Python still loads Fabric, nothing of ours runs that could say it better.
+            assert "Traceback" not in out + err or ("/fabric/__init__.py" in err and not out), out + err
             wait_for(faulty.idle, "the server to end it")
     assert set(answered.statuses) == {200}
     project.fab("deploy")
