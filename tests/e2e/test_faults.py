@@ -113,7 +113,7 @@ def test_an_app_over_its_memory_limit_at_import_is_shown(faulty: Server, project
         change_app(project, "TIDE = bytearray(900 << 20)")
         assert "MemoryError" in fails(project, faulty, "deploy")
     finally:
-        faulty.script(f"rm -r {limits}; systemctl daemon-reload")
+        faulty.script(f"rm {limits}/a.conf; systemctl daemon-reload")
 
 
 def test_a_release_command_that_fails_ends_the_deploy_before_traffic(faulty: Server, project: Project):
