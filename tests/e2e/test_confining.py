@@ -169,9 +169,8 @@ def test_a_secret_is_in_its_root_only_files_and_nowhere_else(live: Server, proje
     said += project.fab("deploy", "--json", status=1).text
     said += project.fab("logs", "-n", "500").text + project.fab("history", "--json").text
     assert secret not in said
-    assert secret not in live.script(
-        "journalctl --namespace='*' --no-pager -a; ps axww; runuser -u nobody -- ps axwwe", check=False
-    )
+    seen = "journalctl --namespace='*' --no-pager -a; ps axww; runuser -u nobody -- ps axwwe"
+    assert secret not in live.script(seen, check=False)
     holding = live.script(f"grep -rlsI {secret} / --exclude-dir=proc --exclude-dir=sys --exclude-dir=dev", check=False)
     assert holding.split(), "the search found nothing at all"
     for path in holding.split():

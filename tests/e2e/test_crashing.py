@@ -94,8 +94,8 @@ def test_provisioning_a_serving_server_that_is_killed_at_every_step_does_no_harm
     crashed.script(
         "rm -r /etc/nginx/ashore/unavailable.html /etc/logrotate.d/ashore /etc/systemd/journald.conf.d"
         " /etc/nginx/sites-enabled/ashore-strangers.conf /usr/local/lib/ashore /etc/systemd/system/nginx.service.d"
-        " /etc/ssh/sshd_config.d/10-ashore.conf /etc/apt/apt.conf.d/52ashore /etc/ashore/firewall.d /etc/ashore/firewall-apps.d;"
-        " sed -i '/127.0.1.1/d' /etc/hosts;"
+        " /etc/ssh/sshd_config.d/10-ashore.conf /etc/apt/apt.conf.d/52ashore /etc/ashore/firewall.d"
+        " /etc/ashore/firewall-apps.d; sed -i '/127.0.1.1/d' /etc/hosts;"
         " systemctl disable -q nginx logrotate.timer apt-daily.timer; chmod 755 /srv/visitors/releases;"
         " nft delete table inet ashore"
     )
