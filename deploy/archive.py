@@ -51,7 +51,7 @@ def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] =
     for path in include:
         if not (directory / path).exists():
             raise SourceError(
-                f"app.include names {path}, which is not there", where=str(directory), hint="mend deploy.toml"
+                f"app.include names {path}, which is not there", where=str(directory), hint="fix deploy.toml"
             )
     tracked = git_files(directory)
     names = list(walk(directory)) if tracked is None else sorted(tracked)

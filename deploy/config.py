@@ -116,12 +116,12 @@ def load(directory: Path) -> Config:
         data = tomllib.loads(source)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
-            f"{FILE} is not TOML: {error}", where=str(path), detail=_line(source, str(error)), hint=_MEND
+            f"{FILE} is not TOML: {error}", where=str(path), detail=_line(source, str(error)), hint=_FIX
         ) from error
     return read(data, source, directory)
 
 
-_MEND = "mend that line; docs/config.md has every key"
+_FIX = "fix that line; docs/config.md has every key"
 
 
 def _source(path: Path) -> str:
@@ -214,7 +214,7 @@ class _Reader:
     source: str
     path: Path
 
-    def error(self, key: str, what: str, hint: str = _MEND) -> ConfigError:
+    def error(self, key: str, what: str, hint: str = _FIX) -> ConfigError:
         lines = self.source.splitlines()
         pattern = re.compile(rf'\s*(\[.*\b)?["\']?{re.escape(key)}["\']?\s*(=|\]|\.)')
         line = next((number for number, text in enumerate(lines, 1) if pattern.match(text)), 0)

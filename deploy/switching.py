@@ -95,7 +95,7 @@ def activate(
 
     built: the steps that make it, if it is new; they are undone, too. leave: release ID → the state that it gets, once
     all went well. last: what comes after all else.
-    For the release that is current already, the same plan finds nothing to do, or mends what broke.
+    For the release that is current already, the same plan finds nothing to do, or fixes what broke.
     """
     name, home = app.name, layout.home(app.name)
     unit, unit_file = layout.unit(name, release.id), layout.unit_file(name, release.id)

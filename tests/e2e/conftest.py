@@ -60,7 +60,7 @@ def own(own_machine: sandbox.Machine) -> Server:
 
 @pytest.fixture(scope="module")
 def crashed(snapshot: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that these tests may leave in any state that the next run mends."""
+    """A server that these tests may leave in any state that the next run fixes."""
     with serving("crash", snapshot, tmp_path_factory) as made:
         yield Server(made)
 

@@ -167,5 +167,5 @@ class ReleaseCommand(Resource):
         else:
             system.done.add(self)
             return
-        hint = "mend it and deploy again; `fab run` tries a command out, release_seconds gives it longer"
+        hint = "fix it and deploy again; `fab run` tries a command out, release_seconds gives it longer"
         raise Failed(f"the release command `{self.command}` {how}", hint, "\n".join(said))

@@ -189,7 +189,7 @@ class Firewall(Resource):
         return []
 
     def apply(self, system: System) -> None:
-        hint = "nothing was loaded; mend the file that nft names, then run again"
+        hint = "nothing was loaded; fix the file that nft names, then run again"
         system.run(["nft", "-c", "-f", RULES], hint=hint)
         system.run(["systemctl", "daemon-reload"])  # an undo may have taken the unit's file away, and now it is back
         system.run(["systemctl", "restart", UNIT])
