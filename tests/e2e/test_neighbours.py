@@ -165,6 +165,27 @@ def test_an_app_that_floods_its_log_loses_its_own_lines_only(server: Server, pro
     assert "SystemMaxUse=200M" in server.script("cat /etc/systemd/journald@visitors.conf")
 
 
+def test_an_app_that_ends_again_and_again_does_not_fill_the_journal_that_all_share(server: Server, project: Project):
+    change_app(project, "ENDS = 1")
+    current = project.deployed()
+    unit = f"visitors@{current}.service"
+
+    def pid() -> str:
+        return server.script(f"systemctl show -p MainPID --value {unit}").strip()
+
+    def started(before: str) -> bool:
+        return pid() not in ("0", before)
+
+    for _ in range(3):
+        before = pid()
+        server.script(f"kill -9 {before}")
+        wait_for(lambda before=before: started(before), "the next start, at once")
+    server.script(f"kill -9 {pid()}")
+    wait_for(lambda: "sleep 10" in server.script("ps -eo args"), "the next start to wait")
+    wait_for(lambda: server.get("/healthz")[0] == 200, "the site, once it has waited")
+    assert server.release() == current
+
+
 LEADS_ASTRAY = """
 import os, socket, time
 own = "/run/visitors/%s/own/http.sock" % os.environ["RELEASE_ID"]

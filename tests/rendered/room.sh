@@ -1,4 +1,4 @@
-# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal fe9a0f82de94]
+# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal e64270d4934b]
 # /run/APP/RELEASE, where a running release has its socket and its temporary files: room.sh make|offer|remove APP RELEASE
 # [MEGABYTES]. The unit of a release calls it as root, outside of the app's box.
 set -eu
@@ -12,8 +12,23 @@ remove() {
     rm -rf "$room"
 }
 
+# Each start is told of in the journal that all share: one that ends again and again must not fill it with that. The first
+# four starts within a minute follow each other at once, those after them ten seconds later.
+slow_down() {
+    starts=/run/ashore/starts-$app now=$(date +%s)
+    mkdir -p -m 700 /run/ashore
+    echo "$release $now" >>"$starts"
+    tail -n 20 "$starts" >"$starts.new"
+    mv -f "$starts.new" "$starts"
+    if [ "$(awk -v release="$release" -v since=$((now - 60)) '$1 == release && $2 > since' "$starts" | wc -l)" -gt 4 ]; then
+        echo "$app@$release has started more than four times within a minute: the next start is in 10 s"
+        sleep 10
+    fi
+}
+
 case $verb in
 make)
+    slow_down
     # Two file systems with an end: the app can fill neither /run nor what others have in /tmp and /dev/shm.
     remove
     mkdir -p "$room"
