@@ -14,7 +14,7 @@ demo: .venv/ready
 	@$(BIN)/fab sandbox provision deploy
 
 test: .venv/ready-for-tests /usr/bin/chromedriver
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/ready-for-tests
 	$(BIN)/ruff check .
