@@ -87,6 +87,11 @@ def journal(app: str) -> str:
     return f"/etc/systemd/journald@{app}.conf"
 
 
+def journal_socket(app: str) -> str:
+    """Who may write to the app's own journal: the app, and no other."""
+    return f"/etc/systemd/system/systemd-journald@{app}.socket.d/50-ashore.conf"
+
+
 def nginx_logs(app: str) -> str:
     return f"/var/log/nginx/{app}"
 

@@ -127,6 +127,12 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         Directory("/etc/systemd/journald.conf.d"),
         file("/etc/systemd/journald.conf.d/50-ashore.conf", "systemd/journald.conf.j2"),
         file(layout.journal(name), "systemd/journald@app.conf.j2", app=app),
+        Directory(layout.journal_socket(name).rpartition("/")[0]),
+        Config(
+            "the app's journal takes lines of the app only",
+            (file(layout.journal_socket(name), "systemd/journal-socket.conf.j2", app=app),),
+            ("systemctl", "daemon-reload"),
+        ),
         Service("systemd-journald.service", watches=("/etc/systemd/journald.conf.d",), refresh="restart"),
         LogDirectory(layout.nginx_logs(name)),
         file("/etc/logrotate.d/ashore", "nginx/logrotate.j2"),

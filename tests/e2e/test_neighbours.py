@@ -164,6 +164,29 @@ def test_an_app_that_floods_its_log_loses_its_own_lines_only(server: Server, pro
     assert "SystemMaxUse=200M" in server.script("cat /etc/systemd/journald@visitors.conf")
 
 
+def test_an_app_writes_to_its_own_journal_and_to_no_other(server: Server, project: Project, blog: Project):
+    blog.fab("deploy")
+    found = python(
+        project,
+        """
+        import glob, socket
+        for path in ["/dev/log", *glob.glob("/run/systemd/journal*/*")]:
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                try:
+                    link = socket.socket(socket.AF_UNIX, kind)
+                    link.connect(path)
+                    link.send(b"<6>planted: a line\\n")
+                    print(path)
+                except OSError:
+                    continue
+        """,
+    )
+    assert "/run/systemd/journal/socket" in found  # its own, seen at the place of the system's
+    assert "journal.blog" not in found
+    assert "planted" not in server.script("journalctl -o cat --no-pager; journalctl --namespace=blog -o cat --no-pager")
+    wait_for(lambda: "planted: a line" in server.script("journalctl --namespace=visitors -o cat"), "the app's own line")
+
+
 def test_an_app_that_ends_again_and_again_does_not_fill_the_journal_that_all_share(server: Server, project: Project):
     change_app(project, "ENDS = 1")
     current = project.deployed()
