@@ -5,6 +5,7 @@ machine of that snapshot (`live`); tests that break things get one of their own 
 """
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from keyholder import Holder
 from standing import SNAPSHOT, Project, Server, machine, serving, settled
 
 from deploy import sandbox
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """`fab` meets Ctrl-C as at a terminal, also where the shell that started us ignores it: in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
