@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from .locks import DIRECTORY, Holder, described, held_alone, read_holder
@@ -61,7 +62,8 @@ class Overrule:
             self.asked[pid] = time.monotonic()
             self.emit({"event": "waiting", "holder": f"{described(holder)}; it is stopped: operators come first"})
             if unit:
-                os.kill(pid, self.number)
+                with suppress(ProcessLookupError):  # it has ended by itself
+                    os.kill(pid, self.number)
         waited = time.monotonic() - self.asked[pid]
         if waited > 2 * PATIENCE_SECONDS:
             return False

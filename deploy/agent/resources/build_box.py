@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ..system import ENVIRONMENT, System
+from ..system import ENVIRONMENT, System, complaint
 from ..wire import Cancelled, Failed
 from .commands import follow, stop
 from .files import required_ids
@@ -89,8 +89,8 @@ def build(system: System, argv: Sequence[str], user: str, top: str, cwd: str, en
     hand_over(top)
     system.emit({"event": "output", "argv": list(argv), "text": out + err})
     if process.returncode:
-        what = f"`{' '.join(argv)}` exited with {process.returncode}"
-        raise Failed(what, "", "\n".join((err or out).strip().splitlines()[-25:]))
+        what, detail = complaint(argv, process.returncode, err or out)
+        raise Failed(what, "", detail)
     return out
 
 
