@@ -1,4 +1,4 @@
-# `make demo` shows it, `make test` proves it, `make check` reads the code. All install what they need first.
+# `make demo` shows it, `make test` proves it, `make check` reads the code, `make quick` is that and the pure tests. All install what they need first.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,13 +8,16 @@ BIN := .venv/bin
 LOCKING := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 	--custom-compile-command 'make lock'
 
-.PHONY: demo test check format lock benchmark pictures clean
+.PHONY: demo test quick check format lock benchmark pictures clean
 
 demo: .venv/ready
 	@$(BIN)/fab sandbox provision deploy
 
 test: .venv/ready-for-tests /usr/bin/chromedriver
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+quick: check
+	$(BIN)/python -m pytest -n 2 --ignore tests/e2e $(ARGS)
 
 check: .venv/ready-for-tests
 	$(BIN)/ruff check .

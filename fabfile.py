@@ -6,7 +6,15 @@
     fab -H root@203.0.113.10 deploy   on a host named there and then
 
 `fab --help COMMAND` tells of a command's options. Every command can be run again: what is done is left alone.
+
+Exit status: 0 it is done; 1 it failed; 2 `--check` found something that would change; 3 it is done, but visitors get
+errors, or got some meanwhile; 130 Ctrl-C. `fab run` and `fab shell` end with the command's own.
 """
+
+# ruff: noqa: E402
+from deploy import interrupts
+
+interrupts.take_over()  # before all else: what follows takes a while to load
 
 import atexit
 import gc
@@ -14,49 +22,68 @@ import sys
 from typing import Any
 
 from fabric import task
+from fabric.main import program
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 
 from deploy.ci.task import ci_tasks
-from deploy.commandline import CHANGING, JSON, WAIT, left_out, listing, stage_names, telling
+from deploy.commandline import (
+    CHANGING,
+    JSON,
+    SWITCHING,
+    ending,
+    left_out,
+    options,
+    stage_names,
+    telling,
+)
+from deploy.env_tasks import env_tasks
 from deploy.errors import Interrupted
+from deploy.misuse import explain_misuse, open_streams
 from deploy.sandbox_tasks import sandbox_tasks
 from deploy.session import Session
 
 SESSION = Session()  # Invoke hands tasks nothing of each other's; one connection serves a whole command line
+program.executor_class = ending(SESSION)
+explain_misuse(program, __doc__)
+open_streams()
 atexit.register(gc.freeze)  # last of all: a process that ends need not look for garbage first (20 ms)
 atexit.register(SESSION.close)
-
-
-def options(check: bool = False, force: bool = False, wait: bool = False) -> Any:
-    from deploy.carry import Options
-
-    return Options(check, force, wait)
-
-
-SWITCHING = {key: value for key, value in CHANGING.items() if key != "check"}
+atexit.register(interrupts.ignore)  # first of all
 
 
 @task(help=CHANGING)
 def provision(
-    c: Any, check: bool = False, force: bool = False, wait: bool = False, json: bool = False, verbose: bool = False
+    c: Any,
+    check: bool = False,
+    force: bool = False,
+    wait: bool = False,
+    break_lock: bool = False,
+    json: bool = False,
+    verbose: bool = False,
 ) -> None:
     """Make a server ready for the app and close it: packages, users, Nginx, uv, SSH by key, a firewall. First, once."""
     from deploy import verbs
 
-    with telling(json, verbose) as screen:
-        verbs.provision(SESSION, c, screen, options(check, force, wait))
+    with telling(c, json, verbose, SESSION) as screen:
+        verbs.provision(SESSION, c, screen, options(check, force, wait, break_lock))
 
 
 @task(help=CHANGING)
 def deploy(
-    c: Any, check: bool = False, force: bool = False, wait: bool = False, json: bool = False, verbose: bool = False
+    c: Any,
+    check: bool = False,
+    force: bool = False,
+    wait: bool = False,
+    break_lock: bool = False,
+    json: bool = False,
+    verbose: bool = False,
 ) -> None:
     """Put the app's source live as a new release; the old one serves until it answers, and stays if it fails."""
     from deploy import verbs
 
-    with telling(json, verbose) as screen:
-        verbs.deploy(SESSION, c, screen, options(check, force, wait))
+    with telling(c, json, verbose, SESSION) as screen:
+        verbs.deploy(SESSION, c, screen, options(check, force, wait, break_lock))
 
 
 @task(
@@ -69,14 +96,15 @@ def rollback(
     check: bool = False,
     force: bool = False,
     wait: bool = False,
+    break_lock: bool = False,
     json: bool = False,
     verbose: bool = False,
 ) -> None:
     """Go back to the release before, or to another (fab rollback ID): its code, packages and environment."""
     from deploy import verbs
 
-    with telling(json, verbose) as screen:
-        verbs.rollback(SESSION, c, screen, options(check, force, wait), release or "")
+    with telling(c, json, verbose, SESSION) as screen:
+        verbs.rollback(SESSION, c, screen, options(check, force, wait, break_lock), release or "")
 
 
 @task(help={"json": JSON})
@@ -84,38 +112,48 @@ def releases(c: Any, json: bool = False) -> None:
     """List the releases: current, good, rolled back, failed; who made them, when and from which commit."""
     from deploy import verbs
 
-    with telling(json) as screen:
+    with telling(c, json, reading=True) as screen:
         verbs.releases(SESSION, c, screen)
 
 
-@task(help={"n": "how many lines (30; 0: all)", "json": JSON})
+@task(help={"n": "how many lines, the last ones (30; 0: all)", "json": JSON})
 def history(c: Any, n: int = 30, json: bool = False) -> None:
     """List what was done to the app on its server: who, from where, what, how it ended, how long it took."""
     from deploy import verbs
 
-    with telling(json) as screen:
+    with telling(c, json, reading=True) as screen:
         verbs.history(SESSION, c, screen, n)
 
 
 @task(help=SWITCHING)
-def restart(c: Any, force: bool = False, wait: bool = False, json: bool = False, verbose: bool = False) -> None:
+def restart(
+    c: Any,
+    force: bool = False,
+    wait: bool = False,
+    break_lock: bool = False,
+    json: bool = False,
+    verbose: bool = False,
+) -> None:
     """Start the app anew, without losing a request: the same code and environment, in fresh processes."""
     from deploy import verbs
 
-    with telling(json, verbose) as screen:
-        verbs.restart(SESSION, c, screen, options(False, force, wait))
+    with telling(c, json, verbose) as screen:
+        verbs.restart(SESSION, c, screen, options(False, force, wait, break_lock))
 
 
 @task(
     positional=["state"],
-    help={"state": "on or off", "allow": "addresses that still get through, beside yours", "json": JSON, "wait": WAIT},
+    help={"state": "on or off", "allow": "addresses that still get through, beside yours"}
+    | {key: CHANGING[key] for key in ("wait", "break_lock", "json")},
 )
-def maintenance(c: Any, state: str, allow: str = "", wait: bool = False, json: bool = False) -> None:
+def maintenance(
+    c: Any, state: str, allow: str = "", wait: bool = False, break_lock: bool = False, json: bool = False
+) -> None:
     """Close the site to visitors, who get a 503 page, or open it again: fab maintenance on|off."""
     from deploy import verbs
 
-    with telling(json) as screen:
-        verbs.maintenance(SESSION, c, screen, options(wait=wait), state, allow)
+    with telling(c, json) as screen:
+        verbs.maintenance(SESSION, c, screen, options(wait=wait, break_lock=break_lock), state, allow)
 
 
 @task(help={"command": "one line for /bin/sh"})
@@ -123,7 +161,7 @@ def run(c: Any, command: str) -> None:
     """Run a command beside the app, as its user with its environment, in its sandbox: fab run "flask db stats"."""
     from deploy import verbs
 
-    with telling() as screen:
+    with telling(c) as screen:
         raise Exit(code=verbs.run(SESSION, c, screen, ["/bin/sh", "-c", command]))
 
 
@@ -132,7 +170,7 @@ def shell(c: Any) -> None:
     """Open a shell beside the app, as its user with its environment, in its sandbox."""
     from deploy import verbs
 
-    with telling() as screen:
+    with telling(c) as screen:
         raise Exit(code=verbs.shell(SESSION, c, screen))
 
 
@@ -141,7 +179,7 @@ def tls_list(c: Any, json: bool = False) -> None:
     """Tell which certificate the site shows: for which names, from whom, until when, and who renews it."""
     from deploy import verbs
 
-    with telling(json) as screen:
+    with telling(c, json, reading=True) as screen:
         verbs.tls(SESSION, c, screen)
 
 
@@ -150,63 +188,24 @@ def tls_list(c: Any, json: bool = False) -> None:
     help={"compromised": "its key is not secret any more: declare the old certificate void"}
     | {key: value for key, value in CHANGING.items() if key not in ("check", "force")},
 )
-def tls_renew(c: Any, compromised: bool = False, wait: bool = False, json: bool = False, verbose: bool = False) -> None:
-    """Get a new certificate with a new key now, as the server does by itself in good time: fab tls.renew."""
-    from deploy import verbs
-
-    with telling(json, verbose) as screen:
-        verbs.tls_renew(SESSION, c, screen, options(wait=wait), compromised)
-
-
-@task(name="list", default=True, help={"json": JSON})
-def env_list(c: Any, json: bool = False) -> None:
-    """List the names in the app's environment and where each comes from; values are never shown."""
-    from deploy import verbs
-
-    with telling(json) as screen:
-        verbs.env(SESSION, c, screen)
-
-
-@task(
-    name="set",
-    positional=[] if left_out("env.set", r"[A-Z_][A-Z0-9_]*(=.*)?", sys.argv) else ["name"],
-    help={"name": "whose value is asked for, or piped in", "file": "NAME=value lines; - is standard input"} | SWITCHING,
-)
-def env_set(
+def tls_renew(
     c: Any,
-    name: str | None = None,
-    file: str = "",
-    force: bool = False,
+    compromised: bool = False,
     wait: bool = False,
+    break_lock: bool = False,
     json: bool = False,
     verbose: bool = False,
 ) -> None:
-    """Set variables of the app's environment: fab env.set NAME. Makes a release with the same code."""
-    from deploy import variables, verbs
-
-    with telling(json, verbose) as screen:
-        changes = variables.wanted(name or "", file)
-        verbs.env_set(SESSION, c, screen, options(False, force, wait), "env.set", {**changes})
-
-
-@task(
-    name="unset",
-    positional=["name"],
-    help={"name": "what `fab env.set` has set"} | SWITCHING,
-)
-def env_unset(
-    c: Any, name: str, force: bool = False, wait: bool = False, json: bool = False, verbose: bool = False
-) -> None:
-    """Take variables away that `fab env.set` has set: fab env.unset NAME."""
+    """Get a new certificate with a new key now, as the server does by itself in good time: fab tls.renew."""
     from deploy import verbs
 
-    with telling(json, verbose) as screen:
-        verbs.env_set(SESSION, c, screen, options(False, force, wait), "env.unset", {name: None})
+    with telling(c, json, verbose) as screen:
+        verbs.tls_renew(SESSION, c, screen, options(wait=wait, break_lock=break_lock), compromised)
 
 
 @task(
     help={
-        "n": "how many lines (200)",
+        "n": "how many lines, the last ones (200; 0: all)",
         "follow": "go on with new lines as they come, until Ctrl-C",
         "since": 'from when on, e.g. "1 hour ago", yesterday, "2026-11-20 10:00" (UTC)',
         "release": "of one release only, by its ID",
@@ -226,7 +225,7 @@ def logs(
     """Read what the app has written, from the server's journal."""
     from deploy import verbs
 
-    with telling(json) as screen:
+    with telling(c, json, reading=True) as screen:
         try:
             verbs.logs(SESSION, c, screen, lines=n, since=since, follow=follow, release=release, nginx=nginx)
         except Interrupted:
@@ -237,19 +236,16 @@ def stage_task(name: str) -> Any:
     """`fab NAME deploy` works on the stage NAME."""
 
     def choose(c: Any) -> None:
-        with telling():
+        with telling(c):
             SESSION.stage_name = SESSION.config().stage(name).name
 
     choose.__doc__ = f"Work on the stage {name}: fab {name} deploy."
     return task(name=name)(choose)
 
 
-if listing(sys.argv[1:]):
-    print(__doc__)  # Invoke's list of commands has no place for what they are for together
-
 VERBS = (provision, deploy, rollback, releases, history, restart, run, shell, maintenance, logs)
 ns = Collection(*VERBS, *(stage_task(name) for name in stage_names()))
-ns.add_collection(Collection("env", env_list, env_set, env_unset))
+ns.add_collection(env_tasks(SESSION))
 ns.add_collection(Collection("tls", tls_list, tls_renew))
 ns.add_collection(sandbox_tasks(SESSION))
 ns.add_collection(ci_tasks(SESSION))

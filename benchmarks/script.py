@@ -6,8 +6,9 @@ It does the same work with the same options and files, and looks at nothing befo
 import shlex
 from functools import singledispatch
 
+from deploy.agent.resources.config_files import Config
 from deploy.agent.resources.door import Guarded
-from deploy.agent.resources.files import Absent, Config, Directory, File, Link, seal
+from deploy.agent.resources.files import Absent, Directory, File, Link, seal
 from deploy.agent.resources.firewall import RULES, UNIT, ConnectionLimit, Firewall, SshPorts
 from deploy.agent.resources.host import DnsElsewhere, HostNames, Platform, Port, SecretKey
 from deploy.agent.resources.logs import LogDirectory

@@ -1,28 +1,77 @@
-"""Where is it running, what is running it, how do users reach it: told at the end of what changes the release."""
+"""Where is it running, what is running it, how do users reach it, and is all well: told at the end of each change."""
 
 import socket
 import ssl
 import time
+from datetime import datetime, timezone
 from typing import Any
 
-from . import layout
+from . import layout, noticed
 from .agent.resources.certificates import Certificate, certificate_of
-from .agent.resources.health import http_status
+from .agent.resources.http import http_status
 from .agent.system import upstream
+from .carry import Count
 from .config import App
+from .dns import Lookup, notes
+from .errors import VisitorsFail
 from .plans import Facts, Release
 from .remote import Event
 from .screen import Screen
 from .session import Host
 from .site import Site
+from .tables import columns, labelled
 
 OUTSIDE_SECONDS = 5
+DNS_SECONDS = 1  # more, after it was asked at the beginning
 SETTLE_SECONDS = 2  # a worker of Nginx from before its reload may still take a connection, and know no such site
 
 
-def tell(screen: Screen, host: Host, facts: Facts, release: Release, app: App) -> None:
-    """Look at the site from here, and answer the three questions."""
-    look_from_here(screen, host, release.site)
+def conclude(
+    screen: Screen,
+    host: Host,
+    facts: Facts,
+    release: Release,
+    count: Count,
+    lookup: Lookup,
+    app: App | None = None,
+) -> str:
+    """Look at the site from here, answer the three questions for the app, and warn of what was seen beside.
+
+    Returns what the front page answered; "" where it was not asked from here.
+    """
+    certificate = of_certificate(release.site, count)
+    answer = look_from_here(screen, host, release.site, lookup, bool(certificate))
+    if app is not None:
+        three_answers(screen, host, facts, release, app)
+    warn(screen, host, count, certificate)
+    return answer
+
+
+def of_certificate(site: Site, count: Count) -> list[str]:
+    return noticed.of_certificate(count.noticed, site, datetime.now(timezone.utc))
+
+
+def warn(screen: Screen, host: Host, count: Count, certificate: list[str]) -> None:
+    for line in (*noticed.of_server(count.noticed), *certificate):
+        screen.say(f"warning: {line}", "yellow", host.name)
+
+
+def require_well(host: Host, facts: Facts, release: Release, count: Count, answer: str) -> None:
+    """A change after which visitors get errors, or in which they got some, is no success. answer: see `conclude`."""
+    found = []
+    if answer.startswith("5") and not facts.maintenance:
+        found.append(f"{release.site.url} answers {answer}")
+    probe = count.end.get("probe") or {"failed": 0}
+    if probe["failed"]:
+        first = f"the first: {probe['first_failure']}"
+        found.append(f"{probe['failed']} of {probe['requests']} requests failed during the change ({first})")
+    if found:
+        back = f"; back to {facts.current}: fab rollback" if facts.current not in ("", release.id) else ""
+        hint = f"fab logs --nginx shows what visitors got, and what the app wrote{back}"
+        raise VisitorsFail("; ".join(found), host.name, f"{release.id} serves", hint)
+
+
+def three_answers(screen: Screen, host: Host, facts: Facts, release: Release, app: App) -> None:
     python = ".".join(release.record.get("python", facts.python).split(".")[:2])
     commit = release.record.get("commit", "")
     threads = f" × {app.threads} threads" if app.worker_class == "gthread" else f", {app.worker_class}"
@@ -34,14 +83,12 @@ def tell(screen: Screen, host: Host, facts: Facts, release: Release, app: App) -
     }
     if facts.maintenance:
         answers["how"] += " (in maintenance: visitors get a 503 until `fab maintenance off`)"
-    lines = [
-        f"where is it running?    {answers['where']}",
-        f"what is running it?     {answers['what']}",
-        f"how do users reach it?  {answers['how']}",
-    ]
+    questions = {"where": "where is it running?", "what": "what is running it?", "how": "how do users reach it?"}
+    lines = [labelled(f"{question:<24}", answers[key], columns()) for key, question in questions.items()]
     if release.site.authority:
-        lines.append(f"its CA is this machine's own; to see no warning: curl --cacert {release.site.authority},")
-        lines.append("or let your browser trust that file (Settings → Certificates → Authorities → Import)")
+        lines += ["its certificate is from a CA of this machine's own; to see no warning:"]
+        lines += [f"curl --cacert {release.site.authority} {release.site.url}"]
+        lines += ["or have your browser trust that file (Settings → Certificates → Import)"]
     event = {"event": "answers", "host": host.name, "url": release.site.url, "release": release.id, **answers}
     screen.result(event, "\n" + "\n".join(lines))
 
@@ -53,10 +100,16 @@ def door(site: Site, nginx: str) -> str:
     return f"port 443 (HTTP/2{third})"
 
 
-def look_from_here(screen: Screen, host: Host, site: Site) -> None:
-    """Ask for the page as a visitor would: a firewall in front of the server shows only from outside."""
+def look_from_here(screen: Screen, host: Host, site: Site, lookup: Lookup, certificate_told: bool = False) -> str:
+    """Ask for the page as a visitor would: a firewall in front of the server shows only from outside.
+
+    By the server's address, so before that it is said where DNS would not lead visitors there. Returns the answer.
+    """
+    missing = notes(lookup.found(DNS_SECONDS), host.reached_at, bool(site.trusted_proxies))
+    for line in missing:
+        screen.say(f"note: {line}", "yellow", host.name)
     if host.made.gateway:
-        return  # visitors may well reach what this machine cannot
+        return ""  # visitors may well reach what this machine cannot
     address, port = host.made.host, site.port
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
@@ -69,16 +122,17 @@ def look_from_here(screen: Screen, host: Host, site: Site) -> None:
     if not answer.isdigit():
         why = f"{address} does not answer on port {port} from here ({answer}): is it open in the provider's firewall?"
         screen.say(f"note: {why}", "yellow", host.name)
-        return
+        return ""
     found, trouble = shown(address, site) if site.encrypted else (None, "")
     good = f"; its certificate is from {found.issuer}, good until {found.day}" if found and not trouble else ""
-    line = f"from here, {site.url} answers {answer} in {1000 * seconds:.0f} ms{good}"
-    step: Event = {"event": "step", "step": line, "state": "ok", "seconds": 0.0, "drift": []}
+    asked = f"asked by its address {address}" if missing else "from here"
+    line = f"{asked}, {site.url} answers {answer} in {1000 * seconds:.0f} ms{good}"
+    state = "failed" if answer.startswith("5") else "ok"
+    step: Event = {"event": "step", "step": line, "state": state, "seconds": 0.0, "drift": []}
     screen.event(host.name, step)
-    if trouble:
+    if trouble and not certificate_told:
         screen.say(f"note: browsers warn of its certificate: {trouble}", "yellow", host.name)
-    elif found and found.late:
-        screen.say(f"note: the certificate runs out on {found.day}, and was not renewed", "yellow", host.name)
+    return answer
 
 
 def shown(address: str, site: Site) -> tuple[Certificate | None, str]:

@@ -16,6 +16,7 @@ class Options:
     check: bool = False
     force: bool = False
     wait: bool = False
+    break_lock: bool = False
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Count:
     changed: int = 0
     done: set[str] = field(default_factory=set)  # titles of the steps that changed something
     end: Event = field(default_factory=dict)
+    noticed: Event = field(default_factory=dict)  # the last look at the server, see `agent.resources.noticed`
 
     def take(self, event: Event) -> None:
         if event["event"] == "step":
@@ -35,6 +37,8 @@ class Count:
                 self.done.add(event["step"])
         elif event["event"] == "end":
             self.end = event
+        elif event["event"] == "noticed":
+            self.noticed = event
 
 
 def title(screen: Screen, verb: str, host: Host, options: Options) -> None:
@@ -51,7 +55,7 @@ def carry_out(
     plan: Plan, host: Host, screen: Screen, options: Options, done: str, run: Event, count: Count, **upload: Any
 ) -> None:
     """Carry out a plan on a host and show it. done: the word for its success. run: for the server's history."""
-    run = {**run, "verb": plan.verb, "who": operator()}
+    run = {**run, "verb": plan.verb, "who": operator(), "break_lock": options.break_lock}
 
     def ask(show: Callable[[Event], None]) -> Event:
         return agent_of(host).plan(plan, check=options.check, run=run, wait=options.wait, on_event=show, **upload)
@@ -98,16 +102,38 @@ def see_through(
     screen.say(summary, "bold", host.name)
 
 
-def left_as(count: Count, release: str, current: str, is_new: bool) -> str:
-    """How a change of the release that failed has left the server."""
+def left_as(count: Count, release: str, before: str, is_new: bool) -> str:
+    """How a change of the release that failed has left the server: what has the traffic, and what became of the rest.
+
+    before: the release that had the traffic when the change began.
+    """
+    serves, errors = count.end.get("serves", before), count.end.get("undo_errors")
     switched = f"traffic goes to {release}" in count.done
-    serving = f"traffic {'is back' if switched else 'stays'} on {current}" if current else "no release serves yet"
-    return f"{serving}; {release} was {'stopped and removed' if is_new else 'stopped'}"
+    if not serves:
+        stands = "no release has the traffic"
+    elif serves == before != release:
+        stands = f"traffic {'is back' if switched else 'stays'} on {serves}"
+    else:
+        stands = f"traffic {'stays on' if serves == before else 'goes to'} {serves}"
+    if errors:
+        return "\n".join([f"{stands}; not everything could be undone:", *errors])
+    if serves == release:
+        return stands
+    return f"{stands}; {release} was {'stopped and removed' if is_new else 'stopped'}"
+
+
+def how_left(end: Event, release: str, current: str) -> str:
+    """How a change that failed has left one of several hosts, in short."""
+    if end.get("switched"):
+        return f"on {release}, but not finished"
+    how = "unchanged" if not end.get("applied") else "not all undone" if end.get("undo_errors") else "undone"
+    serves = end.get("serves", current)  # not the one from before, where going back has failed
+    return f"{how}, on {serves}" if serves else how
 
 
 def tell_probe(end: Event, host: Host, screen: Screen) -> None:
     """What visitors noticed: our own requests, from before the switch until the old release had stopped."""
-    if probe := end.get("probe"):
+    if (probe := end.get("probe")) and probe["requests"]:  # none: there was only the release before to ask
         first = f" (the first: {probe['first_failure']})" if probe["failed"] else ""
         text = f"{probe['failed']} of {probe['requests']} requests failed{first}, slowest {probe['slowest_ms']} ms"
         screen.say(text, "bold red" if probe["failed"] else "bold green", host.name)

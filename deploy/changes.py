@@ -21,6 +21,7 @@ class By:
     """Who makes a change, when, and how visitors are to reach the site.
 
     address: the server's, as an operator reaches it; "" where that is not known.
+    elsewhere: what the other hosts of the same command line have.
     confined: it is asked for over a CI key: what is built is for such releases only, and no certificate is asked for.
     """
 
@@ -30,12 +31,21 @@ class By:
     address: str = ""
     force: bool = False
     confined: bool = False
+    elsewhere: tuple[Facts, ...] = ()
 
     def release(self, verb: str, facts: Facts, record: Run) -> Release:
         """A new release: its ID, and its record with what all records have."""
-        release_id = next_id(self.now, tuple(facts.records))
+        release_id = self.agreed_id(verb, facts, record)
         made = {"id": release_id, "by": self.who, "at": self.now.isoformat(timespec="seconds"), "verb": verb}
         return Release(release_id, self.site, {**record, **made})
+
+    def agreed_id(self, verb: str, facts: Facts, record: Run) -> str:
+        """One that sorts after all releases of all hosts; or the one that another host serves this very deploy by."""
+        newest = max(facts.records, default="")
+        served = [other.current for other in self.elsewhere if other.record.get("digest") == record.get("digest")]
+        if verb == "deploy" and served and max(served) > newest:
+            return max(served)
+        return next_id(self.now, tuple(name for each in (facts, *self.elsewhere) for name in each.records))
 
     def existing(self, facts: Facts, release_id: str) -> Release:
         return Release(release_id, self.site, facts.records.get(release_id, {}))
@@ -64,7 +74,7 @@ def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Cha
     """upload: what travels, in words."""
     last = () if by.confined else switching.certified(app, by.site, by.address)
     key = build.venv_key(brought.entries, brought.requirements, facts.python, by.confined)
-    digest = build.digest(app, brought.entries, key, facts.cpus)
+    digest = build.digest(app, by.site, brought.entries, key, facts.cpus)
     if digest == facts.record.get("digest"):
         release = by.existing(facts, facts.current)
         plan = switching.activate("deploy", app, release, facts, force=by.force, last=last)

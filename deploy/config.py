@@ -133,7 +133,9 @@ def _source(path: Path) -> str:
         )
         raise ConfigError(f"there is no {FILE} here", where=str(path.parent.resolve()), hint=hint) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{FILE} cannot be read: {error}", where=str(path)) from error
+        reason = getattr(error, "strerror", "") or "it is not UTF-8 text"
+        hint = f"it is a plain file that you may read? `ls -l {FILE}` shows that"
+        raise ConfigError(f"{FILE} cannot be read: {reason}", where=str(path), hint=hint) from None
 
 
 def _line(source: str, message: str) -> str:

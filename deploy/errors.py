@@ -1,27 +1,41 @@
 """What can go wrong, for the person at the terminal.
 
-DeployError                  anything the kit stops for, told in four lines
+DeployError                  anything the kit stops for, told in four lines; the exit status is 1
 ├── ConfigError              deploy.toml is missing, broken, or says something impossible
 ├── SourceError              the source tree cannot become a release
 ├── ConnectionFailed         no usable SSH session: unreachable, refused, wrong key, unknown host key
 ├── HostError                the server cannot be worked on: no sudo, wrong system, not provisioned, busy
 ├── StepFailed               a step of a plan failed or was refused on the server
-├── Interrupted              Ctrl-C; the server was told, and its answer is in the text
+├── NotReached               a host whose turn did not come, since another one failed: nothing was changed there
+├── Interrupted              Ctrl-C; the server was told, and its answer is in the text; status 130
+├── VisitorsFail             the change was made, and visitors get errors, or got some meanwhile; status 3
 └── SandboxError             the throwaway server cannot be made or found
+
+Unread                       no failure: whoever read the output of a command that only reads has had enough
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+NOTHING = "nothing was changed"
+WOULD_CHANGE = 2  # the exit status of `--check` where something would change
 
 
 @dataclass
 class DeployError(Exception):
-    """One failure: what happened, where, how things stand now, what to do next. `detail` is quoted as it came."""
+    """One failure: what happened, where, how things stand now, what to do next. `detail` is quoted as it came.
+
+    host: the server's name, as events have it; "" for what concerns none, or several.
+    """
+
+    status: ClassVar[int] = 1  # what `fab` ends with
 
     what: str
     where: str = ""
     state: str = ""
     hint: str = ""
     detail: str = ""
+    host: str = ""
 
     def __post_init__(self) -> None:
         super().__init__(self.what)
@@ -35,12 +49,14 @@ class DeployError(Exception):
         return "\n".join(lines)
 
 
+@dataclass
 class ConfigError(DeployError):
-    pass
+    state: str = NOTHING  # config and command line are checked before anything is changed
 
 
+@dataclass
 class SourceError(DeployError):
-    pass
+    state: str = NOTHING  # so is the source
 
 
 class ConnectionFailed(DeployError):
@@ -55,9 +71,21 @@ class StepFailed(DeployError):
     pass
 
 
-class Interrupted(DeployError):
+class NotReached(DeployError):
     pass
 
 
+class Interrupted(DeployError):
+    status = 130
+
+
+class VisitorsFail(DeployError):
+    status = 3
+
+
 class SandboxError(DeployError):
+    pass
+
+
+class Unread(Exception):
     pass

@@ -4,8 +4,9 @@ What could close the door on the operator is Guarded: it stays only if a new log
 """
 
 from . import layout
+from .agent.resources.config_files import Config
 from .agent.resources.door import Guarded
-from .agent.resources.files import Config, Directory, File, Link
+from .agent.resources.files import Directory, File, Link
 from .agent.resources.firewall import LOADED, ConnectionLimit, Firewall, NoFirewall, SshPorts
 from .agent.resources.packages import SinceVersion
 from .agent.resources.services import Service, UnitFile

@@ -17,6 +17,7 @@ from paramiko import MissingHostKeyPolicy, PKey, SSHClient
 from . import known_hosts
 from .config import Stage, host_and_port
 from .errors import ConnectionFailed
+from .paths import expanded
 
 ASKING = threading.Lock()  # one question at a time, however many hosts
 DEFAULT_FILES = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
@@ -35,12 +36,12 @@ def fingerprint_of(blob: bytes) -> str:
 
 def files_of(made: Connection) -> tuple[list[Path], list[Path]]:
     """The operator's files of host keys, of which the first is written to, and the machine's. ssh's `none` is none."""
-    options = (("userknownhostsfile", DEFAULT_FILES), ("globalknownhostsfile", SYSTEM_FILES))
-    user, system = (
-        [Path(name).expanduser() for name in made.ssh_config.get(key, default).split() if name != "none"]
-        for key, default in options
-    )
-    return user, system
+
+    def files(key: str, default: str) -> list[Path]:
+        names = made.ssh_config.get(key.lower(), default).split()
+        return [expanded(name, f"{key} in SSH's config") for name in names if name != "none"]
+
+    return files("UserKnownHostsFile", DEFAULT_FILES), files("GlobalKnownHostsFile", SYSTEM_FILES)
 
 
 def lookup_name(made: Connection) -> str:

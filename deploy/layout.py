@@ -5,10 +5,11 @@ HTTP3_SINCE = "1.25.1"  # of Nginx; with it came another way to say HTTP/2
 KIT = "/usr/local/lib/ashore"
 WEBROOT = "/var/www/ashore-acme"  # where names are proved to a certificate authority
 CERTIFICATE_HOOK = f"{KIT}/certificate-hook.sh"
+DRAIN_SCRIPT = f"{KIT}/drain.sh"  # has visitors' kept connections closed before Nginx is reloaded
 ROOM_SCRIPT = f"{KIT}/room.sh"  # which makes what a running release has in /run
 DATA_SCRIPT = f"{KIT}/data-limit.sh"
 UNDO_SCRIPT = f"{KIT}/undo.sh"
-PROVISION = "4"  # to be raised when a site or unit needs something new of `fab provision`
+PROVISION = "5"  # to be raised when a site or unit needs something new of `fab provision`
 
 
 def home(app: str) -> str:
@@ -98,6 +99,11 @@ def nginx_logs(app: str) -> str:
 
 def secrets(app: str) -> str:
     return f"/srv/{app}/secrets.env"
+
+
+def first_environment(app: str) -> str:
+    """What `fab env.set` has set before there was a release, as `env.json`. Hidden, so it goes as all leftovers do."""
+    return f"/srv/{app}/.environment"
 
 
 def uv() -> str:

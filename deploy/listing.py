@@ -52,7 +52,7 @@ def release_row(name: str, state: str, commit: str, made: Row, bytes_: str, note
         "SIZE": bytes_ or "-",
         "NOTE": first_line(note),
     }
-    event = {"event": "release", "release": name, "state": state, "commit": commit, "made": row["MADE (UTC)"]}
+    event = {"event": "release", "release": name, "state": state, "commit": commit, "made": made.get("started", "")}
     return row | {"style": style, "event": event | {"by": row["BY"], "size": bytes_, "note": note}}
 
 
@@ -66,12 +66,12 @@ def history(found: list[Row]) -> list[Row]:
             what = f"{run['step']}: {run.get('why', '')}"
         row = {
             "WHEN (UTC)": moment(run.get("started", "")),
-            "WHO": run.get("who", ""),
-            "FROM": run.get("from") or "-",
             "WHAT": run["verb"],
             "RELEASE": run.get("release") or "-",
             "OUTCOME": run["outcome"],
             "TOOK": f"{run.get('seconds', 0):.1f} s",
+            "WHO": run.get("who", ""),
+            "FROM": run.get("from") or "-",
             "PROBES": asked,
             "NOTE": first_line(what),
         }

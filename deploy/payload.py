@@ -34,9 +34,24 @@ main()
 """
 
 
+class Status:
+    """Exit statuses of what starts the agent."""
+
+    NO_PYTHON, NO_SUDO, OLD_PYTHON, PARTIAL_PYTHON = 90, 91, 92, 93
+
+
+PROMPT = "ashore-asks-for-the-password:"
+READY = "ashore-is-root"  # said once sudo has what it wants, and reads our input no more
+
+
+def plain(errors: str) -> str:
+    """What was said on stderr, but for what sudo and the start of the agent say to us."""
+    return errors.replace(PROMPT, "").replace(f"{READY}\n", "").strip()
+
+
 CORE = (
-    "agent", "agent.wire", "agent.system", "agent.engine", "agent.locks", "agent.overrule", "agent.history",
-    "agent.operators", "agent.loop", "agent.resources", "agent.resources.files",
+    "agent", "agent.wire", "agent.system", "agent.engine", "agent.locks", "agent.outgoing", "agent.overrule",
+    "agent.history", "agent.operators", "agent.loop", "agent.resources", "agent.resources.files",
 )  # fmt: skip
 BRINGS = {  # what a module imports beside the core
     "agent.facts": {"agent.resources.host", "agent.resources.uploads"},
@@ -48,9 +63,11 @@ BRINGS = {  # what a module imports beside the core
         "agent.resources.commands",
         "agent.resources.host",
     },
-    "agent.resources.certificates": {"agent.resources.health"},
-    "agent.resources.acme": {"agent.resources.certificates", "agent.resources.health", "agent.resources.proving"},
-    "agent.resources.services": {"agent.resources.health"},
+    "agent.resources.commands": {"agent.resources.reasons"},
+    "agent.resources.health": {"agent.resources.http", "agent.resources.reasons"},
+    "agent.resources.certificates": {"agent.resources.http"},
+    "agent.resources.acme": {"agent.resources.certificates", "agent.resources.http", "agent.resources.proving"},
+    "agent.resources.services": {"agent.resources.reasons"},
     "agent.resources.releases": {
         "agent.resources.uploads",
         "agent.resources.build_box",
@@ -58,16 +75,39 @@ BRINGS = {  # what a module imports beside the core
         "agent.resources.host",
     },
     "agent.resources.keys": {"agent.resources.users"},
-    "agent.resources.traffic": {"agent.resources.health", "agent.resources.services"},
+    "agent.resources.nginx": {"agent.resources.config_files"},
+    "agent.resources.way_back": {"agent.resources.health", "agent.resources.http", "agent.resources.reasons"},
+    "agent.resources.probe": {"agent.resources.http"},
+    "agent.resources.traffic": {"agent.resources.services", "agent.resources.reasons", "agent.resources.probe"},
     "agent.resources.sshd": {
-        "agent.resources.services", "agent.resources.health", "agent.resources.firewall", "agent.resources.sshd_config",
-        "agent.resources.logins",
+        "agent.resources.services", "agent.resources.reasons", "agent.resources.firewall",
+        "agent.resources.sshd_config", "agent.resources.logins",
     },
     "agent.resources.firewall": {"agent.resources.sshd_config"},
     "agent.resources.logins": {"agent.resources.sshd_config"},
     "agent.resources.admitted": {"agent.resources.logins", "agent.resources.sshd_config"},
     "agent.resources.door": {"agent.resources.firewall", "agent.resources.sshd_config"},
 }  # fmt: skip
+
+
+def command(root: bool, password: bool) -> str:
+    """The line that starts the agent. Constant but for how it becomes root; what varies travels on stdin."""
+    checks = f"command -v python3 >/dev/null || exit {Status.NO_PYTHON}; "
+    if root:
+        return f"sh -c '{checks}exec python3 -ISc \"{BOOT}\"'"
+    agent = f'sudo -n python3 -ISc "{BOOT}"'
+    if password:
+        agent = f'sudo -S -p "{PROMPT}" sh -c "echo {READY} >&2; exec python3 -ISc \\"{BOOT}\\""'
+    return f"sh -c '{checks}command -v sudo >/dev/null || exit {Status.NO_SUDO}; exec {agent}'"
+
+
+def install_python_command(root: bool, password: bool) -> str:
+    """The one raw command of the kit: a server without Python 3 gets it, so that the agent can run."""
+    script = "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -y -q install python3"
+    check = f"command -v apt-get >/dev/null || exit {Status.NO_PYTHON}"
+    become = "" if root else f'sudo -S -p "{PROMPT}" ' if password else "sudo -n "
+    ready = f"echo {READY} >&2; " if password and not root else ""
+    return f"sh -c '{check}; exec {become}sh -c \"{ready}{script}\"'"
 
 
 def modules_for(message: dict[str, Any]) -> set[str]:

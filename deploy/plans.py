@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from . import hardening, layout
-from .agent.resources.files import Absent, Config, Directory, File, Link
+from .agent.resources.config_files import Config
+from .agent.resources.files import Absent, Directory, File, Link
 from .agent.resources.host import DnsElsewhere, HostNames, Platform, Port, SecretKey
 from .agent.resources.logs import LogDirectory
 from .agent.resources.nginx import WorkerConnections
@@ -67,6 +68,11 @@ class Facts:
         known = [field.name for field in fields(cls) if field.name in reply]  # another kit's side may tell less
         values: dict[str, Any] = {name: reply[name] for name in known}
         return cls(**values | {"uv": tuple(values["uv"])})
+
+    @property
+    def good(self) -> list[str]:
+        """IDs of releases that have served to the end of their watch, oldest first."""
+        return sorted(name for name, record in self.records.items() if record["state"] == "good")
 
     @property
     def record(self) -> dict[str, Any]:
@@ -138,6 +144,7 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         file("/etc/logrotate.d/ashore", "nginx/logrotate.j2"),
         Directory(layout.WEBROOT),
         file(layout.CERTIFICATE_HOOK, "certbot/hook.sh.j2"),
+        file(layout.DRAIN_SCRIPT, "nginx/drain.sh.j2"),
         file(layout.ROOM_SCRIPT, "systemd/room.sh.j2"),
         Directory(f"{NGINX}/ashore"),
         Config(
@@ -145,6 +152,7 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
             (
                 file(f"{NGINX}/conf.d/ashore.conf", "nginx/http.conf.j2"),
                 file(f"{NGINX}/ashore/server.conf", "nginx/server.conf.j2"),
+                file(f"{NGINX}/ashore/drain.conf", "nginx/drain.conf.j2"),
                 file(f"{NGINX}/ashore/proxy.conf", "nginx/proxy.conf.j2"),
                 file(f"{NGINX}/ashore/headers.conf", "nginx/headers.conf.j2"),
                 file(f"{NGINX}/ashore/unavailable.html", "nginx/unavailable.html.j2"),
@@ -226,7 +234,8 @@ def maintenance(app: App, allow: tuple[str, ...], on: bool) -> Plan:
     """Close the site to visitors, or open it again. allow: addresses that still get through."""
     directory = layout.maintenance(app.name)
     if not on:
-        return Plan("maintenance off", (Absent(directory),))
+        # First the file that closes the site: without `let`, those who get through would be visitors like others.
+        return Plan("maintenance off", (Absent(f"{directory}/on"), Absent(directory)))
     let = tuple(File(f"{directory}/let/{address}", "") for address in allow)
     return Plan(
         "maintenance on",

@@ -1,10 +1,12 @@
 """A new login while the old one is held: what must work before a server may keep a change of its own door."""
 
+from threading import Timer
+
 from .agent.wire import Secret
 from .errors import DeployError, HostError
 from .remote import Event
 from .session import Host
-from .transport import Command, address, again, opened
+from .transport import PROOF_SECONDS, Command, address, again, opened
 
 PASSWORDS = ("password", "keyboard-interactive")
 
@@ -33,6 +35,9 @@ def prove(host: Host, event: Event) -> Event:
 
 def log_in(host: Host, own: tuple[str, ...]) -> None:
     made = opened(again(host.made, host.stage, own))
+    late = Timer(PROOF_SECONDS, made.client.close)  # sudo, or what sshd does for a login, can hang
+    late.daemon = True
+    late.start()
     try:
         password = Secret(host.agent.password) if host.agent and host.agent.password else None
         become = "" if made.user == "root" else 'sudo -S -p "" ' if password else "sudo -n "
@@ -41,8 +46,8 @@ def log_in(host: Host, own: tuple[str, ...]) -> None:
             command.send(password.value.encode() + b"\n")
         status, errors = command.end()
         if status:
-            raise HostError(
-                f"{made.user} got in, but `{become}true` exited with {status}", address(made), "", "", errors
-            )
+            how = f"exited with {status}" if status > 0 else f"did not end within {PROOF_SECONDS} s"
+            raise HostError(f"{made.user} got in, but `{become}true` {how}", address(made), "", "", errors)
     finally:
+        late.cancel()
         made.client.close()  # not made.close(): that would close the gateway, which the old login goes through

@@ -1,21 +1,24 @@
 """One change of the release that serves, on one host: deploy, rollback, another environment, a restart."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from typing import Any
 
-from . import archive, build, changes, layout, plans, preview, switching
+from . import archive, build, changes, layout, plans, preview, requirements, switching
 from .agent.resources.acme import Revoked
+from .agent.resources.environment import FirstEnvironment
 from .agent.resources.host import Platform
-from .agent.wire import Plan
-from .answers import look_from_here, tell
-from .carry import Count, Options, agent_of, carry_out, left_as, title
+from .agent.wire import Plan, Secret
+from .answers import conclude, look_from_here, of_certificate, require_well, warn
+from .carry import Count, Options, agent_of, carry_out, how_left, left_as, title
 from .ci import kit
 from .ci.limits import kept
 from .config import App, Config
+from .dns import Lookup
 from .errors import HostError, Interrupted, StepFailed
 from .remote import Event
+from .rollout import Rollout
 from .screen import Screen, size
 from .session import Host, operator
 from .site import Site
@@ -49,10 +52,9 @@ def gather(config: Config, app: App) -> Local:
     waiting = [app.requirements]
     while waiting:
         path = waiting.pop()
-        file = config.directory / path
-        read[path] = file.read_bytes().decode() if file.is_file() else ""  # as its bytes are, for their hash
-        waiting += [name for name in build.included(path, read[path]) if name not in read]
-    build.check_requirements(source.entries, read)
+        read[path] = requirements.text_of(config.directory, path)
+        waiting += [name for name in requirements.included(path, read[path]) if name not in read]
+    requirements.check(source.entries, read)
     return Local(source, read)
 
 
@@ -66,23 +68,30 @@ class Change:
     site: Site
     screen: Screen
     options: Options
+    rollout: Rollout
     who: str = field(default_factory=operator)
     last: Event = field(default_factory=dict)  # the run before this one, if nobody heard how it ended
     switched: bool = False  # a failed run had come as far as that
+    count: Count = field(default_factory=Count)  # of the last plan
+
+    def __post_init__(self) -> None:
+        self.lookup = Lookup.of((*self.site.names, *self.site.aliases))  # answered by the time that it is needed
 
     @property
     def by(self) -> changes.By:
-        now, address = datetime.now(timezone.utc), self.host.reached_at
-        return changes.By(self.who, now, self.site, address, self.options.force)
+        now, elsewhere = self.rollout.now, self.rollout.elsewhere(self.host)
+        return changes.By(self.who, now, self.site, self.host.reached_at, self.options.force, elsewhere=elsewhere)
 
     def survey(self, manifest: list[Any] | None = None) -> tuple[plans.Facts, Event]:
+        """What is on the server, once it is this host's turn to be changed."""
         title(self.screen, self.verb, self.host, self.options)
+        lock = {"verb": self.verb, "who": self.who, "break_lock": self.options.break_lock}
         reply = agent_of(self.host).request(
             {
                 "request": "survey",
                 "app": self.app.name,
                 "app_directory": layout.home(self.app.name),
-                "lock": None if self.options.check or self.verb == "ci.key" else {"verb": self.verb, "who": self.who},
+                "lock": None if self.options.check or self.verb == "ci.key" else lock,
                 "wait": self.options.wait,
                 "manifest": manifest,
                 "compare": self.options.check,
@@ -92,6 +101,10 @@ class Change:
         facts = plans.Facts.of(reply)
         if not agent_of(self.host).ci:  # there the server's side judges by what it needs itself
             plans.require_provisioned(self.app, self.site, facts, agent_of(self.host).where)
+        elif self.options.break_lock:
+            what, hint = "a CI key cannot take the lock of anybody", "--wait waits for the end of what is under way"
+            raise HostError(what, agent_of(self.host).where, "nothing was changed", hint)
+        self.rollout.looked(self.host, facts, self.last)
         return facts, reply
 
     def show(self, event: Event) -> None:
@@ -108,30 +121,49 @@ class Change:
         return self.by.release(self.verb, facts, record)
 
     def require_release(self, facts: plans.Facts) -> None:
-        if not facts.current:
-            where = agent_of(self.host).where
+        if facts.current:
+            return
+        where = agent_of(self.host).where
+        if not facts.good:
             raise HostError(f"no release of {self.app.name} serves yet", where, "nothing was changed", "fab deploy")
+        what = f"no release of {self.app.name} has the traffic: {layout.current(self.app.name)} is not there"
+        hint = "fab rollback gives it to the newest good release, fab deploy to a new one; then run this again"
+        raise HostError(what, where, "nothing was changed", hint)
 
     def carry_out(self, plan: Plan, facts: plans.Facts, release: plans.Release, done: str, **upload: Any) -> None:
         run = changes.run_of(self.app, release, facts)
-        count = Count()
+        count = self.count = Count()
         try:
             carry_out(plan, self.host, self.screen, self.options, done, run, count, **upload)
         except (StepFailed, Interrupted) as error:
             self.switched = bool(count.end.get("switched"))
             error.state = error.state or left_as(count, release.id, facts.current, release.id not in facts.records)
+            self.rollout.leave(self.host, how_left(count.end, release.id, facts.current))
             raise
+        self.rollout.leave(self.host, f"on {release.id}")
 
-    def serve(self, plan: Plan, facts: plans.Facts, release: plans.Release, app: App, done: str, **upload: Any) -> None:
-        """Carry it out, and tell of what then serves; also where only what comes after the switch has failed."""
+    def serve(
+        self, plan: Plan, facts: plans.Facts, release: plans.Release, app: App | None, done: str, **upload: Any
+    ) -> None:
+        """Carry it out, and tell of what then serves; also where only what comes after the switch has failed.
+
+        app: None where the three answers are not asked for.
+        """
         try:
             self.carry_out(plan, facts, release, done, **upload)
         except StepFailed:
             if self.switched:
-                tell(self.screen, self.host, facts, release, app)
+                self.conclude(facts, release, app)
             raise
+        answer = self.conclude(facts, release, app)
         if not self.options.check:
-            tell(self.screen, self.host, facts, release, app)
+            require_well(self.host, facts, release, self.count, answer)
+
+    def conclude(self, facts: plans.Facts, release: plans.Release, app: App | None) -> str:
+        if self.options.check:
+            warn(self.screen, self.host, self.count, of_certificate(release.site, self.count))
+            return ""
+        return conclude(self.screen, self.host, facts, release, self.count, self.lookup, app)
 
 
 def deploy(change: Change, local: Local) -> None:
@@ -170,12 +202,12 @@ def deploy(change: Change, local: Local) -> None:
 def rollback(change: Change, wanted: str) -> None:
     """Back to the release `wanted`; "" is the newest good one before the current."""
     facts, _ = change.survey()
+    wanted = change.rollout.target(wanted)
     if agent_of(change.host).ci:
         from .ci import client
 
         client.rollback(change, wanted, facts)
         return
-    change.require_release(facts)
     where = agent_of(change.host).where
     made = changes.rollback(change.app, change.by, facts, wanted, change.last, where)
     change.serve(made.plan, facts, made.release, made.app, made.done)
@@ -184,6 +216,8 @@ def rollback(change: Change, wanted: str) -> None:
 def set_environment(change: Change, changes: dict[str, str | None]) -> None:
     """The current release again, with another environment. None takes a name away."""
     facts, _ = change.survey()
+    if not facts.current and not facts.good:
+        return set_for_the_first(change, changes)
     change.require_release(facts)
     directory = layout.release(change.app.name, facts.current)
     news = agent_of(change.host).ask("resources.environment", "news", directory=directory, change=changes)
@@ -191,11 +225,21 @@ def set_environment(change: Change, changes: dict[str, str | None]) -> None:
         app = build.as_recorded(change.app, facts.record)
         release = change.existing(facts, facts.current)
         plan = switching.activate(change.verb, app, release, facts, force=change.options.force)
-        return change.carry_out(plan, facts, release, "nothing new: the environment is like that already")
+        return change.serve(plan, facts, release, None, "nothing new: the environment is like that already")
     names = ", ".join(f"{name} {how}" for name, how in news)
     release = change.copied(facts)
     release = replace(release, record={**release.record, "note": f"environment: {names}"})
     return copy_of(change, facts, release, changes, f"environment set: {names}")
+
+
+def set_for_the_first(change: Change, changes: dict[str, str | None]) -> None:
+    """Before there is a release: what the first one is to find in its environment, which may not start without it."""
+    app = change.app.name
+    step = FirstEnvironment(layout.first_environment(app), Secret(json.dumps(changes)))
+    run = {"app": app, "note": f"environment: {', '.join(sorted(changes))}"}
+    plan = Plan(change.verb, (step,))
+    done = "environment set; the first `fab deploy` takes it"
+    carry_out(plan, change.host, change.screen, change.options, done, run, Count())
 
 
 def restart(change: Change) -> None:
@@ -221,7 +265,7 @@ def renew(change: Change, compromised: bool) -> None:
         steps += (Revoked(app, old["serial"], change.site.acme_directory),)
     plan = Plan("tls.renew", (Platform(plans.SYSTEMS), *steps))
     carry_out(plan, change.host, change.screen, change.options, "renewed", {"app": app}, Count())
-    look_from_here(change.screen, change.host, change.site)
+    look_from_here(change.screen, change.host, change.site, change.lookup)
 
 
 def copy_of(
@@ -235,4 +279,4 @@ def copy_of(
     app = build.as_recorded(change.app, facts.record)
     built = switching.copy(app, release, facts.current, changes)
     plan = switching.activate(change.verb, app, release, facts, built, leave, change.options.force)
-    change.carry_out(plan, facts, release, done)
+    change.serve(plan, facts, release, None, done)

@@ -5,52 +5,54 @@ Its source travels in the first bytes of the channel and runs from memory; nothi
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 from fabric import Connection
 
-from .agent.wire import Plan, frame
+from .agent.wire import BEAT_SECONDS, Plan, frame
 from .ci import PROTOCOL
-from .errors import ConnectionFailed, HostError, StepFailed
-from .payload import BOOT, CORE, modules_for, payload, source
+from .errors import ConnectionFailed, HostError, Interrupted, StepFailed
+from .payload import CORE, PROMPT, READY, Status, command, install_python_command, modules_for, payload, plain, source
 from .transport import Command, address
 
 Event = dict[str, Any]
-NO_PYTHON, NO_SUDO, OLD_PYTHON, PARTIAL_PYTHON = 90, 91, 92, 93
-PROMPT = "ashore-asks-for-the-password:"
-
-
-def command(root: bool, password: bool) -> str:
-    """The line that starts the agent. Constant but for how it becomes root; what varies travels on stdin."""
-    checks = f"command -v python3 >/dev/null || exit {NO_PYTHON}; "
-    if root:
-        return f"sh -c '{checks}exec python3 -ISc \"{BOOT}\"'"
-    how = f'sudo -S -p "{PROMPT}"' if password else "sudo -n"
-    return f"sh -c '{checks}command -v sudo >/dev/null || exit {NO_SUDO}; exec {how} python3 -ISc \"{BOOT}\"'"
-
-
-def install_python_command(root: bool, password: bool) -> str:
-    """The one raw command of the kit: a server without Python 3 gets it, so that the agent can run."""
-    script = "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -y -q install python3"
-    check = f"command -v apt-get >/dev/null || exit {NO_PYTHON}"
-    become = "" if root else f'sudo -S -p "{PROMPT}" ' if password else "sudo -n "
-    return f"sh -c '{check}; exec {become}sh -c \"{script}\"'"
+SUDO_SECONDS = 60  # for sudo's prompt: it may ask a slow DNS for the server's own name first
 
 
 class Agent:
-    """One conversation with the agent on one host. `ask_password` gives sudo's password, or None where nobody can."""
+    """One conversation with the agent on one host. `ask_password` gives sudo's password, or None where nobody can.
 
-    def __init__(self, made: Connection, ask_password: Callable[[str], str | None], *, may_install: bool) -> None:
+    interrupted: Ctrl-C was pressed; nothing new is asked of the server from then on.
+    """
+
+    def __init__(
+        self,
+        made: Connection,
+        ask_password: Callable[[str], str | None],
+        interrupted: threading.Event,
+        *,
+        may_install: bool,
+    ) -> None:
         self.connection = made
         self.ask_password = ask_password
+        self.interrupted = interrupted
         self.may_install = may_install
         self.password: str | None = made.config.sudo.password
         self.running: Command | None = None
         self.modules: set[str] = set()
         self.ci = ""  # the app whose CI key let us in: then the server makes the plans
         self._opened: Command | None = None
+        self._starting: Command | None = None  # the first request is on its way
+        self._start_or_cancel = threading.Lock()  # either nothing is sent, or `cancel` comes behind it
+        self._closed = threading.Event()
+
+    @property
+    def asked(self) -> bool:
+        """Whether the server was asked for anything."""
+        with self._start_or_cancel:
+            return self._starting is not None
 
     @property
     def where(self) -> str:
@@ -69,19 +71,33 @@ class Agent:
             started = Command(self.connection, command(root, self.password is not None))
         if not root and self.password is not None:
             self._answer_prompt(started, self.password)
-        started.send(payload(frozenset(modules)) + first)
+        with self._start_or_cancel:
+            self._require_wanted()
+            started.send(payload(frozenset(modules)) + first)
+            self._starting = started
         hello = started.line()
         if hello is not None:
             self.modules = set(CORE) | modules
             self.ci = self._greeted(hello)
+            if not self.ci:
+                threading.Thread(target=self._beat, args=(started,), daemon=True).start()
             return started
         status, errors = started.end()
-        if status in (NO_PYTHON, PARTIAL_PYTHON) and retry:
+        if status in (Status.NO_PYTHON, Status.PARTIAL_PYTHON) and retry:
             self._install_python(root)
             return self._start(first, modules, retry=False)
         if self._may_ask(status, errors):
             return self._start(first, modules, retry)
         raise self._cannot(status, errors)
+
+    def _beat(self, started: Command) -> None:
+        """Tell the agent that its operator is there: it waits for nobody who is silent."""
+        while not self._closed.wait(BEAT_SECONDS) and not started.channel.closed:
+            started.send(frame({"request": "alive"}))
+
+    def _require_wanted(self) -> None:
+        if self.interrupted.is_set():
+            raise Interrupted("interrupted", self.where, "nothing was changed", "run the same command again")
 
     def _greeted(self, hello: bytes) -> str:
         """The app whose CI key this is; "" for an operator."""
@@ -100,10 +116,14 @@ class Agent:
         return False
 
     def _answer_prompt(self, started: Command, password: str) -> None:
-        """Answer sudo's prompt, if it has one: without waiting, the password could land in the agent's own input."""
+        """Answer sudo's prompt, if it has one; before it comes, the password could land in the agent's own input."""
+
+        def said(text: str) -> bool:
+            return text.encode() in started.errors
+
         with started.spoke:
-            started.spoke.wait_for(lambda: PROMPT.encode() in started.errors or started.channel.closed, 1.5)
-            prompted = PROMPT.encode() in started.errors
+            started.spoke.wait_for(lambda: said(PROMPT) or said(READY) or started.channel.closed, SUDO_SECONDS)
+            prompted = said(PROMPT)
         if prompted:
             started.send(password.encode() + b"\n")
             started.errors = b""
@@ -119,25 +139,21 @@ class Agent:
         while (line := installing.line()) is not None:
             said.append(line.decode(errors="replace"))
         status, errors = installing.end()
-        if status == NO_PYTHON:
-            raise HostError(
-                "the server has neither python3 nor apt-get: it is not Debian or Ubuntu",
-                self.where,
-                "nothing was changed",
-                "use a server with Debian or Ubuntu",
-            )
+        if status == Status.NO_PYTHON:
+            what = "the server has neither python3 nor apt-get: it is not Debian or Ubuntu"
+            raise HostError(what, self.where, "nothing was changed", "use a server with Debian or Ubuntu")
         if self._may_ask(status, errors):
             self._install_python(root)
         elif status:
-            raise self._cannot(status, errors or "\n".join(said[-15:]))
+            raise self._cannot(status, plain(errors) or "\n".join(said[-15:]))
 
     def _cannot(self, status: int, errors: str) -> HostError:
         user = self.connection.user
-        quoted = errors.replace(PROMPT, "").strip()
+        quoted = plain(errors)
         hint = f"connect as root, or let {user} use sudo (`usermod -aG sudo {user}`, as root)"
-        if status == NO_SUDO:
+        if status == Status.NO_SUDO:
             what = f"{user} is not root, and there is no sudo on the server"
-        elif status == OLD_PYTHON:
+        elif status == Status.OLD_PYTHON:
             what, hint = (
                 f"the server's Python is {quoted}; the kit needs 3.10 or later",
                 "use Debian 12 or Ubuntu 22.04, or later",
@@ -188,11 +204,13 @@ class Agent:
             self.where,
             "what the server had been told, it finishes or undoes by itself",
             "run the same command again: it shows how this one ended, and finishes the job",
-            errors.strip(),
+            plain(errors),
         )
 
     def _ask(self, message: dict[str, Any]) -> Command:
         needed = modules_for(message)
+        if message["request"] != "ask":  # a look, also at what has just been done
+            self._require_wanted()
         if self.running is None:
             self.running = self._start(frame(message), needed)
             return self.running
@@ -245,14 +263,15 @@ class Agent:
         return self.request(message, show, blobs(ahead) if ahead else ())
 
     def cancel(self) -> None:
-        self.send({"request": "cancel"})
+        told = self.running or self._starting
+        if told is not None:
+            told.send(frame({"request": "cancel"}))
 
     def close(self) -> None:
         """Take leave: the agent ends, and knows that its last end was heard."""
+        self._closed.set()
         if self.running is not None:
-            self.send({"request": "bye"})
-            with suppress(OSError, EOFError):  # it has gone already
-                self.running.channel.shutdown_write()
+            self.running.send_last(frame({"request": "bye"}))
 
 
 def failure(end: Event, where: str) -> StepFailed:
@@ -261,6 +280,8 @@ def failure(end: Event, where: str) -> StepFailed:
         state = end["stands"]
     elif not end["applied"]:
         state = "nothing was changed"
+    elif "serves" in end and not end["switched"]:
+        state = ""  # see `carry.left_as`
     elif end.get("undo_errors"):
         state = "not everything could be undone:\n" + "\n".join(end["undo_errors"])
     elif end["switched"]:

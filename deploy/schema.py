@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from .values import app_name, env, flag, inside, network, number, port, static, texts, word
+from .values import app_name, env, flag, host, inside, network, number, port, static, texts, word
 
 PATH = r"/[A-Za-z0-9._~!&()*+,=:@%/?-]*"  # nothing that means something in Nginx's configuration
 APP_KEYS: dict[str, Callable[[Any], Any]] = {
@@ -42,7 +42,7 @@ APP_KEYS: dict[str, Callable[[Any], Any]] = {
 DOMAIN = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 HOST_KEY = r"([^\s,]+ )?SHA256:[A-Za-z0-9+/]{43}=?"
 STAGE_KEYS: dict[str, Callable[[Any], Any]] = {
-    "hosts": texts(word(r"[^\s,]+", "user@host or a name from ~/.ssh/config")),
+    "hosts": texts(host),
     "domain": word(DOMAIN, "a domain in small letters, like shop.example.com"),
     "aliases": texts(word(rf"(\*\.)?{DOMAIN}", "a domain in small letters")),
     "serve_aliases": flag,

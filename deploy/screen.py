@@ -4,12 +4,18 @@ Everything that is shown passes `visible`, since it may be a server's text; only
 """
 
 import json
+import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .errors import DeployError
+from .agent.wire import BY_US
+from .errors import NOTHING, DeployError, Unread
+from .tables import columns, laid_out
 from .visible import visible
 
 if TYPE_CHECKING:
@@ -20,17 +26,28 @@ Event = dict[str, Any]
 STYLES = {"ok": "dim", "changed": "green", "would change": "yellow", "undone": "yellow", "failed": "bold red"}
 WIDTH = len("would change")
 ERROR_LEVEL, WARNING_LEVEL = 3, 4  # syslog's
+BETWEEN_US = ("reply", "missing", "planned")  # of the two sides; all others are in docs/json.md
+MOMENTS = ("time", "started", "made", "not_before")  # of events: seconds since 1970, or ISO 8601 in UTC
 
 
 class Screen:
     """Where a command's lines go. Safe to call from a thread per host; `host` is shown where there are several."""
 
     def __init__(
-        self, *, as_json: bool = False, verbose: bool = False, several: bool = False, out: TextIO | None = None
+        self,
+        *,
+        as_json: bool = False,
+        verbose: bool = False,
+        several: bool = False,
+        reading: bool = False,
+        out: TextIO | None = None,
     ) -> None:
-        self.as_json, self.verbose, self.several = as_json, verbose, several
+        """reading: the command only reads, so it ends (by Unread) once nobody takes what it writes."""
+        self.as_json, self.verbose, self.several, self.reading = as_json, verbose, several, reading
         self.out = out or sys.stdout
         self.lock = threading.Lock()
+        self.unread = False  # nobody takes what is written any more
+        self.would_change = False  # whether a dry run has found something
         self.console: Console | None = None
         self._bar: Progress | None = None
         self._tasks: dict[str, Any] = {}
@@ -41,9 +58,10 @@ class Screen:
 
     def event(self, host: str, event: Event) -> None:
         """Show one event of the agent on `host`."""
-        with self.lock:
+        with self._writing():
+            self.would_change = self.would_change or event.get("state") == "would change"
             if self.as_json:
-                if event["event"] not in ("reply", "missing"):
+                if event["event"] not in BETWEEN_US:
                     self._json({"host": host, **event})
                 return
             kind = event["event"]
@@ -68,7 +86,7 @@ class Screen:
                 self._finish(host)
 
     def say(self, text: str, style: str = "", host: str = "") -> None:
-        with self.lock:
+        with self._writing():
             if self.as_json:
                 self._json({"event": "note", "host": host, "text": text})
             else:
@@ -76,7 +94,7 @@ class Screen:
 
     def result(self, event: Event, text: str) -> None:
         """What a verb came to: `event` for programs, `text` for people."""
-        with self.lock:
+        with self._writing():
             if self.as_json:
                 self._json(event)
             else:
@@ -89,31 +107,51 @@ class Screen:
         """
         if not rows:
             return self.say(f"note: {nothing}", host=host)
-        with self.lock:
+        with self._writing():
             if self.as_json:
                 for row in rows:
                     self._json({"host": host, **row["event"]})
                 return None
             names = [name for name in rows[0] if name not in ("event", "style")]
-            rows = [{**row, **{name: visible(row[name]).replace("\n", " ") for name in names}} for row in rows]
-            widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
-            lines = [({name: name for name in names}, "bold"), *((row, row["style"]) for row in rows)]
-            for row, style in lines:
-                self._line(host, "  ".join(row[name].ljust(widths[name]) for name in names).rstrip(), style)
+            cells = [{name: visible(row[name]).replace("\n", " ") for name in names} for row in rows]
+            head, texts = laid_out(cells, names, columns() - (len(host) + 2 if self.several else 0))
+            self._line(host, head, "bold")
+            for row, text in zip(rows, texts, strict=True):
+                for line in text.splitlines():
+                    self._line(host, line, row["style"])
         return None
 
     def error(self, error: DeployError) -> None:
         """The four lines of an error, on stderr; with --json, as an event on stdout."""
-        with self.lock:
-            self._stop_bar()
-            if self.as_json:
-                fields = ("what", "where", "state", "hint", "detail")
+        if self.as_json:
+            fields = ("host", "what", "where", "state", "hint", "detail")
+            with suppress(Unread, DeployError), self._writing():
                 self._json({"event": "error", **{field: getattr(error, field) for field in fields}})
-            elif sys.stderr.isatty():
-                first, _, rest = visible(str(error)).partition("\n")
-                sys.stderr.write(f"\x1b[1;31m{first}\x1b[0m\n{rest}\n" if rest else f"\x1b[1;31m{first}\x1b[0m\n")
-            else:
-                sys.stderr.write(f"{visible(str(error))}\n")
+            if not self.unread:
+                return
+        with self._writing():
+            self._stop_bar()
+            first, newline, rest = f"{visible(str(error))}\n".partition("\n")
+            first = f"\x1b[1;31m{first}\x1b[0m" if coloured(sys.stderr) else first
+            try:
+                sys.stderr.write(first + newline + rest)
+            except OSError:
+                silence(sys.stderr)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One thread at a time. Where nobody takes what is written, a command that changes something goes on."""
+        with self.lock:
+            try:
+                yield
+            except OSError as error:  # the reader of a pipe has gone, a disk is full, a terminal was closed
+                self.unread = True
+                silence(self.out)
+                if self.reading and isinstance(error, BrokenPipeError):
+                    raise Unread from None
+                if self.reading:
+                    what, hint = f"it cannot be written: {error.strerror}", "is the disk full that it goes to (df -h)?"
+                    raise DeployError(what, "standard output", NOTHING, hint) from None
 
     def _step(self, host: str, event: Event) -> None:
         seconds = f"  {event['seconds']:.1f} s" if event["seconds"] >= 0.1 else ""
@@ -154,7 +192,8 @@ class Screen:
             self._write(name + text)
 
     def _json(self, event: Event) -> None:
-        self._write(json.dumps(event).replace("\x7f", "\\u007f"))  # the one control character that JSON leaves as it is
+        text = json.dumps(with_times(event))
+        self._write(text.replace("\x7f", "\\u007f"))  # the one control character that JSON leaves as it is
 
     def _write(self, text: str) -> None:
         self.out.write(text + "\n")
@@ -196,13 +235,38 @@ class Screen:
             self._tasks.clear()
 
 
+def silence(stream: TextIO) -> None:
+    """Drop what is written from now on; also what Python still holds, which it would fail to write at exit."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def coloured(out: TextIO) -> bool:
+    """Whether a terminal reads this that wants colours: https://no-color.org"""
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def with_times(event: Event) -> Event:
+    """The event with each moment as programs get it, "2026-03-01T12:04:05Z"."""
+    found: Event = {key: timestamp(value) if key in MOMENTS else value for key, value in event.items()}
+    return found | ({"run": with_times(found["run"])} if "run" in found else {})
+
+
+def timestamp(when: float | str) -> str:
+    """Of seconds since 1970, or of ISO 8601 in UTC; with fractions of a second where there are some."""
+    if isinstance(when, str):
+        return when.replace(" ", "T").removesuffix("+00:00").removesuffix("Z") + "Z" if when else ""
+    made = datetime.fromtimestamp(when, timezone.utc)
+    return made.isoformat(timespec="seconds" if when == int(when) else "milliseconds").replace("+00:00", "Z")
+
+
 def last_run(run: Event) -> str:
     """How a run ended that lost its link to the operator."""
-    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run["started"]))
+    when, why = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run["started"])), run.get("what", "")
     how = {
         "ok": "went on without its operator and finished",
         "failed": f"failed at: {run.get('step', '')}: {run.get('what', '')}",
-        "cancelled": "was stopped by its operator",
+        "cancelled": f"was stopped: {why}" if why and not why.startswith(BY_US) else "was stopped by its operator",
         "cut off": "was cut off; this run finishes the job",
     }.get(run["state"], run["state"])
     return f"note: `{run['verb']}` by {run['who']}, begun {when}, {how}"

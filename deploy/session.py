@@ -9,19 +9,22 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from fabric import Connection
 
 from .config import FILE, Config, Stage, load
-from .errors import ConfigError, DeployError, Interrupted
+from .errors import NOTHING, ConfigError, DeployError, HostError, Interrupted, NotReached, Unread
 from .host_keys import ASKING
+from .prompts import unseen
 from .remote import Agent
 from .screen import Screen
-from .transport import connection, opened, terminal_question, trust
+from .transport import connection, opened, restored_at_exit, terminal_question, trust
 
 DEFAULT_STAGE = "production"
 SWITCH_SECONDS = 0.0005  # ten times Python's own: planning must not keep the SSH handshake waiting
@@ -37,7 +40,7 @@ class Host:
     stage: Stage
     named: bool = False  # by -H, there and then
     agent: Agent | None = None
-    error: DeployError | BrokenPipeError | None = None
+    error: DeployError | Unread | None = None
     connected: threading.Event = field(default_factory=threading.Event)  # or failed to
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -66,12 +69,39 @@ def wait_for(events: Iterable[threading.Event]) -> None:
             pass
 
 
+@contextmanager
+def each_told_of(hosts: Sequence[Host], done: str) -> Iterator[None]:
+    """An error of several hosts that are worked on at the same time says how each is. done: of those without one."""
+    try:
+        yield
+    except DeployError as error:
+        if len(hosts) > 1:
+            error.state = by_state(hosts, [_state_of(host, done) for host in hosts])
+        raise
+
+
+def _state_of(host: Host, done: str) -> str:
+    failed = host.error.state if isinstance(host.error, DeployError) else ""
+    return failed or (NOTHING if host.error or not host.done.is_set() else done)
+
+
+def by_state(hosts: Sequence[Host], states: Sequence[str]) -> str:
+    """One line of several hosts' states, those of the same state together."""
+    told: dict[str, list[str]] = {}
+    for host, text in zip(hosts, states, strict=True):
+        told.setdefault(text, []).append(host.name)
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in told.items())
+
+
 @dataclass
 class Session:
     stage_name: str = DEFAULT_STAGE
     sandbox: Stage | None = None  # set by the task `sandbox`, once the machine is up
     agents: dict[tuple[str, str, int], Agent] = field(default_factory=dict)
     passwords: dict[str, str] = field(default_factory=dict)
+    now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # one clock for all hosts
+    interrupted: threading.Event = field(default_factory=threading.Event)  # by Ctrl-C
+    would_change: bool = False  # what a dry run of this command line has found
 
     def config(self) -> Config:
         return load(Path.cwd())
@@ -91,6 +121,11 @@ class Session:
         if not stage.hosts:
             raise ConfigError(f"the stage {stage.name} has no hosts", FILE, hint='hosts = ["user@host"]')
         made = [connection(host, stage, context.config, ask) for host in stage.hosts]
+        servers = [(link.host, link.port) for link in made]
+        for number, server in enumerate(servers):
+            if server in servers[:number]:
+                what = f"two hosts of the stage {stage.name} are one server: {server[0]}, port {server[1]}"
+                raise ConfigError(what, FILE, hint="name it once in hosts")
         return [Host(link.host, link, stage) for link in made]
 
     def on_each(
@@ -100,6 +135,8 @@ class Session:
 
         Raises the first host's error after all have ended, the others' having been shown.
         """
+        if self.interrupted.is_set():  # in the task before, which was too far to be undone
+            raise Interrupted("interrupted", state="what is told above was done, and nothing else was begun")
         ready = threading.Event()
         sys.setswitchinterval(SWITCH_SECONDS)
 
@@ -109,15 +146,20 @@ class Session:
                 host.connected.set()
                 host.agent.open()
                 ready.wait()
+                if self.interrupted.is_set():
+                    raise Interrupted("interrupted", host.name, "nothing was changed", "run the same command again")
                 job(host)
-            except (DeployError, BrokenPipeError) as error:
+            except (DeployError, Unread) as error:
                 host.error = error
+                if isinstance(error, DeployError):
+                    error.host = error.host or host.name
             except Exception:  # a bug of ours must not look like success
                 host.error = DeployError(
                     "the kit failed (a bug of ours)",
                     host.name,
                     hint="report the lines above",
                     detail=traceback.format_exc(),
+                    host=host.name,
                 )
             finally:
                 host.connected.set()
@@ -130,23 +172,29 @@ class Session:
             ready.set()
             wait_for(host.done for host in hosts)
         except KeyboardInterrupt:
+            self.interrupted.set()
+            ready.set()
             self._stop(hosts, screen)
-        failed = [host.error for host in hosts if host.error]
         for host in hosts:
             if host.error:
                 agent = self.agents.pop(host.key, None)
                 if agent is not None:
-                    agent.close()  # it lets go of the lock, and knows that its failure was heard
+                    agent.close()  # it releases the lock, and knows that its failure was heard
+        failed = [host.error for host in hosts if host.error and not isinstance(host.error, NotReached)]
         for error in failed[1:]:
             if isinstance(error, DeployError):
                 screen.error(error)
         if failed:
             raise failed[0]
+        missed = [host.name for host in hosts if host.error or not host.done.is_set()]
+        if missed:  # Ctrl-C, where other hosts were too far to be undone; or these were not connected yet
+            hint = "run the same command again"
+            raise Interrupted("interrupted", ", ".join(missed), "nothing was changed", hint)
 
     def _agent(self, host: Host, may_install: bool) -> Agent:
         agent = self.agents.get(host.key)
         if agent is None or not agent.connection.is_connected:
-            agent = Agent(opened(host.made), self._password, may_install=may_install)
+            agent = Agent(opened(host.made), self._password, self.interrupted, may_install=may_install)
             self.agents[host.key] = agent
         agent.may_install = may_install
         return agent
@@ -158,26 +206,28 @@ class Session:
         with ASKING:
             user = where.partition("@")[0]
             if user not in self.passwords:
-                self.passwords[user] = getpass.getpass(f"sudo password of {where}: ")
+                restored_at_exit()
+                hint = f"run it again and type it, or let {user} use sudo without one"
+                unanswered = HostError("no password was typed for sudo", where, "nothing was changed", hint)
+                self.passwords[user] = unseen(f"sudo password of {where}: ", unanswered)
             return self.passwords[user]
 
     def _stop(self, hosts: Sequence[Host], screen: Screen) -> None:
         """Ctrl-C: ask the servers to stop and undo, and wait for how that ends; a second Ctrl-C leaves them to it."""
-        told = [host for host in hosts if host.agent is not None and host.agent.running is not None]
-        if not told:
-            raise Interrupted("interrupted", state="nothing was changed") from None
-        screen.say(
-            "Ctrl-C: the server ends its step, then undoes a release without traffic (again: do not wait for it)"
-        )
         try:
-            for host in told:
-                if host.agent is not None:
-                    host.agent.cancel()
-            wait_for(host.done for host in hosts)
+            told = [host.agent for host in hosts if host.agent is not None and host.agent.asked]
+            if not told:
+                raise Interrupted("interrupted", state="nothing was changed") from None
+            if not all(host.done.is_set() for host in hosts):  # it may have come with the last line
+                then = "then undoes a release without traffic (again: do not wait for it)"
+                screen.say(f"Ctrl-C: the server ends its step, {then}")
+            for agent in told:
+                agent.cancel()
+            wait_for(host.done for host in hosts if host.agent in told)
         except KeyboardInterrupt:
             raise Interrupted(
                 "interrupted twice",
-                state="the server ends its step, undoes what is not switched to, and lets go of the lock",
+                state="the server ends its step, undoes what is not switched to, and releases the lock",
                 hint="the next command shows how it ended",
             ) from None
 

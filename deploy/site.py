@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from .agent.wire import Secret
-from .config import Stage
-from .errors import ConfigError
+from .config import FILE, Stage
+from .errors import NOTHING, ConfigError
+from .paths import expanded
 
 NO_KEY = Secret("")
 
@@ -28,6 +29,7 @@ class Site:
     acme_ca: str = ""
     certificate: str = ""
     key: Secret = NO_KEY
+    ended: str = ""  # the day on which that certificate ran out
     trusted_proxies: tuple[str, ...] = ()
     authority: str = ""  # path on this machine, where the certificate's CA is one that only this machine knows
 
@@ -81,7 +83,7 @@ def effective(stage: Stage) -> str:
 
 
 def text_of(directory: Path, name: str, key: str) -> str:
-    path = directory / Path(name).expanduser()
+    path = directory / expanded(name, f"{key} in {FILE}")
     try:
         return path.read_text("ascii")
     except (OSError, UnicodeDecodeError) as error:
@@ -89,7 +91,6 @@ def text_of(directory: Path, name: str, key: str) -> str:
         raise ConfigError(f"{key} = {name!r} cannot be read: {reason}", str(path), NOTHING, PEM) from None
 
 
-NOTHING = "nothing was changed"
 PEM = "a file in PEM format, as text that begins with -----BEGIN"
 
 
@@ -100,14 +101,14 @@ def pair(stage: Stage, directory: Path, names: tuple[str, ...]) -> dict[str, Any
 
     certificate = text_of(directory, stage.certificate, "certificate")
     key = text_of(directory, stage.certificate_key, "certificate_key")
-    where = str(directory / Path(stage.certificate).expanduser())
+    where = str(directory / expanded(stage.certificate, FILE))
     try:
         leaf = x509.load_pem_x509_certificates(certificate.encode())[0]
     except ValueError:
         raise ConfigError(
             f"certificate = {stage.certificate!r} has no certificate in it", where, NOTHING, PEM
         ) from None
-    where_key = str(directory / Path(stage.certificate_key).expanduser())
+    where_key = str(directory / expanded(stage.certificate_key, FILE))
     try:
         public = load_pem_private_key(key.encode(), None).public_key()
     except TypeError:
@@ -121,19 +122,21 @@ def pair(stage: Stage, directory: Path, names: tuple[str, ...]) -> dict[str, Any
         hint = "the first certificate in the file is to be the site's own, the others its chain"
         raise ConfigError("certificate and certificate_key do not belong together", where, NOTHING, hint)
     require_fit(leaf, (*names, *stage.aliases), where)
-    return {"certificate": certificate, "key": Secret(key)}
+    return {"certificate": certificate, "key": Secret(key), "ended": ended(leaf)}
+
+
+def ended(leaf: Any) -> str:
+    """The day on which a certificate ran out; "" while it is good. Whether that one may be used, the server knows."""
+    from datetime import datetime, timezone
+
+    ends = leaf.not_valid_after_utc
+    return f"{ends:%Y-%m-%d}" if ends < datetime.now(timezone.utc) else ""
 
 
 def require_fit(leaf: Any, names: tuple[str, ...], where: str) -> None:
-    """Refuse a certificate that has run out, or that browsers will not take for one of the names."""
-    from datetime import datetime, timezone
-
+    """Refuse a certificate that browsers will not take for one of the names."""
     from cryptography import x509
 
-    ends = leaf.not_valid_after_utc
-    if ends < datetime.now(timezone.utc):
-        what = f"the certificate ran out on {ends:%Y-%m-%d}"
-        raise ConfigError(what, where, NOTHING, "put the new one in its place")
     try:
         found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         known = {*found.get_values_for_type(x509.DNSName), *map(str, found.get_values_for_type(x509.IPAddress))}

@@ -1,4 +1,4 @@
-"""Which release serves, as plans: a new one built, an older one taken up again, traffic switched, and the way back."""
+"""Which release serves, as plans: a new one built, an older one reactivated, traffic switched, and the way back."""
 
 import json
 
@@ -6,17 +6,22 @@ from . import layout
 from .agent.resources.acme import Issued, NotRenewed, TrustedAuthority
 from .agent.resources.certificates import OwnCertificate, Placeholder, Presented
 from .agent.resources.commands import ReleaseCommand
+from .agent.resources.config_files import Config
 from .agent.resources.environment import Environment
-from .agent.resources.files import Absent, Config, Directory, File, Link
+from .agent.resources.files import Absent, Directory, File, Link
 from .agent.resources.health import Healthy, Reachable, Warmed
 from .agent.resources.host import Platform
+from .agent.resources.noticed import Noticed
+from .agent.resources.probe import Probed
 from .agent.resources.releases import Pruned, Source, Virtualenv
 from .agent.resources.services import Retired, Service, UnitFile
 from .agent.resources.sites import ServerNames
-from .agent.resources.traffic import Probed, Watched
+from .agent.resources.static import StaticLinks
+from .agent.resources.traffic import Watched
 from .agent.resources.uploads import Discarded, Room, Uploaded
+from .agent.resources.way_back import TrafficBack, WayBack
 from .agent.wire import Plan, Resource, Secret
-from .build import as_recorded, settings, site_text, unit_text
+from .build import as_recorded, settings, site_text, static_links, unit_text
 from .config import App
 from .errors import HostError
 from .plans import NGINX_READS, SYSTEMS, UV, Facts, Release
@@ -26,9 +31,12 @@ DRAIN_SECONDS = 10
 
 
 def rollback_target(facts: Facts, wanted: str, where: str) -> str:
-    """The release to go back to: `wanted`, or the newest good one older than the current."""
+    """The release to go back to: `wanted`, or the newest good one older than the current.
+
+    Where none is current, since somebody has removed the link, the newest good one.
+    """
     ready = {name: record for name, record in facts.records.items() if record["state"] in ("good", "rolled back")}
-    older = [name for name in sorted(ready) if name < facts.current and ready[name]["state"] == "good"]
+    older = [name for name in facts.good if name < facts.current or not facts.current]
     there = ", ".join(sorted(ready.keys() - {facts.current})) or "none"
     if wanted and wanted not in ready and wanted != facts.current:
         what = (
@@ -36,7 +44,9 @@ def rollback_target(facts: Facts, wanted: str, where: str) -> str:
         )
         raise HostError(what, where, "nothing was changed", f"there: {there} (`fab releases`)")
     if not wanted and not older:
-        what = "there is no good release before the current one"
+        if not facts.records:
+            raise HostError("there is no release to go back to", where, "nothing was changed", "fab deploy")
+        what = "there is no good release before the current one" if facts.current else "there is no good release"
         raise HostError(what, where, "nothing was changed", f"others there: {there} (`fab rollback ID`)")
     return wanted or older[-1]
 
@@ -44,16 +54,17 @@ def rollback_target(facts: Facts, wanted: str, where: str) -> str:
 def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resource, ...]:
     """A release from uploaded source, beside those that are there. upload: what is uploaded, in words."""
     name, home = app.name, layout.home(app.name)
-    directory, key = layout.release(name, release.id), release.record["venv"]
-    layers = {"kit": settings(app, facts.cpus), "app": dict(app.env)}
-    base = layout.release(name, facts.current) if facts.current else ""
+    directory = layout.release(name, release.id)
+    layers = {"kit": {**settings(app, facts.cpus), "DOMAIN": release.site.names[0]}, "app": dict(app.env)}
+    base = facts.current or max(facts.good, default="")
+    before = layout.release(name, base) if base else layout.first_environment(name)
     command = ReleaseCommand(name, release.id, app.release_command, app.release_seconds)
     return (
-        Room(home, layout.venv(name, key)),
+        Room(home, layout.venv(name, release.record["venv"])),
         Uploaded(home, upload),
         Source(home, release.id, name),
-        Virtualenv(layout.venv(name, key), f"{directory}/source", app.requirements, UV, name),
-        Environment(directory, base, Secret(json.dumps(layers))),
+        virtualenv(app, release),
+        Environment(directory, before, Secret(json.dumps(layers)), None, layout.secrets(name)),
         *parts(app, release),
         *((command,) if app.release_command else ()),
     )
@@ -62,9 +73,16 @@ def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resour
 def copy(app: App, release: Release, base: str, change: dict[str, str | None]) -> tuple[Resource, ...]:
     """A release with the code of the release `base`, and its environment but for what is changed in it."""
     directory = layout.release(app.name, release.id)
-    environment = Environment(directory, layout.release(app.name, base), Secret(""), Secret(json.dumps(change)))
+    before, set_to = layout.release(app.name, base), Secret(json.dumps(change))
+    environment = Environment(directory, before, Secret(""), set_to, layout.secrets(app.name))
     source = Source(layout.home(app.name), release.id, app.name, base)
-    return (source, environment, *parts(app, release))
+    return (source, virtualenv(app, release), environment, *parts(app, release))
+
+
+def virtualenv(app: App, release: Release) -> Virtualenv:
+    """The release's own, which is built anew if it has lost what it needs to run."""
+    source = f"{layout.release(app.name, release.id)}/source"
+    return Virtualenv(layout.venv(app.name, release.record["venv"]), source, app.requirements, UV, app.name)
 
 
 def parts(app: App, release: Release) -> tuple[Resource, ...]:
@@ -101,7 +119,13 @@ def activate(
     unit, unit_file = layout.unit(name, release.id), layout.unit_file(name, release.id)
     directory, current = layout.release(name, release.id), layout.current(name)
     old = facts.current if facts.current != release.id else ""
-    static_before = as_recorded(app, facts.records.get(old or facts.previous, {"app": {"static": ()}})).static
+    before = old or facts.previous
+    static_before = as_recorded(app, facts.records.get(before, {"app": {"static": ()}})).static
+    files = tuple(
+        StaticLinks(layout.release(name, made), name, static_links(static))
+        for made, static in ((before, static_before), (release.id, app.static))
+        if static
+    )
     site = site_text(app, release.site, dict(static_before), facts.nginx)
     host, port = release.site.names[0], release.site.port
     socket = layout.socket(name, release.id)
@@ -112,12 +136,14 @@ def activate(
         names_of(app, release.site),
         *((unit_as_it_was(app, old, facts, force),) if old else ()),
         *built,
+        *((virtualenv(app, release),) if not built and "venv" in release.record else ()),
         *(() if built else (unit_as_it_was(app, release.id, facts, force),)),
         Service(unit, active=True),
         Healthy(unit, socket, app.health_path, host, app.health_seconds),
         *((Warmed(unit, socket, app.warm_paths, host, burst, current),) if app.warm_paths else ()),
         Service(unit, active=True, enabled=True),  # before the switch: a power cut must find it starting at boot
         *((Link(layout.previous(name), f"releases/{old}", f"static files of {old} stay within reach"),) if old else ()),
+        *files,
         *secured(app, release.site),
         Config(
             f"Nginx site {host}",
@@ -129,7 +155,7 @@ def activate(
         ),
         Service("nginx.service", enabled=True, watches=NGINX_READS),
         *((Presented(host, layout.certificates(name)),) if release.site.encrypted else ()),
-        *((Probed(host, app.health_path, port),) if old else ()),
+        *(asked_about(app, old, facts, host, port) if old else ()),
         Link(current, f"releases/{release.id}", f"traffic goes to {release.id}"),
         Reachable(host, app.health_path, 10, port),
         *((watch(app, unit, layout.unit(name, old)),) if old and app.watch_seconds else ()),
@@ -140,14 +166,14 @@ def activate(
         Retired(name, release.id, drain_seconds),
         Pruned(name, home, app.keep_releases),
         *last,
+        Noticed(name, layout.certificates(name) if release.site.encrypted else ""),
     )
     remove: tuple[Resource, ...] = ()
     if built:
         remove = (Absent(directory), Absent(unit_file), Discarded(home))
     if old:
         back: tuple[Resource, ...] = (
-            Service(layout.unit(name, old), active=True),
-            Link(current, f"releases/{old}", f"traffic goes to {old}"),
+            TrafficBack(current, old, layout.unit(name, old)),
             Service("nginx.service", watches=NGINX_READS),
             Retired(name, old, drain_seconds),
             Link(layout.previous(name), f"releases/{facts.previous}")
@@ -156,7 +182,15 @@ def activate(
         )
     else:
         back = (Absent(current), Service(unit, active=False, enabled=False))
-    return Plan(verb, steps, (*back, *remove) if old or built else (), finish, restore=True)
+    return Plan(verb, steps, (*back, *remove) if old or built else (), finish, restore=True, current=current)
+
+
+def asked_about(app: App, old: str, facts: Facts, host: str, port: int) -> tuple[WayBack, Probed]:
+    """The release before is asked by its own health check, and the site by the new one's, which may be another."""
+    current = layout.current(app.name)
+    path = as_recorded(app, facts.records.get(old, {})).health_path
+    way_back = WayBack(current, old, layout.socket(app.name, old), path, host)
+    return way_back, Probed(host, app.health_path, port, current, old if path != app.health_path else "")
 
 
 def names_of(app: App, site: Site) -> ServerNames:
@@ -172,7 +206,7 @@ def secured(app: App, site: Site) -> tuple[Resource, ...]:
     kept = () if site.tls == "acme" else (NotRenewed(app.name),)
     if not site.encrypted:
         return kept
-    own = OwnCertificate(directory, app.name, site.certificate, site.key, layout.CERTIFICATE_HOOK)
+    own = OwnCertificate(directory, app.name, site.certificate, site.key, layout.CERTIFICATE_HOOK, site.ended)
     return (
         *kept,
         Directory(directory, 0o750, "root", app.name),
@@ -205,7 +239,8 @@ def certified(app: App, site: Site, address: str, anew: bool = False) -> tuple[R
 
 
 def watch(app: App, unit: str, previous: str) -> Watched:
-    return Watched(unit, previous, f"{layout.nginx_logs(app.name)}/access.log", app.watch_seconds)
+    log, current = f"{layout.nginx_logs(app.name)}/access.log", layout.current(app.name)
+    return Watched(unit, previous, log, app.watch_seconds, current)
 
 
 def unit_as_it_was(app: App, release_id: str, facts: Facts, force: bool) -> UnitFile:

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import queue
 import signal
 import sys
 import threading
@@ -9,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .errors import Unread
 from .remote import Agent, Event
+from .screen import silence
 
 BLOCK = 1 << 16
 IN_FLIGHT = (
@@ -55,10 +58,18 @@ class Joined:
         self.message: dict[str, Any] = {"request": "run", "app": app, "command": command, "tty": self.tty}
         self.agent: Agent | None = None
         self.room = threading.Semaphore(IN_FLIGHT)
+        self.resized: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def follow_window(self) -> None:
+        """The signal only leaves a note: while one is being sent, a second would wait for the first one's locks."""
         if self.tty:
-            signal.signal(signal.SIGWINCH, lambda *_: self._send({"request": "resize", **window()}))
+            signal.signal(signal.SIGWINCH, lambda *_: self.resized.put(None))
+            threading.Thread(target=self._send_sizes, daemon=True).start()
+
+    def _send_sizes(self) -> None:
+        while True:
+            self.resized.get()
+            self._send({"request": "resize", **window()})
 
     def run(self, agent: Agent) -> int:
         """The command's exit status."""
@@ -91,5 +102,9 @@ class Joined:
             self.room.release()
         elif event["event"] == "data":
             stream = sys.stderr if event["stream"] == "err" else sys.stdout
-            stream.buffer.write(base64.b64decode(event["data"]))
-            stream.buffer.flush()
+            try:
+                stream.buffer.write(base64.b64decode(event["data"]))
+                stream.buffer.flush()
+            except BrokenPipeError:
+                silence(stream)
+                raise Unread from None

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 RESERVED = ("RELEASE_ID", "DATA_DIR", "WSGI_APP", "GUNICORN_CMD_ARGS")
-SECRETS = re.compile(r"SECRET|PASSWORD|TOKEN|PRIVATE_KEY|API_KEY")
+SECRETS = re.compile(r"(.*_)?(SECRET|PASSWORD|PASSPHRASE|TOKEN|(SECRET|PRIVATE|API|ACCESS)_KEY)")  # a name's end counts
+LOGIN = "user@host, user@host:port or a name from ~/.ssh/config, with IPv6 in brackets: user@[fd00::1]:2222"
+HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>.*:.*)\]|(?P<name>[^\s,:@\[\]-][^\s,:@\[\]]*))(?::(?P<port>[0-9]{1,5}))?")
 NAMES_TAKEN = r"ashore|nginx|systemd|private|deploy|root|user|getty|(ashore|ci|systemd)-.*"
 Env = tuple[tuple[str, str], ...]
 
@@ -63,6 +65,31 @@ def port(value: Any) -> str:
     return text(value)
 
 
+def login(written: str) -> tuple[str, str, int]:
+    """The user, host and port of "user@host:port"; "" and 0 for what ~/.ssh/config decides. Wrong for anything else."""
+    user, at, rest = written.rpartition("@")
+    bare = rest.count(":") > 1 and not rest.startswith("[")  # an IPv6 address has no port then
+    found = HOST_AND_PORT.fullmatch(f"[{rest}]" if bare else rest)
+    sound = found and re.fullmatch(r"[^\s,/]+" if at else "", user) and 1 <= int(found["port"] or 1) <= 65535
+    if not found or not sound or (found["ipv6"] and not is_ipv6(found["ipv6"])):
+        raise Wrong(f"should be {LOGIN}; not {written!r}")
+    return user, found["ipv6"] or found["name"], int(found["port"] or 0)
+
+
+def is_ipv6(address: str) -> bool:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(address).version == 6
+    except ValueError:
+        return False
+
+
+def host(value: Any) -> str:
+    login(text(value))
+    return text(value)
+
+
 def texts(each: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
     def read(value: Any) -> tuple[str, ...]:
         if not isinstance(value, list):
@@ -73,8 +100,10 @@ def texts(each: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
 
 
 def inside(value: Any) -> str:
-    """A path inside the source, with slashes."""
-    path = text(value).rstrip("/")
+    """A path inside the source, with slashes, as git and the manifest spell it: "./shop/" is "shop"."""
+    import posixpath
+
+    path = text(value)
     if (
         not path
         or path.startswith(("/", "~", "-"))
@@ -83,7 +112,7 @@ def inside(value: Any) -> str:
         or not path.isprintable()
     ):
         raise Wrong(f"should be a path inside the project, not {value!r}")
-    return path
+    return posixpath.normpath(path)
 
 
 def network(value: Any) -> str:
@@ -104,8 +133,10 @@ def env(value: Any) -> Env:
             raise Wrong(f"has {key!r}: a variable's name is capitals, digits and _")
         if key in RESERVED:
             raise Wrong(f"has {key}, which the kit sets itself")
-        if SECRETS.search(key):
-            raise Wrong(f"has {key}: a secret does not belong in deploy.toml (SECRET_KEY is made on the server)")
+        if key == "SECRET_KEY":
+            raise Wrong('has SECRET_KEY, which is made on the server; another name can have its value: "$SECRET_KEY"')
+        if SECRETS.fullmatch(key) and not re.fullmatch(r"[\d.]*|\$\w+|\$\{\w+\}", str(setting)):
+            raise Wrong(f"has {key}: a secret does not belong in deploy.toml; set it on the server: fab env.set {key}")
         if isinstance(setting, bool) or not isinstance(setting, (str, int, float)):
             raise Wrong(f"has {key} = {setting!r}: should be a string or a number")
         if "\n" in str(setting) or "\0" in str(setting):
@@ -125,6 +156,8 @@ def static(value: Any) -> tuple[tuple[str, str], ...]:
 def served(value: Any) -> str:
     """A directory of the source that Nginx is told of: nothing in it may mean something in Nginx's configuration."""
     path = inside(value)
+    if path == ".":
+        raise Wrong("should be a directory with files for visitors, not all of the source")
     if not re.fullmatch(r"[\w./+@-]+", path):
         raise Wrong(f"should be a directory of letters, digits and . _ + @ - / only, not {value!r}")
     return path

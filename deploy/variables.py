@@ -1,15 +1,16 @@
 """Values for `fab env.set`: from a file, from what is piped in, or typed unseen. Never from the command line."""
 
-import getpass
 import re
 import sys
-from pathlib import Path
 
-from .errors import ConfigError
+from .errors import NOTHING, ConfigError
+from .paths import expanded
+from .prompts import unseen
 from .values import RESERVED
 
 NAME = r"[A-Z_][A-Z0-9_]*"
-NOTHING = "nothing was changed"
+AS_TEXT = "encode it, as base64 say"
+LINES = "a file has one NAME=value a line, names in capitals, as UTF-8 text; # begins a comment"
 LINE = re.compile(rf"(?:export\s+)?({NAME})\s*=\s*(.*)")
 
 
@@ -21,7 +22,8 @@ def wanted(name: str, file: str) -> dict[str, str]:
     if file:
         return from_file(file)
     check(name)
-    typed = getpass.getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.read().removesuffix("\n")
+    unanswered = ConfigError(f"no value of {name} was typed", hint=f"fab env.set {name} asks for it, and Enter ends it")
+    typed = unseen(f"{name}: ", unanswered) if sys.stdin.isatty() else piped().removesuffix("\n")
     if not typed:
         hint = f"fab env.unset {name} takes it away; an empty one is a line {name}= in a file (--file)"
         raise ConfigError(f"the value of {name} is empty", "env.set", NOTHING, hint)
@@ -37,20 +39,32 @@ def check(name: str) -> None:
         raise ConfigError(f"{name} is set by the kit itself", "env.set", NOTHING, "deploy.toml has settings for it")
 
 
+def piped() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise ConfigError("what is piped in is not UTF-8 text", "standard input", hint=AS_TEXT) from None
+
+
 def sound(name: str, value: str) -> str:
     if "\0" in value:
-        raise ConfigError(f"the value of {name} has a NUL byte in it", "env.set", NOTHING, "encode it, as base64 say")
+        raise ConfigError(f"the value of {name} has a NUL byte in it", "env.set", NOTHING, AS_TEXT)
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # it was read in the locale "C"
+        raise ConfigError(f"the value of {name} is not UTF-8 text", "env.set", NOTHING, AS_TEXT) from None
     return value
 
 
 def from_file(path: str) -> dict[str, str]:
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).expanduser().read_text("utf-8")
+        text = piped() if path == "-" else expanded(path, f"--file {path}").read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", path, NOTHING) from error
+        reason = getattr(error, "strerror", "") or "it is not UTF-8 text"
+        raise ConfigError(f"{path} cannot be read: {reason}", path, NOTHING, LINES) from None
     found = parse(text, path)
     if not found:
-        raise ConfigError(f"there is no NAME=value line in {path}", path, NOTHING)
+        raise ConfigError(f"there is no NAME=value line in {path}", path, NOTHING, LINES)
     return found
 
 
@@ -66,7 +80,8 @@ def parse(text: str, path: str) -> dict[str, str]:
             continue
         match = LINE.fullmatch(line.strip())
         if not match:
-            raise ConfigError("this line is not NAME=value", f"{path}, line {number}", NOTHING)  # not quoted: a secret
+            where = f"{path}, line {number}"
+            raise ConfigError("this line is not NAME=value", where, NOTHING, LINES)  # not quoted: a secret
         name, value = match[1], match[2]
         check(name)
         if value[:1] in ("'", '"'):
@@ -74,7 +89,8 @@ def parse(text: str, path: str) -> dict[str, str]:
             while not (end := re.match(rf"{quote}((?:[^{quote}\\]|\\.)*){quote}\s*(?:#.*)?$", value, re.S)):
                 _, more = next(lines, (0, None))
                 if more is None:
-                    raise ConfigError(f"the quote of {name} is not closed", f"{path}, line {number}", NOTHING)
+                    hint = "close it at the end of the value, or write the value without quotes"
+                    raise ConfigError(f"the quote of {name} is not closed", f"{path}, line {number}", NOTHING, hint)
                 value += "\n" + more
             value = end[1]
             if quote == '"':

@@ -9,15 +9,16 @@ from . import layout
 from .agent.wire import Plan
 from .carry import Count, Options, agent_of, carry_out, title
 from .config import App, Config
-from .errors import ConfigError, HostError, StepFailed
+from .errors import NOTHING, ConfigError, DeployError, HostError, StepFailed
 from .payload import pack_ahead
 from .remote import Event
 from .screen import Screen
-from .session import Host, Session, wait_for
-from .site import Site, site_of
+from .session import Host, Session, each_told_of, wait_for
+from .site import site_of
 
 if TYPE_CHECKING:
     from .release import Change, Local
+    from .rollout import Rollout
 
 __all__ = [
     "Options", "deploy", "env", "env_set", "history", "logs", "maintenance", "provision", "releases", "restart",
@@ -51,7 +52,8 @@ def provision(session: Session, context: Any, screen: Screen, options: Options) 
             error.state = error.state or "the steps before it stand; run again and it goes on from there"
             raise
 
-    session.on_each(hosts, job, screen, prepare=prepare, may_install=not options.check)
+    with each_told_of(hosts, "checked" if options.check else "provisioned"):
+        session.on_each(hosts, job, screen, prepare=prepare, may_install=not options.check)
 
 
 def changing(
@@ -63,26 +65,33 @@ def changing(
     job: Callable[["Change", Any], None],
     gather: Callable[[Config, App], Any] = lambda config, app: None,
 ) -> None:
-    """Host after host: what fails on the first does not reach the second. `gather` runs while it connects."""
+    """Host after host, see `rollout`. `gather` runs while they connect."""
     config = session.config()
     hosts = session.hosts(context, config)
     screen.several = len(hosts) > 1
-    for host in hosts:
-        app = config.app_on(host.stage)
-        site = site_of(host.stage, host.made.host, host.named, config.directory)
-        gathered: list[Any] = []
+    app = config.app_on(hosts[0].stage)  # they are all of one stage
+    sites = {host.key: site_of(host.stage, host.made.host, host.named, config.directory) for host in hosts}
+    gathered: list[Any] = []
+    rollouts: list[Rollout] = []
 
-        def prepare(app: App = app, gathered: list[Any] = gathered) -> None:
-            from . import release  # noqa: F401  its import takes as long as a connection
+    def prepare() -> None:
+        from . import release  # noqa: F401  its import takes as long as a connection
+        from .rollout import Rollout
 
-            gathered.append(gather(config, app))
+        rollouts.append(Rollout(hosts, session.now, session.interrupted))
+        gathered.append(gather(config, app))
 
-        def work(host: Host, app: App = app, site: Site = site, gathered: list[Any] = gathered) -> None:
-            from .release import Change
+    def work(host: Host) -> None:
+        from .release import Change
 
-            job(Change(verb, host, app, site, screen, options), gathered[0])
+        job(Change(verb, host, app, sites[host.key], screen, options, rollouts[0]), gathered[0])
 
-        session.on_each([host], work, screen, prepare=prepare, may_install=False)
+    try:
+        session.on_each(hosts, work, screen, prepare=prepare, may_install=False)
+    except DeployError as error:
+        if rollouts and not options.check:
+            error.state = rollouts[0].state(error)
+        raise
 
 
 def deploy(session: Session, context: Any, screen: Screen, options: Options) -> None:
@@ -91,16 +100,13 @@ def deploy(session: Session, context: Any, screen: Screen, options: Options) -> 
 
         return gather(config, app)
 
-    noted: list[str] = []
-
     def job(change: "Change", local: "Local") -> None:
         from .pins import note
         from .release import deploy
 
-        if change.host.stage.name != "sandbox" and not noted:  # once, however many hosts
-            noted.append(note(local.requirements))
-            if noted[0]:
-                screen.say(f"note: {noted[0]}", "yellow")
+        first = change.rollout.hosts[0] is change.host  # once is enough
+        if first and change.host.stage.name != "sandbox" and (said := note(local.requirements)):
+            screen.say(f"note: {said}", "yellow")
         deploy(change, local)
 
     changing(session, context, screen, options, "deploy", job, gather)
@@ -200,7 +206,14 @@ def releases(session: Session, context: Any, screen: Screen) -> None:
     looking(session, context, screen, job)
 
 
+def require_count(lines: int, command: str) -> None:
+    if lines < 0:
+        raise ConfigError(f"-n {lines} is no number of lines", f"fab {command}", NOTHING, "-n 50; -n 0 is all of them")
+
+
 def history(session: Session, context: Any, screen: Screen, lines: int) -> None:
+    require_count(lines, "history")
+
     def job(host: Host, app: App) -> None:
         from .listing import history
 
@@ -234,19 +247,22 @@ def env(session: Session, context: Any, screen: Screen) -> None:
     def job(host: Host, app: App) -> None:
         from .listing import environment
 
-        words = {"directory": layout.current(app.name), "secrets": layout.secrets(app.name)}
+        name = app.name
+        words = {
+            "directory": layout.current(name),
+            "secrets": layout.secrets(name),
+            "first": layout.first_environment(name),
+        }
         found = agent_of(host).ask("resources.environment", "listing", **words)
-        screen.table(host.name, environment(found), f"no release of {app.name} is on {host.name} yet (`fab deploy`)")
+        screen.table(host.name, environment(found), f"{host.name} is not provisioned for {name} yet (`fab provision`)")
 
     looking(session, context, screen, job)
-
-
-NOTHING = "nothing was changed"
 
 
 def logs(
     session: Session, context: Any, screen: Screen, *, lines: int, since: str, follow: bool, release: str, nginx: bool
 ) -> None:
+    require_count(lines, "logs")
     config = session.config()
     hosts = session.hosts(context, config)
     screen.several = len(hosts) > 1

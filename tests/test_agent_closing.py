@@ -53,7 +53,9 @@ def test_the_size_of_an_rsa_key_is_read_from_its_public_half(tmp_path: Path, bit
 
 
 def test_a_process_that_executes_itself_anew_is_told_from_one_that_goes_on():
-    with subprocess.Popen(["sh", "-c", "read go; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    argv = ["sh", "-c", "echo up; read go; exec cat"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"up\n"  # the shell itself runs, not what was about to become it
         before = image_of(str(process.pid))
         assert before and before == image_of(str(process.pid))
         process.stdin.write(b"go\necho\n")

@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from deploy.agent.dependencies import normal, pinned
+from deploy.agent.resources import commands
 from deploy.agent.resources.commands import KEPT_BYTES, follow, properties, service_section, transient
 from deploy.agent.system import System
 from deploy.agent.wire import Cancelled
@@ -119,3 +120,23 @@ def test_whoever_looks_at_a_command_can_end_it():
     with pytest.raises(Cancelled):
         follow(process, look)
     process.wait()
+
+
+def test_a_command_that_is_only_about_to_become_a_unit_is_ended_all_the_same(monkeypatch: pytest.MonkeyPatch):
+    process = System().start(["sleep", "300"])
+    stopped: list[str] = []
+
+    def stop(unit: str) -> None:
+        stopped.append(unit)
+        if len(stopped) == 2:  # the first time, systemd did not know it yet
+            process.kill()
+
+    monkeypatch.setattr(commands, "stop", stop)
+    commands.end(process, "shop-run-1.service")
+    assert process.returncode == -signal.SIGKILL and set(stopped) == {"shop-run-1.service"}
+
+
+def test_what_a_command_of_the_agent_s_leaves_on_its_outputs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("deploy.agent.system.AFTER_SECONDS", 0.1)
+    left = System().run(["sh", "-c", "sleep 300 & echo $!"]).strip()
+    os.kill(int(left), signal.SIGKILL)

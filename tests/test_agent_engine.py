@@ -1,11 +1,15 @@
 """Carrying out a plan: the order of things, and what a failure leaves."""
 
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy.agent.engine import carry_out
+import pytest
+
+from deploy.agent.engine import blame, carry_out
 from deploy.agent.resources.files import File, seal
 from deploy.agent.system import System
 from deploy.agent.wire import Drift, Failed, Plan, Refused, Resource
@@ -61,6 +65,22 @@ def test_a_dry_run_applies_nothing():
     assert [step["state"] for step in steps] == ["would change", "ok"]
 
 
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EROFS, "look at the server's disk"),
+        (errno.EIO, "look at the server's disk"),
+        (errno.EMFILE, "look at what takes so much"),
+        (errno.ENOENT, "run the same command again"),
+    ],
+)
+def test_an_error_of_the_machine_says_what_to_do_about_it(number: int, advice: str):
+    told = blame(OSError(number, os.strerror(number), "/srv/shop"))
+    assert told["state"] == "failed" and told["hint"].startswith(advice)
+    assert told["hint"].endswith("run the same command again")
+
+
 def test_what_must_be_refused_is_refused_before_anything_is_changed():
     log: list[str] = []
     end, _ = run(Plan("x", (Step("a", log), Step("b", log, refuses=True))))
@@ -80,12 +100,32 @@ def test_a_failure_undoes_and_does_not_go_on():
     assert steps[-1]["state"] == "undone" and end["undo_errors"] == []
 
 
-def test_an_undo_that_fails_too_is_told_and_the_rest_is_still_undone():
+def test_an_undo_ends_where_it_fails_and_takes_nothing_more_away():
     log: list[str] = []
-    undo = (Step("first", log, raises=Failed), Step("second", log))
+    undo = (Step("back", log, raises=Failed), Step("stop the new one", log))
     end, _ = run(Plan("x", (Step("a", log, raises=Failed),), undo=undo))
-    assert log == ["a", "first", "second"]
-    assert end["undo_errors"] == ["first: first broke"]
+    assert log == ["a", "back"]
+    assert end["undo_errors"] == ["back: back broke"]
+
+
+def test_an_undo_goes_on_where_a_step_has_failed_but_did_what_it_is_for():
+    log: list[str] = []
+    back = Step("back", log)
+
+    def fsync() -> None:
+        raise OSError(5, "Input/output error", "/srv/shop")
+
+    back.after = fsync
+    end, _ = run(Plan("x", (Step("a", log, raises=Failed),), undo=(back, Step("stop the new one", log))))
+    assert log == ["a", "back", "stop the new one"]
+    assert end["undo_errors"] == ["back: Input/output error: /srv/shop"]
+
+
+def test_a_bug_of_ours_in_an_undo_ends_it_and_is_told():
+    log: list[str] = []
+    undo = (Step("back", log, raises=KeyError), Step("stop the new one", log))
+    end, _ = run(Plan("x", (Step("a", log, raises=Failed),), undo=undo))
+    assert end["state"] == "failed" and len(end["undo_errors"]) == 1 and log == ["a", "back"]
 
 
 def test_a_failure_after_the_switch_undoes_nothing():

@@ -3,9 +3,19 @@
 import json
 from pathlib import Path
 
-from deploy.agent.resources.environment import Environment, differences, layers_of, listing, news
+import pytest
+
+from deploy.agent.resources.environment import (
+    Environment,
+    FirstEnvironment,
+    differences,
+    layers_of,
+    listing,
+    news,
+    resolved,
+)
 from deploy.agent.system import System
-from deploy.agent.wire import Secret
+from deploy.agent.wire import Refused, Secret
 
 
 def release(directory: Path, name: str, base: str = "", layers: dict | None = None, change: dict | None = None) -> str:
@@ -70,3 +80,60 @@ def test_a_change_that_is_none_is_no_news(tmp_path: Path):
     assert news(made, {"A": "1", "NOT_THERE": None}) == []
     assert news(made, {"A": "2", "B": "1"}) == [("A", "changed"), ("B", "added")]
     assert differences({"A": "1"}, {}) == [("A", "removed")]
+
+
+def layered(app: dict[str, str], **layers: dict[str, str]) -> dict[str, dict[str, str]]:
+    return {"kit": {"DOMAIN": "shop.example.com"}, "app": app, "set": {}, **layers}
+
+
+def test_values_of_deploy_toml_may_refer_to_others_and_to_what_only_the_server_knows():
+    app = {
+        "DJANGO_SECRET_KEY": "$SECRET_KEY",
+        "DJANGO_ALLOWED_HOSTS": "${DOMAIN},www.$DOMAIN",
+        "HOME_URL": "https://$DOMAIN/",
+        "PRICE": "5$ and $$DOMAIN",
+        "DATABASE_URL": "postgresql://shop:$DB_PASSWORD@db/shop",
+        "AGAIN": "$HOME_URL",
+    }
+    found = resolved(layered(app, set={"DB_PASSWORD": "a$DOMAIN"}), {"SECRET_KEY": "tide"})
+    assert found == {
+        "DOMAIN": "shop.example.com",
+        "DJANGO_SECRET_KEY": "tide",
+        "DJANGO_ALLOWED_HOSTS": "shop.example.com,www.shop.example.com",
+        "HOME_URL": "https://shop.example.com/",
+        "PRICE": "5$ and $DOMAIN",
+        "DATABASE_URL": "postgresql://shop:a$DOMAIN@db/shop",  # what was set is taken as it is
+        "AGAIN": "https://shop.example.com/",
+        "DB_PASSWORD": "a$DOMAIN",
+    }
+
+
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        ({"KEY": "$NOT_THERE"}, r"KEY refers to \$NOT_THERE, which the release does not have"),
+        ({"A": "$B", "B": "x$A"}, "refers to itself"),
+        ({"A": "$A"}, "A refers to itself"),
+    ],
+)
+def test_a_value_that_leads_nowhere_is_refused_before_anything_is_changed(
+    tmp_path: Path, app: dict[str, str], said: str
+):
+    layers = Secret(json.dumps({"kit": {}, "app": app}))
+    with pytest.raises(Refused, match=said) as raised:
+        Environment(str(tmp_path / "1"), "", layers).check(System())
+    assert "$$" in raised.value.hint
+
+
+def test_what_is_set_before_the_first_release_is_in_its_environment_and_root_s_alone(tmp_path: Path):
+    directory = tmp_path / ".environment"
+    for change in ({"TOKEN": "tide", "GONE": "1"}, {"GONE": None}):
+        step = FirstEnvironment(str(directory), Secret(json.dumps(change)))
+        assert step.check(System()) != [] and "tide" not in repr(step.check(System()))
+        step.apply(System())
+        assert step.check(System()) == []
+    assert directory.stat().st_mode & 0o777 == 0o700
+    first = release(tmp_path, "1", str(directory), {"kit": {"K": "1"}, "app": {}})
+    assert 'TOKEN="tide"\n' in (Path(first) / "env").read_text()
+    assert layers_of(first)["set"] == {"TOKEN": "tide"}
+    assert [row["name"] for row in listing(str(tmp_path / "current"), "", str(directory))] == ["TOKEN"]

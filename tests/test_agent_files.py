@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.resources.files import Absent, Config, Directory, File, Link, beside, seal
+from deploy.agent.resources.config_files import Config
+from deploy.agent.resources.files import Absent, Directory, File, Link, beside, seal
 from deploy.agent.system import System
 from deploy.agent.wire import Failed, Refused, Secret
 

@@ -3,13 +3,19 @@
 import json
 import multiprocessing
 import os
+import re
 import threading
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event
 from pathlib import Path
+from queue import Empty
 
 import pytest
 
 from deploy.agent import history
-from deploy.agent.locks import Locks
+from deploy.agent.locks import Locks, acquired
 from deploy.agent.wire import Cancelled, Refused
 
 ME, HER = {"verb": "deploy", "who": "me@here"}, {"verb": "rollback", "who": "her@there"}
@@ -27,6 +33,66 @@ def test_the_second_is_told_who_holds_the_app_since_when_and_doing_what(tmp_path
         taken(tmp_path, who=ME)
     held.release()
     taken(tmp_path, who=ME).release()
+
+
+def take_slowly(directory: Path, taken: "Connection") -> None:
+    """Somebody who holds the lock, and is not yet written down in it."""
+    lock = Locks(str(directory))._open("app-shop")
+    assert acquired(lock)
+    taken.send("taken")
+    taken.recv()
+    threading.Event().wait(0.3)
+    lock.truncate()
+    lock.write(json.dumps({**ME, "app": "shop", "since": 1, "pid": os.getpid()}))
+    lock.flush()
+    taken.recv()
+
+
+@pytest.mark.parametrize("before", ["", json.dumps({**HER, "app": "shop", "since": 1, "pid": 1})])
+def test_in_the_moment_before_a_holder_has_written_who_it_is_others_wait_for_that(tmp_path: Path, before: str):
+    (tmp_path / "app-shop.lock").write_text(before)
+    ours, theirs = multiprocessing.Pipe()
+    owner = multiprocessing.get_context("fork").Process(target=take_slowly, args=(tmp_path, theirs))
+    owner.start()
+    assert ours.recv() == "taken"
+    ours.send("write it")
+    with pytest.raises(Refused, match=r"^me@here is at work on shop: `deploy`"):
+        taken(tmp_path, who=HER)
+    ours.send("end")
+    owner.join()
+
+
+def deploy_again_and_again(directory: Path, number: int, enough: "Event", said: "Queue[str]") -> None:
+    while not enough.is_set():
+        try:
+            taken(directory, who={"verb": "deploy", "who": f"operator {number}"}).release()
+        except Refused as refused:
+            said.put(refused.what)
+
+
+def test_of_six_operators_at_once_each_who_has_to_wait_is_told_a_name(tmp_path: Path):
+    context = multiprocessing.get_context("fork")
+    enough, said = context.Event(), context.Queue()
+    six = [context.Process(target=deploy_again_and_again, args=(tmp_path, number, enough, said)) for number in range(6)]
+    for one in six:
+        one.start()
+    told = [said.get(timeout=60) for _ in range(100)]
+    enough.set()
+    while any(one.is_alive() for one in six):
+        with suppress(Empty):
+            told.append(said.get(timeout=0.05))
+    assert {re.sub(r"\d", "N", text) for text in told} == {
+        "operator N is at work on shop: `deploy`, since NN:NN:NN UTC"
+    }
+
+
+def test_a_holder_is_told_alone_and_not_with_those_who_work_on_other_apps(tmp_path: Path):
+    held = [taken(tmp_path, "shop"), taken(tmp_path, "wiki", ME)]
+    with pytest.raises(Refused) as refused:
+        taken(tmp_path, "shop", ME)
+    assert "wiki" not in refused.value.what
+    for locks in held:
+        locks.release()
 
 
 def test_apps_are_worked_on_side_by_side_also_while_one_is_provisioned(tmp_path: Path):
@@ -150,3 +216,15 @@ def test_a_line_says_how_it_ended_and_what_the_probe_found():
     line = history.line(run, {"state": "failed", "what": "no tide", "step": "x", "switched": False})
     assert (line["outcome"], line["why"], line["step"], line["undone"]) == ("failed", "no tide", "x", True)
     assert json.loads(json.dumps(history.cut_off(run)))["outcome"] == "cut off"
+
+
+def test_a_lock_that_was_released_is_free_also_while_a_process_of_ours_has_it_open(tmp_path: Path):
+    first, second = Locks(str(tmp_path)), Locks(str(tmp_path))
+    first.take("shop", {"verb": "deploy", "who": "ann"}, whole_host=False, wait=None)
+    copy = os.dup(first.held[0].fileno())  # as a fork has it
+    first.release()
+    try:
+        second.take("shop", {"verb": "deploy", "who": "bob"}, whole_host=False, wait=None)
+    finally:
+        os.close(copy)
+    assert second.holder["who"] == "bob"

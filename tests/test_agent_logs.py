@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 from deploy.agent.resources.logs import LogDirectory
@@ -43,3 +44,24 @@ def test_a_log_that_all_could_read_is_closed_and_keeps_its_lines(tmp_path: Path)
     assert [drift.what for drift in logs.check(System())] == ["access.log.2.gz"]
     logs.apply(System())
     assert stat.S_IMODE(old.stat().st_mode) == 0o640 and old.read_text() == "lines"
+
+
+def test_what_logrotate_does_meanwhile_is_no_error(tmp_path: Path):
+    logs = LogDirectory(str(tmp_path / "shop"))
+    logs.apply(System())
+    ended = threading.Event()
+
+    def rotate() -> None:
+        path = tmp_path / "shop" / "rotated"
+        while not ended.is_set():
+            path.touch()
+            path.unlink()
+
+    rotating = threading.Thread(target=rotate)
+    rotating.start()
+    try:
+        for _ in range(3000):
+            logs.check(System())
+    finally:
+        ended.set()
+        rotating.join()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from deploy.agent.resources.nginx import WorkerConnections, place_of
+from deploy.agent.resources.static import StaticLinks
 from deploy.agent.system import System
 from deploy.agent.wire import Failed, Refused
 
@@ -83,3 +84,13 @@ def test_the_number_is_found_on_one_line_too():
 def test_before_nginx_is_installed_there_is_something_to_do(tmp_path: Path):
     missing = WorkerConnections(16384, str(tmp_path / "nginx.conf"))
     assert [drift.found for drift in missing.check(System())] == ["absent"]
+
+
+def test_a_release_gets_links_to_its_static_files_once(tmp_path: Path):
+    (tmp_path / "source/shop/static").mkdir(parents=True)
+    (tmp_path / "source/shop/static/style.css").write_text("body {}")
+    links = StaticLinks(str(tmp_path), "root", ((",static,", "shop/static"), (",media,", "media")))
+    assert len(links.check(System())) == 2
+    links.apply(System())
+    assert links.check(System()) == []
+    assert (tmp_path / "static/,static,/style.css").read_text() == "body {}"

@@ -1,10 +1,13 @@
 """What a package's version decides; dpkg's record is given, the files are real."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from deploy import payload
+from deploy.agent.resources import packages
 from deploy.agent.resources.files import Absent, File
 from deploy.agent.resources.packages import SinceVersion
 from deploy.agent.resources.services import Service
@@ -49,3 +52,15 @@ def test_what_the_chosen_step_needs_travels_and_is_asked_for():
     step = SinceVersion("nginx", "1.25", Service("a.service"), Absent("/b"))
     assert step.units == ("a.service",)
     assert "agent.resources.services" in payload.modules_for({"request": "plan", "plan": Plan("x", (step,))})
+
+
+def test_apt_is_read_to_its_end_whatever_it_writes_and_whatever_it_starts(monkeypatch: pytest.MonkeyPatch):
+    script = 'echo "pmstatus:nginx:50.0:x" >&"${2#*=}"; head -c 300000 /dev/zero; sleep 300 >&"${2#*=}" & echo $! >&2'
+    monkeypatch.setattr(packages, "APT", ("bash", "-c", script, "apt-get"))
+    monkeypatch.setattr("deploy.agent.system.AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(packages, "AFTER_SECONDS", 0.1)
+    said: list[dict] = []
+    packages.apt(System(emit=said.append), ["install", "nginx"], "packages")
+    progress, output = said
+    os.kill(int(output["text"].lstrip("\0")), signal.SIGKILL)
+    assert progress == {"event": "progress", "percent": 75.0, "what": "packages"}

@@ -1,13 +1,14 @@
 """What the machine says, as it was captured, and what we make of it."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from deploy.agent.journal import file_tail, journal_line, nginx_line
-from deploy.agent.resources.health import telling
+from deploy.agent.journal import file_lines, journal_line, nginx_line
 from deploy.agent.resources.host import listening_sockets, with_host_names
 from deploy.agent.resources.packages import apt_percent
+from deploy.agent.resources.reasons import telling
 from deploy.agent.resources.uploads import ancestors_of, receive
 from deploy.agent.system import System, package_version, unit_blocks, upstream
 from deploy.agent.wire import Entry, Failed, Refused
@@ -97,10 +98,10 @@ def test_without_frames_of_the_app_the_last_lines_are_shown():
 
 def test_a_journal_line_may_hold_bytes_or_nothing():
     base = '{"__REALTIME_TIMESTAMP":"1500000","PRIORITY":"3","_SYSTEMD_UNIT":"shop@1.service","MESSAGE":'
-    assert journal_line((base + '"hello"}').encode())["text"] == "hello"
-    assert journal_line((base + "[104,105]}").encode())["text"] == "hi"
-    assert journal_line((base + "null}").encode())["text"] == ""
-    assert journal_line((base + '"x"}').encode())["time"] == 1.5
+    assert journal_line(json.loads(base + '"hello"}'))["text"] == "hello"
+    assert journal_line(json.loads(base + "[104,105]}"))["text"] == "hi"
+    assert journal_line(json.loads(base + "null}"))["text"] == ""
+    assert journal_line(json.loads(base + '"x"}'))["time"] == 1.5
 
 
 def test_nginx_s_lines_have_their_time_and_level():
@@ -113,8 +114,14 @@ def test_nginx_s_lines_have_their_time_and_level():
 
 def test_the_end_of_a_file_is_its_last_lines(tmp_path: Path):
     path = tmp_path / "log"
-    path.write_text("a\nb\nc\n")
-    assert [line["text"] for line in file_tail(str(path), 6, 2)] == ["b", "c"]
+    lines = [f"{number} {'x' * (number % 3000)}" for number in range(500)]  # more than what is read at a time
+    path.write_text("\n".join(lines) + "\n")
+    size = path.stat().st_size
+    for count in (1, 2, 100, 499, 500, 501, 0):
+        assert [line["text"] for line in file_lines(str(path), size, count)] == lines[-count:]
+    path.write_text("a\nb\nstill being writ")
+    assert [line["text"] for line in file_lines(str(path), 5, 2)] == ["b", "s"]
+    assert list(file_lines(str(tmp_path / "rotated away"), 5, 2)) == []
 
 
 def test_the_parents_of_a_path_come_from_the_top():

@@ -1,13 +1,13 @@
 """What counts as worse after a switch, and where that is read."""
 
 import os
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
-from deploy.agent.resources.traffic import Counts, Log, Probe, worse
+from deploy.agent.resources import traffic
+from deploy.agent.resources.traffic import Counts, Log, usual, worse
 
 LINE = '2026-11-21T06:00:00+00:00 192.0.2.1 "GET / HTTP/1.1" {} 5 0.01 s, app 0.01 s, "-" "x \\x22 500 \\x22" id\n'
 
@@ -40,6 +40,13 @@ def test_what_is_clearly_more_than_before_is_worse(before: Counts, after: Counts
     assert what in worse(before, after)
 
 
+def test_an_outage_is_not_what_is_usual_so_a_release_that_fails_as_well_is_noticed():
+    outage, fails, works = Counts(1000, 1000), Counts(200, 200), Counts(200, 4)
+    assert worse(usual(outage, outage=True), fails) and not worse(usual(outage, outage=True), works)
+    assert not worse(usual(outage, outage=False), fails)  # nobody is better off with the release before
+    assert usual(Counts(1000, 50), outage=True) == Counts(1000, 50)
+
+
 def test_answers_are_counted_from_where_the_log_ended(tmp_path: Path):
     path = tmp_path / "access.log"
     path.write_text(LINE.format(200) * 3 + LINE.format(502))
@@ -47,8 +54,42 @@ def test_answers_are_counted_from_where_the_log_ended(tmp_path: Path):
     assert (log.before().requests, log.before().errors) == (4, 1)
     with path.open("a") as file:
         file.write(LINE.format(500) + LINE.format(404))
-    assert log.since() == Counts(2, 1)
-    assert log.since() == Counts()
+    assert log.since(0.0) == Counts(2, 1)
+    assert log.since(0.0) == Counts()
+
+
+def test_what_was_asked_before_the_switch_does_not_count_however_late_it_is_answered(tmp_path: Path):
+    path = tmp_path / "access.log"
+    path.write_text("")
+    log = Log(str(path))
+    switched = datetime(2026, 11, 21, 6, 0, 0, tzinfo=timezone.utc).timestamp()
+    late = '2026-11-21T{} 192.0.2.1 "GET / HTTP/1.1" {} 5 {} s, app {} s, "-" "x" id\n'
+    path.write_text(
+        late.format("06:00:30+00:00", 504, "35.001", "35.001")  # of a release that hung
+        + late.format("06:00:01+00:00", 502, "1.2", "-, 0.1")
+        + late.format("08:00:30+02:00", 504, "29.9", "29.9")  # begun after it, whatever the server's time zone
+        + late.format("06:00:30+00:00", 200, "0.01", "0.01")
+    )
+    assert log.since(switched) == Counts(2, 1)
+
+
+def test_a_line_that_is_half_written_counts_once_it_is_whole(tmp_path: Path):
+    path = tmp_path / "access.log"
+    path.write_text("")
+    log = Log(str(path))
+    line = LINE.format(500)
+    for part in (line + line[:40], line[40:]):
+        with path.open("a") as file:
+            file.write(part)
+        assert log.since(0.0) == Counts(1, 1)
+
+
+def test_a_line_of_which_the_beginning_is_missing_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "access.log"
+    path.write_text(LINE.format(500) * 2)
+    for cut in range(1, len(LINE)):
+        monkeypatch.setattr(traffic, "TAIL_BYTES", len(LINE.format(500)) + cut)
+        assert Log(str(path)).before().requests == 1
 
 
 def test_a_rotated_log_is_read_from_its_start(tmp_path: Path):
@@ -57,35 +98,26 @@ def test_a_rotated_log_is_read_from_its_start(tmp_path: Path):
     log = Log(str(path))
     os.rename(path, tmp_path / "access.log.1")
     path.write_text(LINE.format(503))
-    assert log.since() == Counts(1, 1)
+    assert log.since(0.0) == Counts(1, 1)
+
+
+def test_a_log_that_is_rotated_while_it_is_looked_at_counts_nothing_and_the_next_look_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "access.log"
+    path.write_text(LINE.format(200))
+    log = Log(str(path))
+    with path.open("a") as file:
+        file.write(LINE.format(500))
+    seen = log._end()
+    monkeypatch.setattr(log, "_end", lambda: seen)
+    os.rename(path, tmp_path / "access.log.1")
+    assert log.since(0.0) == Counts()
+    monkeypatch.undo()
+    path.write_text(LINE.format(503))
+    assert log.since(0.0) == Counts(1, 1)
 
 
 def test_a_log_that_is_not_there_yet_counts_nothing(tmp_path: Path):
     log = Log(str(tmp_path / "none"))
-    assert log.before() == log.since() == Counts()
-
-
-class Site(BaseHTTPRequestHandler):
-    asked = 0
-
-    def do_GET(self) -> None:
-        Site.asked += 1
-        self.send_response(503 if Site.asked == 2 else 200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def test_the_probe_counts_failures_and_remembers_the_first():
-    site = ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    threading.Thread(target=site.serve_forever, daemon=True).start()
-    probe = Probe("shop.example.com", "/", site.server_port)
-    pause = threading.Event()
-    while Site.asked < 5:
-        pause.wait(0.01)
-    found = probe.end()
-    site.shutdown()
-    site.server_close()
-    assert found["requests"] >= 5 and found["failed"] == 1 and found["first_failure"] == "503"
-    assert found["slowest_ms"] < 5000
+    assert log.before() == log.since(0.0) == Counts()

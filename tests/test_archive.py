@@ -1,11 +1,15 @@
 """Source tree → release."""
 
+import json
+import os
 import subprocess
+import time
 import zlib
 from pathlib import Path
 
 import pytest
 
+from deploy import archive
 from deploy.agent.resources.uploads import BLOCK, Entry, escaping, unpacked
 from deploy.archive import collect, stream
 from deploy.errors import SourceError
@@ -14,6 +18,13 @@ from deploy.errors import SourceError
 def git(directory: Path, *words: str) -> None:
     who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
     subprocess.run(["git", *who, *words], cwd=directory, check=True, capture_output=True)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directory = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(directory))
+    return directory
 
 
 @pytest.fixture
@@ -179,3 +190,162 @@ def test_the_stream_is_the_chosen_files_bytes_in_order(tree: Path):
     source = collect(tree, ())
     packed = b"".join(stream(source, [1, 0]))
     assert zlib.decompress(packed) == b"app = 1\n#!/bin/sh\n"
+
+
+def built(repository: Path) -> None:
+    """What a build has made and git ignores, beside what it ignores for good reason."""
+    (repository / ".gitignore").write_text("dist\n.env\n")
+    git(repository, "add", ".gitignore")
+    git(repository, "commit", "-q", "-m", "ignore")
+    (repository / "dist" / "__pycache__").mkdir(parents=True)
+    for name in ("dist/app.js", "dist/__pycache__/x.pyc", "dist/.env"):
+        (repository / name).write_text("x")
+
+
+def test_what_include_names_is_uploaded_even_if_git_ignores_it(repository: Path):
+    built(repository)
+    source = collect(repository, ("shop", "dist"))
+    assert [entry.path for entry in source.entries] == ["dist/app.js", "shop/app.py"]
+    assert "deployed as it is here, though git does not track it: dist (app.include names it)" in source.notes
+    assert "left out: dist/.env (may hold secrets)" in source.notes
+    assert [entry.path for entry in collect(repository, ("shop",)).entries] == ["shop/app.py"]
+    assert names(repository, ("shop", "dist/app.js")) == ["dist/app.js", "shop/app.py"]
+
+
+def test_a_file_that_goes_while_the_source_is_uploaded_is_named(tree: Path):
+    source = collect(tree, ())
+    (tree / "shop" / "app.py").unlink()
+    with pytest.raises(SourceError, match=r"shop/app\.py cannot be read any more") as told:
+        list(stream(source, [0, 1]))
+    assert "the release before serves" in told.value.state
+
+
+@pytest.mark.parametrize("include", [(".",), ()])
+def test_all_of_the_source_is_what_include_names_with_a_dot(repository: Path, include: tuple[str, ...]):
+    assert names(repository, include) == names(repository)
+
+
+def test_what_git_ignores_below_a_path_that_include_names_is_told_but_for_rubbish(repository: Path):
+    built(repository)
+    (repository / "dist" / ".gitkeep").touch()
+    git(repository, "add", "-f", "dist/.gitkeep")
+    source = collect(repository, ("shop", "dist"))
+    assert [entry.path for entry in source.entries] == ["dist/.gitkeep", "shop/app.py"]
+    assert "not deployed, as git ignores them: dist/.env, dist/app.js" in source.notes
+    assert not any("git ignores" in note for note in collect(repository, ()).notes)  # git was told so
+
+
+def test_a_repository_that_git_refuses_to_read_is_not_deployed_with_what_it_ignores(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as where another user has checked it out
+    with pytest.raises(SourceError, match="git cannot read this repository") as told:
+        collect(repository, ())
+    assert "safe.directory" in told.value.detail and told.value.hint and told.value.state == "nothing was uploaded"
+
+
+def test_a_repository_without_git_to_read_it_is_not_deployed_with_what_it_ignores(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PATH", str(repository))
+    with pytest.raises(SourceError, match="there is no git here to read it"):
+        collect(repository / "shop", ())
+
+
+def test_a_directory_in_which_git_tracks_files_brings_only_those(repository: Path):
+    (repository / "shop" / "local.py").write_text("x")
+    source = collect(repository, ("shop",))
+    assert [entry.path for entry in source.entries] == ["shop/app.py"]
+    assert any("git does not track it: shop/local.py" in note for note in source.notes)
+
+
+def long_ago(*paths: Path) -> None:
+    """Files as they are some time after they were written, as nearly all are."""
+    for path in paths:
+        os.utime(path, ns=(10**18, 10**18))
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is some time later than when the files were written."""
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 60 * 10**9)
+
+
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are read from here on."""
+    found: list[str] = []
+    real = archive.read
+    monkeypatch.setattr(archive, "read", lambda path, name: (found.append(name), real(path, name))[1])
+    return found
+
+
+def test_an_unchanged_file_is_read_once(repository: Path, later: None, monkeypatch: pytest.MonkeyPatch):
+    first = collect(repository, ())
+    found = reads(monkeypatch)
+    assert collect(repository, ()) == first and found == []
+    (repository / "run.sh").write_text("#!/bin/sh\n:\n")
+    changed = collect(repository, ())
+    assert found == ["run.sh"] and changed.entries[0].hash != first.entries[0].hash
+
+
+def test_a_file_of_the_same_size_and_time_that_was_replaced_is_read_again(
+    repository: Path, later: None, monkeypatch: pytest.MonkeyPatch
+):
+    path = repository / "shop" / "app.py"
+    long_ago(path)
+    first = collect(repository, ())
+    other = repository / "other"
+    other.write_text("app = 2\n")
+    long_ago(other)
+    os.replace(other, path)
+    assert path.stat().st_size == len("app = 1\n")
+    assert collect(repository, ()).entries[1].hash != first.entries[1].hash
+
+
+def test_a_file_that_was_just_written_is_not_trusted_to_stay(repository: Path, monkeypatch: pytest.MonkeyPatch):
+    collect(repository, ())
+    found = reads(monkeypatch)
+    collect(repository, ())
+    assert found == ["run.sh", "shop/app.py"]
+
+
+BROKEN = [
+    "", "{", "[]", '{"format": 0, "files": {}}', "\xff", '{"format": 1}', '{"format": 1, "files": []}',
+    '{"format": 1, "files": {"run.sh": 5}}', '{"format": 1, "files": {"run.sh": null, "shop/app.py": ["x"]}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_broken_cache_is_done_without(repository: Path, cache: Path, later: None, text: str):
+    first = collect(repository, ())
+    [path] = cache.rglob("*.json")
+    path.write_bytes(text.encode("latin-1"))
+    assert collect(repository, ()) == first
+
+
+def test_a_line_of_the_cache_that_has_no_hash_is_done_without(repository: Path, cache: Path, later: None):
+    first = collect(repository, ())
+    [path] = cache.rglob("*.json")
+    kept = json.loads(path.read_text())
+    kept["files"]["run.sh"][:2] = [None, 5]
+    path.write_text(json.dumps(kept))
+    assert collect(repository, ()) == first
+
+
+def test_a_path_that_is_too_long_for_a_name_is_not_there(tree: Path):
+    with pytest.raises(SourceError, match=r"app\.include names a+, which is not there"):
+        collect(tree, ("a" * 300,))
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(repository: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    assert names(repository) == ["run.sh", "shop/app.py"]
+
+
+def test_a_secret_is_found_in_a_file_that_is_not_read_again(repository: Path, later: None):
+    (repository / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\nMIGHAgEA\n-----END PRIVATE KEY-----\n")
+    git(repository, "add", "key.pem")
+    for _ in range(2):
+        with pytest.raises(SourceError, match="should be on no server"):
+            collect(repository, ())

@@ -1,7 +1,7 @@
 """What a deploy or a rollback comes to, by whomever it is asked for."""
 
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from test_plans import ENTRIES, FACTS, OLD, OLDER, SHOP
 
@@ -58,3 +58,23 @@ def test_a_release_made_from_another_has_its_record_but_its_own_maker():
 def test_an_operator_s_deploy_leaves_what_ci_keys_may_go_up_to_last_of_all():
     made = changes.deploy(SHOP, BY, FACTS, BROUGHT, "1 file")
     assert kept(made.plan, SHOP, Site(("a",))).finish[-1] == limits.record(SHOP, Site(("a",)))
+
+
+def test_on_several_hosts_a_release_has_one_id_which_sorts_after_all_there_are_on_any():
+    later = replace(FACTS, records={**FACTS.records, "20270101-000000": {"state": "good"}})
+    ids = [
+        replace(BY, elsewhere=(other,)).release("deploy", facts, {}).id
+        for facts, other in ((FACTS, later), (later, FACTS))
+    ]
+    assert ids == ["20270101-000001", "20270101-000001"]
+
+
+def test_a_host_that_missed_a_deploy_gets_it_by_the_id_that_the_others_have_it_by():
+    made = changes.deploy(SHOP, BY, FACTS, BROUGHT, "1 file").release
+    served = replace(FACTS, current=made.id, records={**FACTS.records, made.id: {**made.record, "state": "good"}})
+    later = replace(BY, now=NOW + timedelta(hours=1))
+    again = changes.deploy(SHOP, replace(later, elsewhere=(served,)), FACTS, BROUGHT, "1 file")
+    assert again.release.id == made.id
+    there = replace(FACTS, records={**FACTS.records, made.id: {"state": ""}})  # half of it, from a run that died
+    assert changes.deploy(SHOP, replace(later, elsewhere=(served,)), there, BROUGHT, "").release.id > made.id
+    assert replace(later, elsewhere=(served,)).release("restart", FACTS, made.record).id > made.id

@@ -14,6 +14,7 @@ from deploy.agent.resources.services import Service
 from deploy.agent.system import System
 from deploy.agent.wire import Refused
 from deploy.ci import keys, kit
+from deploy.ci.command import put_aside
 from deploy.config import App
 from deploy.errors import ConfigError
 from deploy.site import Site
@@ -60,6 +61,12 @@ def test_a_key_with_a_passphrase_is_not_written_over(tmp_path: Path):
     with pytest.raises(ConfigError, match="cannot be read"):
         keys.made(file, "ci", keep=True)
     assert file.read_bytes() == before
+
+
+def test_a_private_key_that_cannot_be_read_does_not_make_a_failure_of_revoking(key: keys.Key, tmp_path: Path):
+    (tmp_path / "private").write_text("no key\n")
+    put_aside(tmp_path / "private", (key,))
+    assert (tmp_path / "private").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from deploy.config import App, Stage, load
 from deploy.errors import ConfigError
+from deploy.values import login
 
 ROOT = Path(__file__).resolve().parents[1]
 GOOD = '[app]\nname = "shop"\nwsgi = "shop:app"\n[stages.production]\nhosts = ["root@web1"]\n'
@@ -54,6 +55,13 @@ def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path):
     assert str(tmp_path) in raised.value.where and raised.value.hint
 
 
+def test_a_file_that_cannot_be_read_is_told_with_what_it_should_be(tmp_path: Path):
+    (tmp_path / "deploy.toml").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"deploy\.toml cannot be read: it is not UTF-8 text") as raised:
+        load(tmp_path)
+    assert raised.value.state == "nothing was changed" and raised.value.hint
+
+
 def test_broken_toml_is_told_with_line_column_and_the_line_itself(tmp_path: Path):
     error = wrong(tmp_path, '[app]\nname = "shop\n')
     assert "line 2" in error.what and "column" in error.what
@@ -88,7 +96,9 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path):
         ("warm_paths = ['/a;b']", "app.warm_paths should be a path"),
         ('release_command = "x\\u001b[2J"', "app.release_command should be one line"),
         ("env = { lower = 'x' }", "app.env has 'lower'"),
-        ("env = { SECRET_KEY = 'x' }", "a secret does not belong in deploy.toml"),
+        ("env = { SECRET_KEY = 'x' }", "SECRET_KEY, which is made on the server"),
+        ("env = { MAIL_PASSWORD = 'x' }", "set it on the server: fab env.set MAIL_PASSWORD"),
+        ("env = { STRIPE_API_KEY = 'sk-$HOME' }", "a secret does not belong in deploy.toml"),
         ("env = { RELEASE_ID = 'x' }", "app.env has RELEASE_ID, which the kit sets itself"),
         ('env = { A = "x\\ny" }', "app.env has A with a line break"),
         ("env = 'x'", "app.env should be a table, not a string"),
@@ -98,6 +108,20 @@ def test_a_wrong_value_names_its_key_and_what_it_should_be(tmp_path: Path, line:
     error = wrong(tmp_path, GOOD.replace("[stages", f"{line}\n[stages"))
     assert said in error.what
     assert "line 4" in error.where
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "MAX_TOKENS = 4096", "TOKEN_URL = 'https://id.example/token'", "PASSWORD_MIN_LENGTH = 12", "SECRETARY = 'x'",
+        "API_KEY_HEADER = 'X-Key'", "DJANGO_SECRET_KEY = '$SECRET_KEY'", "MAIL_PASSWORD = '${MAIL_PASS}'",
+        "REFRESH_TOKEN = '3600'",
+    ],
+)  # fmt: skip
+def test_a_variable_is_not_refused_for_a_name_that_only_looks_like_a_secret_s(tmp_path: Path, line: str):
+    path = tmp_path / "deploy.toml"
+    path.write_text(GOOD.replace("[stages", f"env = {{ {line} }}\n[stages"))
+    assert load(tmp_path).app.env
 
 
 @pytest.mark.parametrize("name", ["Shop", "9shop", "sh op", "../etc", "a" * 31, "shop;rm"])
@@ -131,6 +155,35 @@ def test_a_domain_cannot_break_the_site_file(tmp_path: Path, domain: str):
 def test_what_a_stage_says_of_tls_must_go_together(tmp_path: Path, lines: str, said: str):
     error = wrong(tmp_path, GOOD + lines + "\n")
     assert said in error.what and "line" in error.where
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "root@shop:abc", "@", "", ":22", "root@", "@shop", "root@shop:0", "root@shop:70000", "root@shop:", "two words",
+        "web1,web2", "root@[fd00::1", "[web1]:22", "root@fd00::x", "ssh://root@shop", "-oProxyCommand=x",
+    ],
+)  # fmt: skip
+def test_a_host_that_is_none_is_told_with_how_one_is_written(tmp_path: Path, host: str):
+    error = wrong(tmp_path, GOOD.replace('"root@web1"', json.dumps(host)))
+    assert error.what.startswith("stages.production.hosts should be user@host, user@host:port or a name")
+    assert error.what.endswith(f"in brackets: user@[fd00::1]:2222; not {host!r}")
+    assert error.where.endswith("deploy.toml, line 5") and error.state == "nothing was changed" and error.hint
+
+
+@pytest.mark.parametrize(
+    ("written", "parts"),
+    [
+        ("web1", ("", "web1", 0)), ("root@web_1.example.com:2222", ("root", "web_1.example.com", 2222)),
+        ("me@corp@shop", ("me@corp", "shop", 0)), ("root@[fd00::1]:2222", ("root", "fd00::1", 2222)),
+        ("root@[fd00::1]", ("root", "fd00::1", 0)), ("fd00::1", ("", "fd00::1", 0)),
+        ("root@fe80::1%eth0", ("root", "fe80::1%eth0", 0)), ("10.0.0.2:22", ("", "10.0.0.2", 22)),
+    ],
+)  # fmt: skip
+def test_a_host_is_written_as_for_ssh(tmp_path: Path, written: str, parts: tuple[str, str, int]):
+    (tmp_path / "deploy.toml").write_text(GOOD.replace('"root@web1"', json.dumps(written)))
+    assert load(tmp_path).stage("production").hosts == (written,)
+    assert login(written) == parts
 
 
 @pytest.mark.parametrize("port", ["8443", "0/tcp", "70000/udp", "9000-8000/tcp", "22/tcp; drop", "22/sctp", " 22/tcp"])

@@ -7,20 +7,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = [
-    "errors", "visible", "agent.wire", "agent.system", "agent.locks", "agent.overrule", "agent.resources.files",
+    "interrupts", "errors", "paths", "prompts", "visible", "agent.wire", "agent.system", "agent.locks",
+    "agent.outgoing", "agent.overrule", "agent.resources.files", "agent.resources.config_files",
     "agent.resources.logs", "agent.resources.packages", "agent.resources.users", "agent.resources.host",
-    "agent.resources.health", "agent.resources.certificates", "agent.resources.proving", "agent.resources.acme",
-    "agent.resources.services", "agent.resources.uploads", "agent.resources.commands", "agent.resources.build_box",
-    "agent.resources.releases", "agent.resources.environment", "agent.resources.keys", "agent.resources.traffic",
-    "agent.resources.sshd_config", "agent.resources.firewall", "agent.resources.logins", "agent.resources.admitted",
-    "agent.resources.sshd", "agent.resources.nginx", "agent.resources.sites", "agent.resources.door",
-    "agent.resources.swap", "agent.resources", "agent.history", "agent.operators", "agent.engine", "agent.journal",
-    "agent.facts", "agent.dependencies", "agent.oneoff", "agent.loop", "agent", "values", "schema", "config", "layout",
-    "render", "archive", "pins", "site", "build", "hardening", "plans", "switching", "changes", "ci", "ci.kit",
-    "ci.limits", "ci.inputs", "ci.frames", "ci.relay", "ci.server", "ci.keys", "variables", "known_hosts",
-    "host_keys", "transport", "payload", "remote", "screen", "session", "proof", "carry", "listing", "preview",
-    "answers", "ci.client", "release", "terminal", "verbs", "commandline", "ci.command", "ci.task", "sandbox",
-    "sandbox_tasks",
+    "agent.resources.http", "agent.resources.reasons", "agent.resources.health", "agent.resources.way_back",
+    "agent.resources.certificates", "agent.resources.proving", "agent.resources.acme", "agent.resources.services",
+    "agent.resources.uploads", "agent.resources.commands", "agent.resources.build_box", "agent.resources.releases",
+    "agent.resources.environment", "agent.resources.keys", "agent.resources.noticed", "agent.resources.probe",
+    "agent.resources.traffic", "agent.resources.static", "agent.resources.sshd_config", "agent.resources.firewall",
+    "agent.resources.logins", "agent.resources.admitted", "agent.resources.sshd", "agent.resources.nginx",
+    "agent.resources.sites", "agent.resources.door", "agent.resources.swap", "agent.resources", "agent.history",
+    "agent.operators", "agent.engine", "agent.journal", "agent.facts", "agent.dependencies", "agent.oneoff",
+    "agent.loop", "agent", "values", "schema", "config", "layout", "render", "requirements", "hashes", "archive",
+    "pins", "site", "build", "hardening", "plans", "switching", "changes", "ci", "ci.kit", "ci.limits", "ci.inputs",
+    "ci.frames", "ci.relay", "ci.server", "ci.keys", "variables", "known_hosts", "host_keys", "transport",
+    "payload", "remote", "tables", "screen", "session", "rollout", "proof", "carry", "listing", "preview", "dns",
+    "noticed", "answers", "ci.client", "release", "terminal", "verbs", "misuse", "commandline", "env_tasks",
+    "ci.command", "ci.task", "sandbox", "sandbox_tasks",
 ]  # fmt: skip
 
 

@@ -1,10 +1,13 @@
 """The second login, by which a server proves that it lets its operator in: which host keys it takes."""
 
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from paramiko import ECDSAKey, PKey, RSAKey
 
+from deploy import proof
 from deploy.config import Stage
 from deploy.errors import ConnectionFailed
 from deploy.host_keys import Lookup, Told, fingerprint
@@ -43,3 +46,23 @@ def test_host_keys_of_the_config_are_the_only_ones_where_nothing_else_is_known(t
     with pytest.raises(ConnectionFailed, match="another host key"):
         take(tmp_path / "known_hosts", NEW, (line(NEW),), stage)
     take(tmp_path / "known_hosts", OTHER, (line(OTHER),), stage)
+
+
+def test_a_login_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    closed = threading.Event()
+    made = SimpleNamespace(user="admin", host=HOST, port=22, client=SimpleNamespace(close=closed.set))
+
+    class Hung:
+        def __init__(self, made: object, command: str) -> None:
+            pass
+
+        def end(self) -> tuple[int, str]:
+            assert closed.wait(60)
+            return -1, ""
+
+    monkeypatch.setattr(proof, "again", lambda *_: made)
+    monkeypatch.setattr(proof, "opened", lambda made: made)
+    monkeypatch.setattr(proof, "Command", Hung)
+    monkeypatch.setattr(proof, "PROOF_SECONDS", 0.1)
+    told = proof.prove(SimpleNamespace(made=made, stage=STAGE, agent=None), {"step": "SSH", "keys": []})
+    assert told["ok"] is False and "did not end within 0.1 s" in told["why"]

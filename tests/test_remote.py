@@ -1,18 +1,26 @@
 """The agent as it travels: its payload, in a child process, spoken to over pipes."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fabric import Connection
+from paramiko import SSHException
 
-from deploy import payload, remote
+from deploy import payload
 from deploy.agent.resources import KINDS
 from deploy.agent.resources.files import File, Link
 from deploy.agent.resources.services import Service
 from deploy.agent.wire import Plan, Secret, frame, pack, unpack
+from deploy.remote import Agent
+from deploy.transport import Command, quick
 
 PLAN_MODULES = payload.modules_for({"request": "plan", "plan": Plan("x", (File("/x", ""),))})
 
@@ -96,6 +104,19 @@ def test_goodbye_and_a_lost_link_both_end_it(tmp_path: Path):
         assert child.end() == 0
 
 
+def test_leaving_does_not_wait_for_a_thread_that_is_stuck_in_sending(monkeypatch: pytest.MonkeyPatch):
+    sent: list[bytes] = []
+    stuck = object.__new__(Command)
+    stuck.sending = threading.Lock()
+    stuck.channel = SimpleNamespace(settimeout=float, sendall=sent.append, shutdown_write=lambda: sent.append(b"end"))
+    monkeypatch.setattr("deploy.transport.LEAVE_SECONDS", 0.01)
+    with stuck.sending:  # as an upload over a dead link has it
+        stuck.send_last(b"bye")
+    assert sent == []
+    stuck.send_last(b"bye")
+    assert sent == [b"bye", b"end"] and not stuck.sending.locked()
+
+
 def test_a_frame_that_breaks_off_ends_it():
     child = Child(PLAN_MODULES)
     child.event()
@@ -108,7 +129,7 @@ def test_a_python_that_is_too_old_says_so():
     ran = subprocess.run(
         [sys.executable, "-c", "SOURCES = {}; PACKAGES = ()\n" + program], capture_output=True, text=True
     )
-    assert ran.returncode == remote.OLD_PYTHON and ran.stderr.startswith("3.")
+    assert ran.returncode == payload.Status.OLD_PYTHON and ran.stderr.startswith("3.")
 
 
 def test_the_agent_s_prose_stays_at_home():
@@ -129,3 +150,66 @@ def test_every_kind_is_found_by_its_name():
     assert all(KINDS[name].__name__ == name for name in KINDS)
     with pytest.raises(KeyError):
         KINDS["NoSuch"]
+
+
+def test_a_link_that_fails_while_something_is_sent_ends_no_thread_and_holds_nothing_back():
+    def fails(data: bytes) -> None:
+        raise SSHException("Key-exchange timed out waiting for key negotiation")
+
+    link = object.__new__(Command)
+    link.sending = threading.Lock()
+    link.channel = SimpleNamespace(settimeout=float, sendall=fails)
+    link.send(b"alive")
+    link.send_last(b"bye")
+    assert not link.sending.locked()
+
+
+def test_a_dead_link_is_noticed_where_it_is_behind_jump_hosts_too():
+    jump = Connection("jump")
+    made = Connection("web1", gateway=jump)
+    alive: list[str] = []
+    with socket.socket() as sock:
+        jump.transport = SimpleNamespace(sock=sock, set_keepalive=lambda _: alive.append("jump"))
+        made.transport = SimpleNamespace(sock=object(), set_keepalive=lambda _: alive.append("web1"))
+        quick(made)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+    assert sorted(alive) == ["jump", "web1"]
+
+
+class Started:
+    """A command with sudo before it, whose stderr comes when the test says so."""
+
+    def __init__(self) -> None:
+        self.spoke, self.errors, self.sent = threading.Condition(), b"", [b""][:0]
+        self.channel = SimpleNamespace(closed=False)
+        self.send = self.sent.append
+
+    def says(self, text: str) -> None:
+        with self.spoke:
+            self.errors += text.encode()
+            self.spoke.notify_all()
+
+
+@pytest.mark.parametrize(("text", "sent"), [(payload.PROMPT, [b"s3cret\n"]), (f"{payload.READY}\n", [])])
+def test_the_password_is_sent_once_sudo_asks_for_it_and_never_to_the_agent_itself(text: str, sent: list[bytes]):
+    started = Started()
+    agent = Agent(Connection("admin@web1"), lambda where: None, threading.Event(), may_install=False)
+    answering = threading.Thread(target=agent._answer_prompt, args=(started, "s3cret"), daemon=True)
+    answering.start()
+    started.says("sudo: unable to resolve host web1\n")
+    answering.join(0.05)
+    assert answering.is_alive() and started.sent == []
+    started.says(text)
+    answering.join(60)
+    assert not answering.is_alive() and started.sent == sent
+
+
+def test_under_sudo_with_a_password_the_agent_says_when_sudo_reads_no_more(tmp_path: Path):
+    (tmp_path / "sudo").write_text(f'#!/bin/sh\nprintf "%s" "{payload.PROMPT}" >&2; read -r word; shift 3; exec "$@"\n')
+    (tmp_path / "sudo").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    first = b"s3cret\n" + payload.payload(frozenset()) + frame({"request": "bye"})
+    line = payload.command(False, True)
+    ran = subprocess.run(["sh", "-c", line], input=first, capture_output=True, env=environment, timeout=120)
+    assert json.loads(ran.stdout) == {"event": "hello"} and ran.returncode == 0
+    assert ran.stderr.decode() == f"{payload.PROMPT}{payload.READY}\n" and payload.plain(ran.stderr.decode()) == ""

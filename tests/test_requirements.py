@@ -1,9 +1,13 @@
 """What requirements lead to, and the name of the virtualenv that is made of them."""
 
+from pathlib import Path
+
 import pytest
 
 from deploy.agent.wire import Entry
-from deploy.build import is_plain, venv_key
+from deploy.build import venv_key
+from deploy.errors import SourceError
+from deploy.requirements import check, decoded, included, is_plain, text_of, too_old
 
 SOURCE = (Entry("requirements.txt", "f", 5, "a" * 64), Entry("wheels/x-1-py3-none-any.whl", "f", 9, "b" * 64))
 OTHER = (SOURCE[0], Entry("wheels/x-1-py3-none-any.whl", "f", 9, "c" * 64))
@@ -109,3 +113,64 @@ def test_releases_with_the_same_plain_requirements_share_a_virtualenv_whatever_t
 def test_a_virtualenv_of_a_ci_key_is_never_an_operator_s():
     read = {"requirements.txt": "flask==3.1.0\ngunicorn\n"}
     assert venv_key(SOURCE, read, "3.11", confined=True) != venv_key(SOURCE, read, "3.11")
+
+
+def test_included_requirements_are_found():
+    text = "flask\n-r base.txt\n--constraint=../pins.txt\n-r https://example.com/x.txt\n"
+    assert included("req/prod.txt", text) == ["req/base.txt", "pins.txt"]
+
+
+def test_the_mark_that_powershell_puts_before_utf_8_is_no_part_of_the_first_line():
+    text = decoded("requirements.txt", "-r base.txt\ngunicorn\n".encode("utf-8-sig"))
+    assert included("requirements.txt", text) == ["base.txt"] and is_plain("requirements.txt", text)
+    with pytest.raises(SourceError, match="editable"):
+        check(SOURCE, {"requirements.txt": "\ufeff-e .\n"})
+
+
+def test_a_missing_requirements_file_and_an_editable_install_are_refused():
+    with pytest.raises(SourceError, match=r"no requirements file needs\.txt"):
+        check(SOURCE, {"needs.txt": ""})
+    with pytest.raises(SourceError, match="editable"):
+        check(SOURCE, {"requirements.txt": "-e .\n"})
+
+
+@pytest.mark.parametrize(
+    "text", ["gunicorn==20.1.0", "gunicorn<22", "Gunicorn ~= 23.0", "gunicorn[gevent]>=20,<25.1", "gunicorn==24.*"]
+)
+def test_a_gunicorn_without_the_options_that_units_use_is_refused_before_the_upload(text: str):
+    assert too_old(f"flask\n{text}  # why\n") == text
+    with pytest.raises(SourceError, match="is too old") as raised:
+        check(SOURCE, {"requirements.txt": f"flask\n{text}\n"})
+    assert "ask for gunicorn>=25.1 in requirements.txt" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gunicorn", "gunicorn>=20", "gunicorn==25.1", "gunicorn==27.0.1 \\\n  --hash=sha256:0a", "gunicorn==25.*",
+        "gunicorn~=25.0", "gunicorn<26", "gunicorn==20.1; python_version < '3.8'", "gunicorn-extras==1.0",
+    ],
+)  # fmt: skip
+def test_a_gunicorn_that_may_have_them_is_not_refused(text: str):
+    check(SOURCE, {"requirements.txt": text})
+
+
+def test_a_missing_runner_is_told_before_the_upload():
+    with pytest.raises(SourceError, match="does not name gunicorn") as raised:
+        check(SOURCE, {"requirements.txt": "flask  # gunicorn is Debian's\n"})
+    assert raised.value.hint == "add a line `gunicorn` to requirements.txt"
+
+
+def test_a_requirements_file_with_a_name_that_can_be_none_is_missing(tmp_path: Path):
+    name = "a" * 300
+    read = {"requirements.txt": f"gunicorn\n-r {name}\n", name: text_of(tmp_path, name)}
+    with pytest.raises(SourceError, match="there is no requirements file aaa"):
+        check(SOURCE, read)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "named"), [("utf-16", "UTF-16, as PowerShell writes it"), ("latin-1", "not UTF-8")]
+)
+def test_a_requirements_file_that_is_not_utf_8_is_told_before_the_upload(encoding: str, named: str):
+    with pytest.raises(SourceError, match=named):
+        decoded("requirements.txt", "flask  # für alle\n".encode(encoding))

@@ -171,7 +171,11 @@ def test_os_release_is_read_unquoted():
 
 def test_missing_programs_are_named_by_their_debian_packages():
     present = {"ip", "ssh", "nft"}
-    assert host.missing_packages(lambda name: name if name in present else None) == ["systemd-container", "mmdebstrap"]
+    assert host.missing_packages(lambda name: name if name in present else None) == [
+        "systemd-container",
+        "mmdebstrap",
+        "e2fsprogs",
+    ]
 
 
 def test_missing_programs_on_another_distribution_are_an_error_that_names_them(monkeypatch):
@@ -264,16 +268,19 @@ def test_a_record_reads_back_as_it_was_written(tmp_path, monkeypatch):
 
 def test_a_snapshot_keeps_its_layers_and_the_rest_is_collected(tmp_path, monkeypatch):
     monkeypatch.setattr(disk, "STATE", tmp_path)
-    rubbish = disk.fresh_layer()
-    before = Record("shop", 2, Disk("bookworm", "bookworm-1", (), disk.fresh_layer()))
+    before = Record("shop", 2, Disk("bookworm", "bookworm-1", (), "before"))
     after = disk.frozen(before)
+    for layer in ("rubbish", "before", after.disk.upper):
+        (tmp_path / "layers" / layer / "upper").mkdir(parents=True)
+        (tmp_path / "volumes").mkdir(exist_ok=True)
+        (tmp_path / "volumes" / f"{layer}.img").touch()
     disk.write_machine(after)
     disk.write_snapshot("ready", Disk("bookworm", "bookworm-1", after.disk.layers))
     disk.collect()
     assert after.disk.layers == (before.disk.upper,)
     left = {path.name for path in (tmp_path / "layers").iterdir()}
     assert left == {before.disk.upper, after.disk.upper}
-    assert rubbish not in left
+    assert {path.stem for path in (tmp_path / "volumes").iterdir()} == left
 
 
 def test_an_image_under_construction_is_not_taken_for_an_image(tmp_path, monkeypatch):

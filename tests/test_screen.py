@@ -4,15 +4,19 @@ import io
 import json
 import os
 import pty
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from deploy.errors import DeployError
+from deploy.listing import certificates, history, releases
 from deploy.screen import Screen, last_run
+from deploy.tables import columns, labelled
 from deploy.visible import visible
 
+ROOT = Path(__file__).resolve().parents[1]
 STEP = {"event": "step", "step": "packages nginx", "state": "changed", "seconds": 8.12, "drift": []}
 DIFF = {"what": "text", "found": "different", "wanted": "as rendered", "diff": "--- a\n+++ b\n-old\n+new"}
 
@@ -53,6 +57,87 @@ def test_output_of_commands_is_for_verbose():
 
 def test_json_is_one_event_a_line_with_its_host():
     assert json.loads(shown(STEP, as_json=True)) == {"host": "web1", **STEP}
+
+
+BETWEEN_THE_SIDES = {"hello", "reply", "missing", "planned", "prove", "data", "took", "halted"}
+
+
+def test_every_event_that_programs_get_is_documented():
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "deploy").rglob("*.py"))
+    events = set(re.findall(r'"event": "(\w+)"', source)) - BETWEEN_THE_SIDES
+    documented = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "json.md").read_text("utf-8"), re.M))
+    assert events == documented
+
+
+def test_moments_have_one_format_and_every_event_its_host():
+    out = io.StringIO()
+    screen = Screen(out=out, as_json=True)
+    screen.event("web1", {"event": "line", "time": 1772366645.25, "source": "x", "level": 6, "text": "x"})
+    screen.event("web1", {"event": "last", "run": {"verb": "deploy", "started": 1772366645}})
+    screen.say("hello")
+    screen.error(DeployError("it broke", "web1, step: x", host="web1"))
+    made = {"by": "me", "at": "2026-03-01T12:04:05+00:00", "state": "good", "size_bytes": 1}
+    screen.table("web1", releases({"history": [], "current": "", "records": {"20260301-120405": made}}), "")
+    certificate = {"state": "good", "ends": "", "issuer": "", "renewed_by": "", "names": []}
+    screen.table("web1", certificates({**certificate, "not_before": "2026-03-01 12:04:05"}), "")
+    found = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [event["host"] for event in found] == ["web1", "web1", "", "web1", "web1", "web1"]
+    assert found[0]["time"] == "2026-03-01T12:04:05.250Z"
+    assert found[1]["run"]["started"] == found[4]["made"] == found[5]["not_before"] == "2026-03-01T12:04:05Z"
+
+
+@pytest.mark.parametrize("without", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_an_error_has_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch, without: dict[str, str]):
+    def shown() -> str:
+        controller, terminal = pty.openpty()
+        with os.fdopen(terminal, "w") as err:
+            monkeypatch.setattr(sys, "stderr", err)
+            Screen(out=io.StringIO()).error(DeployError("it broke", "web1"))
+        text = os.read(controller, 10_000).decode()
+        os.close(controller)
+        return text
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert "\x1b[" in shown()
+    for name, value in without.items():
+        monkeypatch.setenv(name, value)
+    assert shown() == "error: it broke\r\nwhere: web1\r\n"
+
+
+RUN = {
+    "verb": "deploy", "release": "20260303-120405", "outcome": "failed", "why": "it did not answer with 200",
+    "step": "shop@20260303-120405 answers GET /healthz", "started": 0, "who": "someone@a-rather-long-host-name",
+    "from": "2001:db8:1234:5678:9abc:def0:1234:5678", "seconds": 31.5, "requests": 200, "failed": 3,
+}  # fmt: skip
+
+
+def test_tables_and_answers_fit_80_columns_and_lose_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    out = io.StringIO()
+    screen = Screen(out=out)
+    screen.table("web1", history([RUN]), "")
+    screen.table("web1", releases({"history": [RUN], "current": "", "records": {}}), "")
+    screen._line("", labelled(f"{'where is it running?':<24}", "web1.example.com (192.0.2.1), " * 5, columns()), "")
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= 80, text
+    for value in ("someone@a-rather-long-host-name", RUN["from"], "3 of 200 failed", "31.5 s", "20260303-120405"):
+        assert value in text
+    assert text.splitlines()[0].startswith("WHEN (UTC)")
+
+
+def test_a_terminal_of_one_column_gets_a_table_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "1")
+    out = io.StringIO()
+    Screen(out=out, several=True).table("web1.example.com", history([RUN]), "")
+    assert {"2001:db8:1234:5678:9abc:def0:1234:5678", "failed"} <= {*out.getvalue().split()}
+
+
+def test_a_table_that_fits_has_a_line_a_row(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    out = io.StringIO()
+    Screen(out=out).table("web1", history([RUN]), "")
+    assert len(out.getvalue().splitlines()) == 2
 
 
 def test_a_pipe_gets_no_colour_and_no_progress():

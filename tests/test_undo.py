@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.agent.locks import Locks
 from deploy.agent.resources.sshd_config import SSHD_CONFIG
 from deploy.render import render
 
@@ -112,3 +113,14 @@ def test_what_cannot_be_restored_stays_whole_in_its_backup_until_there_is_room(t
     assert later.text(KEYS) == OLD and later.text(OURS) == OLD and not later.exists(NEW)
     assert not later.exists("/var/lib/ashore/undo")
     assert list(later.root.rglob("*.before-undo")) == []
+
+
+def test_a_step_that_is_under_way_is_waited_for(tmp_path: Path):
+    text = render("ssh/undo.sh.j2").replace("/var/lib/ashore/undo", str(tmp_path)).replace("/run/ashore", str(tmp_path))
+    (tmp_path / "armed").touch()
+    with Locks(str(tmp_path)).alone("access"):
+        undo = subprocess.Popen(["sh", "-c", text.partition("# The backup stays")[0] + "echo undone"])
+        with pytest.raises(subprocess.TimeoutExpired):
+            undo.wait(0.3)
+        assert (tmp_path / "armed").exists()
+    assert undo.wait(60) == 0 and (tmp_path / "undoing").exists()

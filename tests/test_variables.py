@@ -5,7 +5,7 @@ import pytest
 from deploy import listing
 from deploy.commandline import left_out
 from deploy.errors import ConfigError
-from deploy.variables import check, parse
+from deploy.variables import check, parse, sound
 
 
 def test_a_file_of_variables_is_read_as_shells_and_dotenv_write_it():
@@ -41,7 +41,12 @@ line
 def test_a_line_that_is_none_is_named_by_its_number_and_not_shown(text: str, where: str):
     with pytest.raises(ConfigError) as raised:
         parse(text, ".env")
-    assert raised.value.where == where and "tide" not in str(raised.value)
+    assert raised.value.where == where and "tide" not in str(raised.value) and raised.value.hint
+
+
+def test_a_value_that_is_no_text_is_refused_in_the_locale_c_too():
+    with pytest.raises(ConfigError, match="the value of TOKEN is not UTF-8 text"):
+        sound("TOKEN", "\udcff")
 
 
 @pytest.mark.parametrize("name", ["TOKEN=tide", "RELEASE_ID", "WSGI_APP"])

@@ -1,14 +1,24 @@
 """Carrying out a plan: look at all of it, then apply what drifts, one step after the other."""
 
+import errno
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
-from .system import System
+from .resources.files import link_target, replace
+from .system import SHORT, System
 from .wire import Cancelled, Drift, Failed, Plan, Refused, Resource
 
 Event = dict[str, Any]
+ROOM = "make room (`df -h`, `df -i`, `journalctl --vacuum-size=200M`), then "
+DISK = "look at the server's disk (`dmesg`, `findmnt`); once it can be read and written, "
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), ROOM),
+    **dict.fromkeys((errno.EROFS, errno.EIO), DISK),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN), SHORT),
+}
 
 
 def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], None], halt: str = "") -> Event:
@@ -56,26 +66,25 @@ def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], N
         if halt == str(len(every)) and drifting and not check:
             wait_at(len(every), "", system)
         end: Event = {"event": "end", "state": "ok"}
-    except Exception as error:  # whatever it was: say so, and undo
-        end = {"event": "end", "step": step.title, "applied": applying, "switched": not main} | blame(error)
-        if applying and main:
-            end["undo_errors"] = undo(plan, system)
+    except Exception as error:  # whatever it was: undo, and say so
+        undone = {"undo_errors": undo(plan, system)} if applying and main else {}
+        end = {"event": "end", "step": step.title, "applied": applying, "switched": not main} | blame(error) | undone
     if system.probe:
         end["probe"] = system.probe.end()
+    if plan.current:
+        end["serves"] = link_target(plan.current)
     return end | {"changed": changed, "seconds": time.monotonic() - began}
 
 
 def wait_at(number: int, title: str, system: System) -> None:
     """Stand still until SIGUSR1, for a test to kill, to cut or to pull the plug just here."""
-    import os
     import signal
-    import threading
 
-    resumed = threading.Event()
-    signal.signal(signal.SIGUSR1, lambda *_: resumed.set())
+    resumed: list[int] = []  # not an Event: a signal that came while its lock is held would wait for that for ever
+    signal.signal(signal.SIGUSR1, lambda number, _: resumed.append(number))
     system.emit({"event": "halted", "number": number, "step": title, "pid": os.getpid()})
-    while not resumed.wait(0.05):
-        pass
+    while not resumed:
+        time.sleep(0.05)
 
 
 def put_right(step: Resource, system: System) -> None:
@@ -91,27 +100,41 @@ def put_right(step: Resource, system: System) -> None:
 
 
 def undo(plan: Plan, system: System) -> list[str]:
-    """Put back what a failed plan had changed, as far as it says; returns what could not be put back."""
-    from .resources.files import put_back
+    """Restore what a failed plan had changed, as far as it says; returns what could not be restored.
 
+    The steps end where one fails: those after it take away what may still be needed. The next run clears up.
+    """
     errors = []
     system.cancelled = lambda: ""
     system.forget()
     for path, kept in system.replaced.items() if plan.restore else ():
         try:
             if kept is not None:  # what was not there before, the plan's own undo removes in its turn
-                put_back(path, ("file", *kept))
+                replace(path, *kept, 0, 0)
         except OSError as error:
-            errors.append(f"{path}: {error}")
+            errors.append(f"{path}: {error.strerror}")
     for step in plan.undo:
+        system.halt(f"undo: {step.title}")
         try:
             drifts = step.check(system)
             if drifts:
                 put_right(step, system)
                 system.emit(told(step, "undone", drifts, 0.0))
-        except (Refused, OSError) as error:
-            errors.append(f"{step.title}: {error}")
+        except Exception as error:  # whatever it was
+            blamed = blame(error)
+            errors.append(blamed.get("stands") or f"{step.title}: {blamed['what']}")
+            if not is_so(step, system):
+                break
     return errors
+
+
+def is_so(step: Resource, system: System) -> bool:
+    """Whether a step that failed has come to its end all the same, as a rename does whose fsync failed."""
+    try:
+        system.forget()
+        return not step.check(system)
+    except Exception:
+        return False
 
 
 def told(step: Resource, state: str, drifts: list[Drift], seconds: float) -> Event:
@@ -120,29 +143,35 @@ def told(step: Resource, state: str, drifts: list[Drift], seconds: float) -> Eve
 
 
 def blame(error: Exception) -> Event:
-    """What the operator is told of an exception; one that we did not foresee brings its traceback, as our bug."""
+    """What the operator is told of an exception; one that we did not foresee brings its frames, as our bug.
+
+    It loads nothing: what is told of may be a server on which no file can be read.
+    """
     if isinstance(error, Refused):
         state = "cancelled" if isinstance(error, Cancelled) else "failed" if isinstance(error, Failed) else "refused"
         told = {"state": state, "what": error.what, "hint": error.hint, "detail": error.detail}
         return told | ({"stands": error.stands} if error.stands else {})
     if isinstance(error, OSError) and error.strerror:
-        import errno
-
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         what = f"{error.strerror}: {error.filename or 'on the server'}"
-        hint = "make room (`df -h`, `journalctl --vacuum-size=200M`), then run the same command again" if full else ""
         return {
             "state": "failed",
             "what": "the disk of the server is full" if full else what,
-            "hint": hint,
+            "hint": f"{REMEDIES.get(error.errno or 0, '')}run the same command again",
             "detail": what,
         }
-    import traceback
-
-    detail = "".join(traceback.format_exception(error))
     return {
         "state": "failed",
         "what": "the kit's agent failed (a bug of ours)",
         "hint": "report the lines above",
-        "detail": detail,
+        "detail": "\n".join([*frames(error), f"{type(error).__name__}: {error}"]),
     }
+
+
+def frames(error: BaseException) -> Iterator[str]:
+    """Where an exception came from, the outermost call first."""
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        yield f"{code.co_filename}:{trace.tb_lineno}, in {code.co_name}"
+        trace = trace.tb_next

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from . import history
-from .resources.files import text_of
+from .resources.files import link_target, text_of
 from .resources.host import os_release
 from .system import System
 
@@ -39,11 +39,6 @@ def ci_kit(app: str) -> str:
     """Which version of the kit makes plans for CI keys of the app; "" where there are none."""
     found = re.search(r"/ci-([0-9a-f]+)'", text_of(f"/etc/systemd/system/ashore-ci-{app}@.service") or "")
     return found[1] if found else ""
-
-
-def link_target(path: str) -> str:
-    """The release that a link names; "" where there is no link."""
-    return os.path.basename(os.readlink(path)) if os.path.islink(path) else ""
 
 
 def records(app_directory: str) -> dict[str, dict[str, Any]]:

@@ -1,19 +1,24 @@
 """Log lines of an app: the journal's, and Nginx's files merged in, as events."""
 
+import heapq
 import json
 import os
 import re
 import selectors
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, BinaryIO
 
 from .system import ENVIRONMENT
 from .wire import Failed, Refused
 
-Emit = Callable[[dict[str, Any]], None]
+Line = dict[str, Any]
+Emit = Callable[[Line], None]
+BLOCK = 1 << 16
 ACCESS_TIME = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d) ")
 ERROR_TIME = re.compile(r"^(\d{4})/(\d\d)/(\d\d) (\d\d):(\d\d):(\d\d) \[(\w+)\] ")
 
@@ -30,27 +35,72 @@ def follow(
 ) -> dict[str, Any]:
     """Emit {"event": "line", time, source, level, text}: what there is, oldest first, then what comes until `ended`.
 
-    time: epoch seconds, a float. level: syslog's number, 3 is an error. since: as journalctl takes it.
+    Line by line as it is read, however much there is. time: epoch seconds, a float. level: syslog's number, 3 is an
+    error. lines: the last so many; 0 is all. since: as journalctl takes it; then `lines` does not count.
     app: whose own journal is to be read beside the system's.
     """
     start = since_epoch(since) if since else 0.0
-    argv = ["journalctl", "-o", "json", "--no-pager", "-q", "--output-fields=MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT"]
-    argv += [f"--namespace=+{app}"] if app else []
-    argv += [word for unit in units for word in ("-u", unit)]
-    past = [*argv, *(["--since", f"@{start:.0f}"] if since else []), *([] if since else ["-n", str(lines)])]
-    ran = subprocess.run(past, capture_output=True, env=ENVIRONMENT)
-    if ran.returncode:
-        raise Failed("the journal could not be read", "", ran.stderr.decode(errors="replace"))
-    found = [journal_line(line) for line in ran.stdout.splitlines()]
-    offsets = {path: os.path.getsize(path) for path in files if os.path.exists(path)}
-    for path in offsets:
-        found += [line for line in file_tail(path, offsets[path], 0 if since else lines) if line["time"] >= start]
-    found.sort(key=lambda line: float(line["time"]))
-    for line in found if since else found[-lines:] if lines else []:
-        emit(line)
-    if follow:
-        watch(emit, ended, argv, {path: offsets.get(path, 0) for path in files})
+    journal = Journal(units, app)
+    sizes = {path: size for path in files if (size := size_of(path)) is not None}
+    wanted = 0 if since else lines
+
+    def found() -> Iterator[Line]:
+        begun = [file_lines(path, sizes[path], wanted) for path in sizes]
+        return heapq.merge(journal.past(start, wanted), *begun, key=lambda line: float(line["time"]))
+
+    too_many = 0
+    if wanted and sizes:  # each of them has so many: what is left out is known once they are counted
+        too_many = max(0, sum(1 for _ in until(ended, found())) - wanted)
+    for number, line in enumerate(until(ended, found())):
+        if number >= too_many and line["time"] >= start:
+            emit(line)
+    if follow and not ended():
+        watch(emit, ended, journal, {path: sizes.get(path, 0) for path in files})
     return {"event": "end", "state": "ok", "changed": 0, "seconds": 0.0}
+
+
+def until(ended: Callable[[], bool], lines: Iterator[Line]) -> Iterator[Line]:
+    for line in lines:
+        if ended():
+            return
+        yield line
+
+
+class Journal:
+    """journalctl for some units, and where it was read up to."""
+
+    def __init__(self, units: list[str], app: str) -> None:
+        self.cursor = ""
+        self.argv = ["journalctl", "-o", "json", "--no-pager", "-q"]
+        self.argv += ["--output-fields=MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT"]
+        self.argv += [f"--namespace=+{app}"] if app else []
+        self.argv += [word for unit in units for word in ("-u", unit)]
+
+    def past(self, start: float, lines: int) -> Iterator[Line]:
+        """From an epoch time on (0.0: from the beginning), or the last `lines` (0: all)."""
+        argv = [*self.argv, *(["--since", f"@{start:.0f}"] if start else []), *(["-n", str(lines)] if lines else [])]
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=errors, env=ENVIRONMENT)
+            assert process.stdout is not None
+            try:
+                for text in process.stdout:
+                    yield self.line(text)
+                if process.wait():
+                    errors.seek(0)
+                    raise Failed("the journal could not be read", "", errors.read().decode(errors="replace"))
+            finally:  # also where nobody wants the rest
+                process.kill()
+                process.wait()
+
+    def line(self, text: bytes) -> Line:
+        entry = json.loads(text)
+        self.cursor = str(entry.get("__CURSOR", self.cursor))
+        return journal_line(entry)
+
+    def begin_following(self) -> "subprocess.Popen[bytes]":
+        """A journalctl that goes on behind the last line that was read."""
+        after = [f"--after-cursor={self.cursor}", "--no-tail"] if self.cursor else ["-n", "0"]
+        return subprocess.Popen([*self.argv, "-f", *after], stdout=subprocess.PIPE, env=ENVIRONMENT)
 
 
 def since_epoch(since: str) -> float:
@@ -66,9 +116,8 @@ def since_epoch(since: str) -> float:
     return float(match[1])
 
 
-def journal_line(text: bytes) -> dict[str, Any]:
-    """A line of `journalctl -o json`; a message that is no UTF-8 comes as a list of bytes, a long one may be null."""
-    entry = json.loads(text)
+def journal_line(entry: dict[str, Any]) -> Line:
+    """An entry of `journalctl -o json`; a message that is no UTF-8 comes as a list of bytes, a long one may be null."""
     message = entry.get("MESSAGE") or ""
     if isinstance(message, list):
         message = bytes(message).decode(errors="replace")
@@ -81,7 +130,7 @@ def journal_line(text: bytes) -> dict[str, Any]:
     }
 
 
-def nginx_line(path: str, text: str, now: float) -> dict[str, Any]:
+def nginx_line(path: str, text: str, now: float) -> Line:
     """A line of Nginx's access log (ours begins with ISO 8601) or error log; one that bears no time is of `now`."""
     when, level = now, 6
     if match := ACCESS_TIME.match(text):
@@ -96,30 +145,61 @@ def nginx_line(path: str, text: str, now: float) -> dict[str, Any]:
     return {"event": "line", "time": when, "source": f"nginx/{os.path.basename(path)}", "level": level, "text": text}
 
 
-def file_tail(path: str, size: int, lines: int) -> list[dict[str, Any]]:
-    """The last `lines` lines of a file's first `size` bytes; 0 means all of its last 4 MiB."""
-    with open(path, "rb") as file:
-        start = max(0, size - (4 << 20))
-        file.seek(start)
-        texts = file.read(size - start).decode(errors="replace").splitlines()[1 if start else 0 :]
-    return [nginx_line(path, text, 0.0) for text in (texts[-lines:] if lines else texts)]
+def size_of(path: str) -> int | None:
+    """Of a file, in bytes; None where there is none, or none any more: logs are rotated."""
+    try:
+        return os.path.getsize(path)
+    except FileNotFoundError:
+        return None
 
 
-def watch(emit: Emit, ended: Callable[[], bool], argv: list[str], offsets: dict[str, int]) -> None:
+def file_lines(path: str, size: int, lines: int) -> Iterator[Line]:
+    """The last `lines` lines (0: all) of a file's first `size` bytes. One without a time has that of the one before."""
+    with suppress(FileNotFoundError), open(path, "rb") as file:
+        at, when = file.seek(tail_begins(file, size, lines) if lines else 0), 0.0
+        while at < size and (text := file.readline(size - at)):
+            at += len(text)
+            line = nginx_line(path, text.decode(errors="replace").rstrip("\n"), when)
+            when = line["time"]
+            yield line
+
+
+def tail_begins(file: BinaryIO, size: int, lines: int) -> int:
+    """Where the last `lines` lines of a file's first `size` bytes begin."""
+    at, left = size, lines + 1  # newlines to be found: the last line ends with one
+    while at:
+        begin = max(0, at - BLOCK)
+        file.seek(begin)
+        block = file.read(at - begin)
+        if at == size and not block.endswith(b"\n"):
+            left -= 1  # it is still being written
+        count = block.count(b"\n")
+        if count >= left:
+            found = len(block)
+            for _ in range(left):
+                found = block.rindex(b"\n", 0, found)
+            return begin + found + 1
+        left, at = left - count, begin
+    return 0
+
+
+def watch(emit: Emit, ended: Callable[[], bool], journal: Journal, offsets: dict[str, int]) -> None:
     """New lines as they come. A rotated file (it is shorter, or another one) is read from its start."""
-    process = subprocess.Popen([*argv, "-f", "-n", "0"], stdout=subprocess.PIPE, env=ENVIRONMENT)
+    process = journal.begin_following()
     assert process.stdout is not None
-    os.set_blocking(process.stdout.fileno(), False)
-    inodes = {path: os.stat(path).st_ino for path in offsets if os.path.exists(path)}
+    inodes: dict[str, int] = {}
+    for path in offsets:
+        with suppress(FileNotFoundError):
+            inodes[path] = os.stat(path).st_ino
     pending = b""
     try:
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             while not ended() and process.poll() is None:
                 if selector.select(0.2):
-                    *whole, pending = (pending + (process.stdout.read() or b"")).split(b"\n")
+                    *whole, pending = (pending + os.read(process.stdout.fileno(), BLOCK)).split(b"\n")
                     for line in whole:
-                        emit(journal_line(line))
+                        emit(journal.line(line))
                 for path in offsets:
                     grown(path, offsets, inodes, emit)
     finally:
@@ -134,10 +214,8 @@ def grown(path: str, offsets: dict[str, int], inodes: dict[str, int], emit: Emit
         return
     if info.st_ino != inodes.get(path) or info.st_size < offsets[path]:
         inodes[path], offsets[path] = info.st_ino, 0
-    if info.st_size > offsets[path]:
-        with open(path, "rb") as file:
-            file.seek(offsets[path])
-            whole = file.read(info.st_size - offsets[path]).rpartition(b"\n")[0]
-        offsets[path] += len(whole) + 1 if whole else 0
-        for text in whole.decode(errors="replace").splitlines():
-            emit(nginx_line(path, text, time.time()))
+    with suppress(FileNotFoundError), open(path, "rb") as file:  # it may be rotated while we look
+        file.seek(offsets[path])
+        while offsets[path] < info.st_size and (text := file.readline(info.st_size - offsets[path])).endswith(b"\n"):
+            offsets[path] += len(text)
+            emit(nginx_line(path, text.decode(errors="replace").rstrip("\n"), time.time()))

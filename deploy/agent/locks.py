@@ -17,6 +17,7 @@ DIRECTORY = "/run/ashore"
 HOST = "host"
 LOOK_SECONDS = 0.1
 SHARED_SECONDS = 60  # a step that changes what apps share takes a second or two
+WRITE_SECONDS = 2  # a holder writes who it is right after it has taken a lock
 SOMEBODY = "somebody else is at work on this server"
 Holder = dict[str, Any]
 
@@ -27,6 +28,7 @@ class Locks:
     def __init__(self, directory: str = DIRECTORY) -> None:
         self.directory = directory
         self.held: list[TextIO] = []
+        self.holder: Holder = {}  # as others read it
 
     def take(
         self,
@@ -47,26 +49,38 @@ class Locks:
         for name in ((HOST,) if whole_host else ()) + (f"app-{app}",):
             lock = self._open(name)
             self.held.append(lock)
+            seen = time.monotonic()
             while not acquired(lock):
-                if outrank(read_holder(lock)):
+                found = holder_of(lock)
+                if found is None and time.monotonic() < seen + WRITE_SECONDS:
+                    time.sleep(LOOK_SECONDS / 20)  # it was released just now, and somebody else may have been faster
                     continue
-                busy = self.busy() or SOMEBODY
+                found, seen = found or {}, time.monotonic()
+                if outrank(found):
+                    continue
+                busy = described(found)
                 if wait is None:
                     self.release()
-                    raise Refused(busy, "wait for it to end, then run again; or run with --wait")
+                    raise Refused(busy, f"wait for it to end, then run again; or run with --wait{breaking(found)}")
                 if wait(busy):
                     self.release()
                     raise Cancelled(f"{BY_US} while waiting")
                 time.sleep(LOOK_SECONDS)
-            lock.seek(0)
-            lock.truncate()
-            lock.write(json.dumps({**holder, "app": app, "since": int(time.time()), "pid": os.getpid()}))
-            lock.flush()
+            self.holder = {**holder, "app": app, "since": int(time.time()), "pid": os.getpid(), "silent": 0}
+            write_holder(lock, self.holder)
 
     def release(self) -> None:
         for lock in self.held:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # also for a process of ours that has it open, too
             lock.close()
-        self.held = []
+        self.held, self.holder = [], {}
+
+    def tell_silence(self, silent: bool) -> None:
+        """Note for others whether we wait for our operator in vain."""
+        if self.held and silent != bool(self.holder["silent"]):
+            self.holder["silent"] = int(time.time()) if silent else 0
+            for lock in self.held:
+                write_holder(lock, self.holder)
 
     @contextmanager
     def alone(self, name: str, stop: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -96,17 +110,39 @@ class Locks:
             wanted = name == f"app-{app}.lock" if app else name.endswith(".lock") and not name.startswith("shared-")
             if wanted:
                 with open(f"{self.directory}/{name}", encoding="utf-8") as lock:
-                    if held_alone(os.fstat(lock.fileno())):
-                        found.append(described(read_holder(lock)))
+                    held = holder_of(lock)
+                    if held is not None:
+                        found.append(described(held))
         return "\n".join(dict.fromkeys(found))
 
 
-def held_alone(info: os.stat_result) -> bool:
-    """By the kernel's own list: trying to take it would be in the way of somebody who does take it just now."""
+def owner(info: os.stat_result) -> int | None:
+    """Process ID of who holds a lock, None where nobody does; 0 where the kernel cannot name it from here.
+
+    By the kernel's own list: trying to take it would be in the way of somebody who does take it just now.
+    """
     wanted = f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}"
     with open("/proc/locks", encoding="ascii") as table:
         rows = [row.split() for row in table]
-    return any(row[1] == "FLOCK" and row[3] == "WRITE" and row[5] == wanted for row in rows)
+    found = [int(row[4]) for row in rows if row[1] == "FLOCK" and row[3] == "WRITE" and row[5] == wanted]
+    return max(0, found[0]) if found else None
+
+
+def holder_of(lock: TextIO) -> Holder | None:
+    """What the owner of a lock wrote into it: verb, who, app, since, pid, silent; None where nobody holds it.
+
+    Between taking a lock and writing it down, the file says nothing, or who had it before; that is waited for. {} where
+    it stays so.
+    """
+    deadline = time.monotonic() + WRITE_SECONDS
+    while (pid := owner(os.fstat(lock.fileno()))) is not None:
+        found = read_holder(lock)
+        if found and pid in (0, found.get("pid")):
+            return found
+        if time.monotonic() > deadline:
+            return {}
+        time.sleep(LOOK_SECONDS / 20)
+    return None
 
 
 def acquired(lock: TextIO) -> bool:
@@ -118,7 +154,7 @@ def acquired(lock: TextIO) -> bool:
 
 
 def read_holder(lock: TextIO) -> Holder:
-    """What the owner of a lock wrote into it: verb, who, app, since, pid; {} in the moment before."""
+    """What the file says; {} while it is being written."""
     lock.seek(0)
     try:
         found = json.loads(lock.read())
@@ -127,9 +163,27 @@ def read_holder(lock: TextIO) -> Holder:
     return found if isinstance(found, dict) else {}
 
 
+def write_holder(lock: TextIO, holder: Holder) -> None:
+    data = json.dumps(holder).encode()
+    os.pwrite(lock.fileno(), data, 0)
+    os.ftruncate(lock.fileno(), len(data))
+
+
 def described(held: Holder) -> str:
     try:
-        since = time.strftime("%H:%M:%S UTC", time.gmtime(held["since"]))
-        return f"{held['who']} is at work on {held['app']}: `{held['verb']}`, since {since}"
+        text = f"{held['who']} is at work on {held['app']}: `{held['verb']}`, since {clock(held['since'])}"
+        silent = held.get("silent")
+        return f"{text}; it waits for its operator, who is silent since {clock(silent)}" if silent else text
     except (KeyError, TypeError):
         return SOMEBODY
+
+
+def breaking(held: Holder) -> str:
+    """What the hint adds where the holder knows how to end for another operator."""
+    if "silent" not in held or held.get("ci"):
+        return ""
+    return ", which also ends a run whose operator is silent; --break-lock has any run stop and undo"
+
+
+def clock(seconds: float) -> str:
+    return time.strftime("%H:%M:%S UTC", time.gmtime(seconds))

@@ -1,15 +1,15 @@
 """The agent's conversation: requests in on stdin, events out on stdout, one lock, one end.
 
 Once it has a plan it needs nobody: the link may drop, it finishes (or undoes) and notes how it ended for the next
-command to show.
+command to show. Until then it waits for its operator for as long as it hears of them: a link can die without a word.
 """
 
-import json
 import os
 import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -17,19 +17,26 @@ from typing import Any, BinaryIO
 
 from . import history, operators
 from .engine import blame, carry_out
-from .locks import Holder, Locks
-from .overrule import Overrule
+from .locks import Holder, Locks, described
+from .outgoing import Outgoing
+from .overrule import LOCK_BROKEN, Breaking, Overrule, broken_by
 from .resources import KINDS
 from .system import System
 from .wire import BY_US, Cancelled, Entry, Plan, read_frame, unpack
 
 Run = dict[str, Any]
 WITHOUT_LOCK = ("ci.key",)  # taking a key away must not wait for what that key is at
+DOUBT_SECONDS = 10  # having heard nothing for so long, a run that waits for its operator may lose its lock to another
+SILENT_SECONDS = 30  # after so long it gives up by itself; and a command of `fab run` is ended
+LINGER_SECONDS = 900  # for an operator who comes back to hear how it ended: without a lock, and nothing is to be done
+LEAVE_SECONDS = 10  # for what is still to be written when the operator's side has ended
+LOOK_SECONDS = 0.2
 
 
 class Conversation:
     def __init__(self, stdin: BinaryIO, stdout: BinaryIO) -> None:
         self.stdin, self.stdout = stdin, stdout
+        self.outgoing = Outgoing(stdout)
         self.messages: queue.Queue[Any] = queue.Queue(maxsize=16)
         self.cancelled = threading.Event()
         self.gone = threading.Event()
@@ -37,28 +44,64 @@ class Conversation:
         self.told: set[str] = set()  # apps whose last run this operator has heard the end of
         self.waiting_for = ""
         self.manifest: list[Entry] = []
-        self.writing = threading.Lock()
+        self.heard_at = time.monotonic()
+        self.overruled = ""  # why all that this conversation does is to end
+        self.begun: Run = {}  # what has a lock and no plan yet, as for the history
 
     def emit(self, event: dict[str, Any]) -> None:
         """One event to the operator; to nobody, once the link is gone."""
-        with self.writing, suppress(OSError, ValueError):
-            self.stdout.write(json.dumps(event, separators=(",", ":")).encode() + b"\n")
-            self.stdout.flush()
+        self.outgoing.put(event, self.lost)
 
     def stopping(self) -> str:
         """Why what is under way is to stop, in words; "" as long as it is not."""
-        return BY_US if self.cancelled.is_set() else ""
+        return self.overruled or (BY_US if self.cancelled.is_set() else "")
+
+    def lost(self) -> bool:
+        """Whether nobody waits any more for what is being looked up, or has a use for it."""
+        return self.gone.is_set() or self.cancelled.is_set() or self.silence() > SILENT_SECONDS
+
+    def heard(self) -> None:
+        self.heard_at = time.monotonic()
+
+    def silence(self) -> float:
+        """For how many seconds nothing was heard of the operator's side, which speaks every BEAT_SECONDS."""
+        return time.monotonic() - self.heard_at
 
     def listen(self) -> None:
-        while (message := read_frame(self.stdin)) is not None:
+        while (message := read_frame(self.stdin, self.heard)) is not None:
             if isinstance(message, dict) and message.get("request") == "cancel":
                 self.cancelled.set()
-            self.messages.put(message)
+            if not (isinstance(message, dict) and message.get("request") == "alive"):
+                self.messages.put(message)
         self.gone.set()
         self.messages.put(None)
 
+    def obey(self) -> None:
+        """From now on, another operator can have us end by a signal, see `agent.overrule`."""
+        signal.signal(LOCK_BROKEN, lambda *_: self.give_way())
+
+    def give_way(self) -> None:
+        if self.locks.held:
+            self.overruled = broken_by(self.locks.holder["app"], self.locks.directory)
+
+    def next_message(self) -> Any:
+        """What the operator says next, None at the end; Cancelled where that was waited for in vain, or is to end."""
+        began = time.monotonic()
+        while True:
+            with suppress(queue.Empty):
+                message = self.messages.get(timeout=LOOK_SECONDS)
+                self.locks.tell_silence(False)
+                return message
+            silence = min(self.silence(), time.monotonic() - began)
+            self.locks.tell_silence(silence > DOUBT_SECONDS)
+            if self.overruled and self.locks.held:
+                raise Cancelled(self.overruled)
+            if silence > (SILENT_SECONDS if self.locks.held else LINGER_SECONDS):
+                why = "suspended, or the link is dead"
+                raise Cancelled(f"nothing was heard of the operator for {silence:.0f} s: {why}")
+
     def next_blob(self) -> Any:
-        message = self.messages.get()
+        message = self.next_message()
         if message is None:
             self.messages.put(None)  # `serve` is to meet the end, too
         if isinstance(message, dict) and message.get("request") == "cancel":
@@ -75,7 +118,7 @@ class Conversation:
         return None
 
     def serve(self) -> None:
-        for message in iter(self.messages.get, None):
+        while (message := self.request()) is not None:
             if isinstance(message, bytes):
                 continue  # the rest of an upload that was given up
             if message["request"] == "bye":
@@ -87,11 +130,21 @@ class Conversation:
             if message["request"] == "modules":
                 sys.modules["__main__"].SOURCES.update(message["sources"])
                 continue
-            self.cancelled.clear()
             try:
                 self.emit(getattr(self, "answer_" + message.pop("request"))(**message))
             except Exception as error:  # told to the operator as the request's end
                 self.fail(error)
+
+    def request(self) -> Any:
+        """The next message; None at the end, or where a run that has the lock was given up."""
+        try:
+            return self.next_message()
+        except Cancelled as error:
+            if self.locks.held and self.begun:
+                end = {**blame(error), "state": "cancelled"}
+                history.write(self.begun["app"], history.line(self.begun, end))
+            self.fail(error)
+            return None
 
     def fail(self, error: Exception) -> None:
         self.locks.release()
@@ -118,12 +171,12 @@ class Conversation:
     def answer_logs(self, **wanted: Any) -> Run:
         from .journal import follow
 
-        return follow(self.emit, lambda: self.gone.is_set() or self.cancelled.is_set(), **wanted)
+        return follow(self.emit, self.lost, **wanted)
 
     def answer_run(self, app: str, command: list[str], tty: Run | None) -> Run:
         from .oneoff import run
 
-        return run(self.emit, self.messages, lambda: self.gone.is_set() or self.cancelled.is_set(), app, command, tty)
+        return run(self.emit, self.messages, self.lost, app, command, tty)
 
     def answer_plan(self, plan: dict[str, Any], units: list[str], check: bool, run: Run, wait: bool, halt: str) -> Run:
         """run: what goes into the history, {"app", "verb", "who", …}; a verb "provision" wants the host for itself."""
@@ -139,8 +192,11 @@ class Conversation:
 
     def carry_out(self, plan: Plan, system: System, *, check: bool, run: Run, wait: bool, halt: str = "") -> Run:
         app = run["app"]
+        if why := self.stopping():  # that came while the plan was being made
+            raise Cancelled(why)
         self.begin(app, None if check else run, wait=wait)
-        run = {"started": history.now(), **run}
+        self.begun = {}
+        run = {"started": history.now(), **{key: value for key, value in run.items() if key != "break_lock"}}
         applied = False
         note = history.note if run["verb"] not in WITHOUT_LOCK else lambda app, run: None  # that is another run's
 
@@ -161,9 +217,11 @@ class Conversation:
         """Take the locks for a run, and tell how the last one ended if nobody has heard of it. None: only to look."""
         locked = run is not None and run["verb"] not in WITHOUT_LOCK
         if run is not None and locked:
-            patience = self.wait_for_lock if wait else None
+            patience = self.wait_for_lock if wait or run.get("break_lock") else None
             whole_host = run["verb"] == "provision"
-            self.locks.take(app, self.holder(run), whole_host=whole_host, wait=patience, outrank=self.outrank(app))
+            outrank = self.outrank(app, run, wait)
+            self.locks.take(app, self.holder(run), whole_host=whole_host, wait=patience, outrank=outrank)
+            self.begun = {"started": history.now(), "app": app, "verb": run["verb"], "who": run["who"]}
         if run is not None:
             operators.welcome()
         if not locked and self.locks.busy(app):
@@ -184,19 +242,40 @@ class Conversation:
         """What a second one is told of us."""
         return {"verb": run["verb"], "who": run["who"]}
 
-    def outrank(self, app: str) -> Callable[[Holder], bool]:
-        return Overrule(app, self.emit)
+    def outrank(self, app: str, run: Run, wait: bool) -> Callable[[Holder], bool]:
+        overrule, anyway = Overrule(app, self.emit), bool(run.get("break_lock"))
+        breaking = Breaking(run["who"], self.emit, anyway=anyway)
+
+        def outranked(holder: Holder) -> bool:
+            if overrule(holder):
+                return True
+            if (wait or anyway) and breaking(holder):
+                self.waiting_for = described(holder)  # this was said
+            return False
+
+        return outranked
 
     def wait_for_lock(self, holder: str) -> bool:
         if holder != self.waiting_for:
             self.waiting_for = holder
             self.emit({"event": "waiting", "holder": holder})
-        return bool(self.stopping()) or self.gone.is_set()
+        return bool(self.stopping()) or self.lost()
+
+    def leave(self) -> None:
+        """Say what is still to be said: to one who is suspended, once they are back; to one who has gone, shortly."""
+        began = time.monotonic()
+
+        def late() -> bool:
+            return time.monotonic() - began > (LEAVE_SECONDS if self.gone.is_set() else LINGER_SECONDS)
+
+        self.outgoing.finish(late)
 
 
 def main() -> None:
     """Serve one operator on this process's stdin and stdout."""
-    converse(Conversation(sys.stdin.buffer, by_itself()), {"event": "hello"})
+    conversation = Conversation(sys.stdin.buffer, by_itself())
+    conversation.obey()
+    converse(conversation, {"event": "hello"})
 
 
 def by_itself() -> BinaryIO:
@@ -215,6 +294,5 @@ def converse(conversation: Conversation, hello: Run) -> None:
     conversation.emit(hello)
     threading.Thread(target=conversation.listen, daemon=True).start()
     conversation.serve()
-    with suppress(OSError):
-        conversation.stdout.close()
-    os._exit(0)  # the listening thread may be inside a read
+    conversation.leave()
+    os._exit(0)  # the listening thread may be inside a read, the writing one inside a write that nobody takes

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from .resources.commands import stop, transient, unit_text
+from .resources.commands import end, transient, unit_text
 from .system import ENVIRONMENT
 from .wire import Refused
 
@@ -30,10 +30,11 @@ class Attached:
         self.terminal = -1
         self.ended = threading.Event()
         self.stopped = False
-        current = f"/srv/{app}/current"
-        if not os.path.islink(current):
-            raise Refused(f"no release of {app} serves yet", "fab deploy")
-        release = os.path.basename(os.readlink(current))
+        try:
+            release = os.path.basename(os.readlink(f"/srv/{app}/current"))
+        except OSError:
+            hint = "fab deploy; where there are releases (`fab releases`), fab rollback gives it to the newest good one"
+            raise Refused(f"no release of {app} has the traffic", hint) from None
         options = ["--pty", "-p", f"Environment=TERM={tty['term']}"] if tty else ["--pipe"]
         argv = transient(unit_text(app, release), app, release, self.unit, command, tuple(options))
         if tty:
@@ -90,7 +91,7 @@ class Attached:
 
             fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
             if hasattr(self, "process"):
-                os.kill(self.process.pid, signal.SIGWINCH)  # the terminal is not its controlling one
+                self.process.send_signal(signal.SIGWINCH)  # the terminal is not its controlling one; it may have ended
 
 
 def run(
@@ -101,16 +102,15 @@ def run(
     command: list[str],
     tty: Event | None,
 ) -> Event:
-    """Run a command to its end, `messages` being its input. `unwanted`: the operator has gone, or wants it stopped."""
+    """Run a command to its end, `messages` being its input. `unwanted`: who wanted it is gone, or wants it stopped."""
     began = time.monotonic()
     attached = Attached(emit, app, command, tty)
 
     def watch() -> None:
         while attached.process.poll() is None:
             if unwanted():
-                stop(attached.unit)
-                attached.process.wait()
                 attached.stopped = True
+                end(attached.process, attached.unit)
             attached.ended.wait(0.05)
         messages.put({"request": "ended"})
 
@@ -132,5 +132,5 @@ def run(
     for reader in attached.readers:
         reader.join(5)
     status = INTERRUPTED if attached.stopped else attached.process.returncode
-    end = {"event": "end", "state": "ok", "changed": 0, "seconds": time.monotonic() - began}
-    return end | {"status": 128 - status if status < 0 else status}
+    ended = {"event": "end", "state": "ok", "changed": 0, "seconds": time.monotonic() - began}
+    return ended | {"status": 128 - status if status < 0 else status}

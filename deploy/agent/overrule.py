@@ -1,5 +1,9 @@
-"""Operators come before CI keys: what a key has at work on an app ends, and what it had changed is undone."""
+"""Who makes way for whom: a CI key's run for any operator, a silent operator's for one who waits, any for --break-lock.
 
+What has to end stops as if its own operator had asked for that, and what it had changed without traffic is undone.
+"""
+
+import json
 import os
 import re
 import signal
@@ -9,11 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from .locks import DIRECTORY, Holder, described, held_alone, read_holder
+from .locks import DIRECTORY, Holder, described, holder_of
 from .system import ENVIRONMENT
 
 TAKEN_OVER, KEYS_CHANGED = signal.SIGUSR1, signal.SIGUSR2  # what the server's side of a CI key is told, see ci.server
-PATIENCE_SECONDS = 15  # for its undo; then it is killed, which leaves the old release or the new one serving
+LOCK_BROKEN = signal.SIGUSR2  # what an operator's agent is told; why is in the file of `wish`
+PATIENCE_SECONDS = 30  # for its undo; then it is killed, which leaves the old release or the new one serving
 LOOK_SECONDS = 0.1
 UNIT = re.compile(r"/(ashore-ci-[^/\n]+@[^/\n]+\.service)")
 
@@ -39,10 +44,52 @@ def at_work(app: str) -> Holder:
     """Who holds the app's lock, if that is the run of a CI key; {} else."""
     try:
         with open(f"{DIRECTORY}/app-{app}.lock", encoding="utf-8") as lock:
-            holder = read_holder(lock) if held_alone(os.fstat(lock.fileno())) else {}
+            holder = holder_of(lock)
     except FileNotFoundError:
         return {}
-    return holder if holder.get("ci") else {}
+    return holder if holder and holder.get("ci") else {}
+
+
+def wish(app: str, directory: str = DIRECTORY) -> str:
+    return f"{directory}/app-{app}.broken-by"
+
+
+class Breaking:
+    """Asks the run of another operator to end; called while that holds the lock.
+
+    anyway: also one that is at work or hears its operator, by --break-lock. It ends the step that it is in, and after
+    the switch it finishes; nothing is killed.
+    """
+
+    def __init__(self, who: str, emit: Callable[[dict[str, Any]], None], *, anyway: bool) -> None:
+        self.who, self.emit, self.anyway = who, emit, anyway
+        self.directory = DIRECTORY
+        self.asked: set[int] = set()
+
+    def __call__(self, holder: Holder) -> bool:
+        """Whether this holder was asked to end just now."""
+        if holder.get("ci") or "silent" not in holder or holder["pid"] in self.asked:
+            return False  # another one's business; or an older kit's agent, which does not know how to end
+        if not (self.anyway or holder["silent"]):
+            return False
+        self.asked.add(holder["pid"])
+        how = "with --break-lock" if self.anyway else "since nothing was heard of this run's operator"
+        with open(wish(holder["app"], self.directory), "w", encoding="utf-8") as file:
+            json.dump({"pid": holder["pid"], "why": f"{self.who} took the lock {how}"}, file)
+        self.emit({"event": "waiting", "holder": f"{described(holder)}; it was asked to stop and undo"})
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.kill(holder["pid"], LOCK_BROKEN)
+        return True
+
+
+def broken_by(app: str, directory: str = DIRECTORY) -> str:
+    """Why this process is to end, in words."""
+    try:
+        with open(wish(app, directory), encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        found = {}
+    return str(found["why"]) if found.get("pid") == os.getpid() else "another operator took the lock"
 
 
 class Overrule:

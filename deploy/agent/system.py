@@ -2,17 +2,22 @@
 
 import os
 import re
+import selectors
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
-from .wire import Cancelled, Entry, Failed
+from .wire import BLOCK, Cancelled, Entry, Failed
 
 UNIT_PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,ExecMainStatus,ActiveEnterTimestampMonotonic,"
     "MainPID,InvocationID,NeedDaemonReload"
 )
+# What to do about a machine that lacks memory, processes or open files; the rest of the sentence follows.
+SHORT = "look at what takes so much on the server (`free -m`, `ps -ef`), then "
+AFTER_SECONDS = 1  # so long its outputs are read on once a command has ended
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LC_ALL": "C.UTF-8",  # machine formats and messages in one language
@@ -34,7 +39,9 @@ class System:
         self.unwanted: Callable[[], bool] = lambda: False  # nobody waits for what is being made, and it need not be
         self.alone: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
         self.replaced: dict[str, tuple[bytes, int] | None] = {}  # path: content and mode before this run
+        self.started: dict[str, float] = {}  # unit → when this run started it, in seconds since 1970
         self.done: set[object] = set()  # steps that are not a state of the machine: what has been done is remembered
+        self.silent: dict[str, str] = {}  # releases that do not answer, and what they did instead
         self.probe: Any = None  # asks the site for its health until the run ends
         self.manifest: list[Entry] = []  # of the source that the operator has
         self.next_blob: Callable[[], Any] = lambda: None  # the operator's next bytes
@@ -49,7 +56,8 @@ class System:
     def forget(self) -> None:
         """Something was changed: ask anew."""
         if self._asking is not None:
-            self._asking.communicate()
+            with suppress(OSError):  # its answer is of no use
+                outputs(self._asking)
             self._asking = None
         self._units = self._packages = self._tcp = None
 
@@ -70,7 +78,7 @@ class System:
     ) -> str:
         """The command's standard output. An exit status not in `accept` raises Failed with its last lines."""
         started = self.start(argv, environment=environment)
-        out, err = started.communicate()
+        out, err = outputs(started)
         text, errors = out.decode(errors="replace"), err.decode(errors="replace")
         self.emit({"event": "output", "argv": list(argv), "text": text + errors})
         if started.returncode not in accept:
@@ -112,7 +120,7 @@ class System:
         """The unit's UNIT_PROPERTIES; {} where the plan did not announce it or systemd does not know it."""
         if self._units is None:
             self.ask_systemd()
-            answer = self._asking.communicate()[0] if self._asking else b""
+            answer = outputs(self._asking)[0] if self._asking else b""
             self._asking = None
             self._units = unit_blocks(answer.decode(errors="replace"))
         return self._units.get(name, {})
@@ -144,6 +152,40 @@ class System:
                     self.replaced[path] = (file.read(), os.fstat(file.fileno()).st_mode & 0o7777)
             except FileNotFoundError:
                 self.replaced[path] = None
+
+
+def outputs(process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
+    """What a command has written to its two outputs, once it has ended."""
+    written = (bytearray(), bytearray())
+    read_outputs(process, lambda number, data: written[number].extend(data))
+    return bytes(written[0]), bytes(written[1])
+
+
+def read_outputs(
+    process: "subprocess.Popen[bytes]", take: Callable[[int, bytes], None], look: Callable[[], None] = lambda: None
+) -> None:
+    """Read what a command writes until it has ended. What it leaves behind on its outputs is not waited for.
+
+    take: given 0 for standard output or 1 for errors, and what came; b"" is its end. look: called several times a
+    second; may raise, having ended the command.
+    """
+    ended = 0.0
+    with selectors.PollSelector() as selector:  # which opens no file: there may be none to be had
+        for number, stream in enumerate((process.stdout, process.stderr)):
+            if stream is not None:
+                selector.register(stream, selectors.EVENT_READ, number)
+        while selector.get_map() and not (ended and time.monotonic() > ended + AFTER_SECONDS):
+            for key, _ in selector.select(0.1):
+                data = os.read(key.fd, BLOCK)
+                if not data:
+                    selector.unregister(key.fileobj)
+                take(key.data, data)
+            look()
+            if not ended and process.poll() is not None:
+                ended = time.monotonic()
+    process.wait()
+    for stream in filter(None, (process.stdout, process.stderr)):
+        stream.close()
 
 
 def tcp_sockets() -> str:

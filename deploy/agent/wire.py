@@ -6,12 +6,18 @@ Agent to operator: one JSON object a line.
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 if TYPE_CHECKING:
     from .system import System
+
+BLOCK = 1 << 16
+BEAT_SECONDS = 3  # how often an operator's side says that it is there
+
+
+LARGE = 1 << 20  # bytes of a message beyond which packing it well takes longer than sending it
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,8 @@ class Resource:
 class Plan:
     """Resources in order. A failure in `steps` runs `undo`; `finish` follows success, and its failure undoes nothing.
 
-    `restore` puts back the guarded files that the run had changed, before `undo`.
+    `restore` puts back the guarded files that the run had changed, before `undo`. current: the link that says which
+    release has the traffic, in a plan that may change that: its end tells what the link says then.
     """
 
     verb: str
@@ -106,6 +113,7 @@ class Plan:
     undo: tuple[Resource, ...] = ()
     finish: tuple[Resource, ...] = ()
     restore: bool = False
+    current: str = ""
 
     @property
     def units(self) -> list[str]:
@@ -145,17 +153,27 @@ def frame(message: Any) -> bytes:
     """One message from the operator: bytes travel raw, anything else as packed JSON."""
     if isinstance(message, bytes):
         return b"b %d\n" % len(message) + message
-    body = zlib.compress(json.dumps(pack(message), separators=(",", ":")).encode(), 9)
+    text = json.dumps(pack(message), separators=(",", ":")).encode()
+    body = zlib.compress(text, 9 if len(text) < LARGE else 1)
     return b"j %d\n" % len(body) + body
 
 
-def read_frame(stream: BinaryIO) -> Any:
-    """The next message, or None at the end of the stream or where the link broke inside a frame."""
+def read_frame(stream: BinaryIO, heard: Callable[[], None] = lambda: None) -> Any:
+    """The next message, or None at the end of the stream or where the link broke inside a frame.
+
+    heard: called whenever something of it has come.
+    """
     head = stream.readline().split()
     if len(head) != 2:
         return None
-    size = int(head[1])
-    body = stream.read(size)
-    if len(body) < size:
-        return None
+    left, parts = int(head[1]), []
+    while left:
+        heard()
+        part = stream.read1(min(left, BLOCK))  # type: ignore[attr-defined]
+        if not part:
+            return None
+        parts.append(part)
+        left -= len(part)
+    heard()
+    body = b"".join(parts)
     return body if head[0] == b"b" else json.loads(zlib.decompress(body))

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .. import build, plans, preview
-from ..answers import tell
-from ..carry import Count, agent_of, left_as, see_through
+from ..answers import conclude, of_certificate, require_well, warn
+from ..carry import Count, agent_of, how_left, left_as, see_through
 from ..errors import Interrupted, StepFailed
 from ..remote import Event
 from . import kit, limits
@@ -57,7 +57,12 @@ def carry_out(change: Change, message: Event, facts: plans.Facts, blobs: Blobs =
     except (StepFailed, Interrupted) as error:
         if planned:
             error.state = error.state or left_as(count, planned["release"], facts.current, planned["new"])
+            change.rollout.leave(change.host, how_left(count.end, planned["release"], facts.current))
         raise
     release = plans.Release(planned["release"], limits.site_from_json(planned["site"]), planned["record"])
-    if not options.check:
-        tell(change.screen, change.host, facts, release, build.as_recorded(change.app, release.record))
+    if options.check:
+        warn(change.screen, change.host, count, of_certificate(release.site, count))
+        return
+    app = build.as_recorded(change.app, release.record)
+    answer = conclude(change.screen, change.host, facts, release, count, change.lookup, app)
+    require_well(change.host, facts, release, count, answer)

@@ -1,5 +1,6 @@
 """`fab ci.key`: the keys of one app on each host of a stage, and what to put into CI."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ from ..carry import Count, Options, agent_of, carry_out, title
 from ..config import App
 from ..errors import ConfigError
 from ..host_keys import as_written, entry_name, fingerprint
+from ..paths import expanded
 from ..release import Change
 from ..screen import Screen
 from ..session import Host, Session
+from ..transport import address
 from ..verbs import changing
 from . import keys
 
@@ -18,7 +21,7 @@ from . import keys
 def ci_key(session: Session, context: Any, screen: Screen, options: Options, public: str, revoke: str) -> None:
     """public: a file, "-" for standard input, "" for none. revoke: see `keys.without`."""
     if public and revoke:
-        raise ConfigError("--public and --revoke are two commands", "fab ci.key", keys.NOTHING, "one after the other")
+        raise ConfigError("--public and --revoke are two commands", "fab ci.key", hint="one after the other")
     if revoke:
         revoke_keys(session, context, screen, options, revoke)
         return
@@ -66,7 +69,7 @@ def count(wanted: tuple[keys.Key, ...]) -> str:
 
 
 def private_file(app: App, stage: str) -> Path:
-    return Path(f"~/.ssh/ashore-ci-{app.name}-{stage}").expanduser()
+    return expanded(f"~/.ssh/ashore-ci-{app.name}-{stage}", "fab ci.key")
 
 
 def add_key(change: Change, key: keys.Key | None) -> None:
@@ -89,16 +92,18 @@ def add_key(change: Change, key: keys.Key | None) -> None:
 
 def put_aside(private: Path, revoked: tuple[keys.Key, ...]) -> None:
     """The next key that is made is not to be one that was revoked."""
-    if revoked and private.exists() and keys.made(private, "", keep=False).base64 in {key.base64 for key in revoked}:
-        private.replace(private.with_name(f"{private.name}.revoked"))
+    if not revoked or not private.exists():
+        return
+    with suppress(ConfigError):  # it is no key that can be read: `keys.made` refuses it the next time, too
+        if keys.made(private, "", keep=False).base64 in {key.base64 for key in revoked}:
+            private.replace(private.with_name(f"{private.name}.revoked"))
 
 
 def tell(screen: Screen, host: Host, app: App, wanted: tuple[keys.Key, ...], private: Path | None) -> None:
     made = agent_of(host).connection
-    user, port = layout.ci_user(app.name), "" if made.port == 22 else f":{made.port}"
     host_key = fingerprint(made.transport.get_remote_server_key())
     named = as_written(host.stage, entry_name(host.stage, made), host_key)
-    login = f"{user}@{made.host}{port}"
+    login = address(made, layout.ci_user(app.name))
     event: dict[str, Any] = {"event": "ci_key", "host": host.name, "login": login, "host_key": host_key}
     event |= {"keys": [{"fingerprint": key.fingerprint, "name": key.name} for key in wanted]}
     event |= {"private": str(private or "")}

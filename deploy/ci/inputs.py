@@ -10,8 +10,8 @@ from typing import Any
 
 from ..agent.resources.uploads import ancestors_of, escaping
 from ..agent.wire import Entry, Refused
-from ..build import check_requirements, included
 from ..config import App, read
+from ..requirements import check, included
 
 MOST_ENTRIES = 50_000
 MOST_DIRECTORIES = 10_000
@@ -121,5 +121,5 @@ def requirements(texts: dict[str, Any], app: App, entries: Iterable[Entry]) -> d
         waiting += set(included(path, text))
         if len(found) > MOST_ITEMS:
             raise Refused(f"there are more than {MOST_ITEMS} requirements files")
-    check_requirements(tuple(there.values()), found)
+    check(tuple(there.values()), found)
     return found

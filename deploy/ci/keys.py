@@ -19,7 +19,8 @@ from ..agent.resources.packages import Packages
 from ..agent.resources.services import Service, UnitFile
 from ..agent.wire import Plan, Resource
 from ..config import App
-from ..errors import ConfigError
+from ..errors import NOTHING, ConfigError
+from ..paths import expanded
 from ..plans import SYSTEMS
 from ..render import render
 from ..site import Site
@@ -28,7 +29,6 @@ from . import kit, limits
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-NOTHING = "nothing was changed"
 KINDS = r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com"
 LEAST_RSA_BITS = 3072
 
@@ -203,8 +203,8 @@ def named(key: Key, wanted: str) -> bool:
 def given(public: str) -> Key:
     """From a file, or from standard input for "-"."""
     if public == "-":
-        return public_key(sys.stdin.read(1 << 16), "standard input")
-    path = Path(public).expanduser()
+        return public_key(sys.stdin.buffer.read(1 << 16).decode("utf-8", "replace"), "standard input")
+    path = expanded(public, f"--public {public}")
     try:
         return public_key(path.read_bytes()[: 1 << 16].decode("utf-8", "replace"), str(path))
     except OSError as error:

@@ -8,8 +8,9 @@ from .. import layout
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = (
-    "__init__", "errors", "values", "schema", "config", "layout", "render", "site", "build", "hardening", "plans",
-    "switching", "changes", "ci/__init__", "ci/limits", "ci/inputs", "ci/frames", "ci/server", "ci/relay",
+    "__init__", "errors", "paths", "values", "schema", "config", "layout", "render", "requirements", "site", "build",
+    "hardening", "plans", "switching", "changes", "ci/__init__", "ci/limits", "ci/inputs", "ci/frames", "ci/server",
+    "ci/relay",
 )  # fmt: skip  # beside the whole agent
 PACKAGES = ("python3-jinja2",)  # Debian's; all else is in the standard library
 

@@ -5,7 +5,6 @@ nothing but which app it is for; which key it is, it hears from the relay, which
 """
 
 import ipaddress
-import json
 import os
 import queue
 import re
@@ -48,8 +47,7 @@ class Endpoint(Conversation):
         self.app, self.idle_seconds = app, idle_seconds
         self.keys = layout.ci_keys(app)
         self.key = self.origin = ""
-        self.deaf = self.malformed = False
-        self.overruled = ""  # why all that this connection does is to end
+        self.malformed = False
         self.pace = Pace()
 
     def stopping(self) -> str:
@@ -58,7 +56,7 @@ class Endpoint(Conversation):
     def holder(self, run: Run) -> Holder:
         return {**super().holder(run), "ci": self.key}
 
-    def outrank(self, app: str) -> Callable[[Holder], bool]:
+    def outrank(self, app: str, run: Run, wait: bool) -> Callable[[Holder], bool]:
         return lambda holder: False  # one key waits for another, and all wait for operators
 
     def obey(self) -> None:
@@ -72,15 +70,9 @@ class Endpoint(Conversation):
     def overrule(self, why: str) -> None:
         self.overruled = self.overruled or why
 
-    def emit(self, event: dict[str, Any]) -> None:
-        """Who does not read must not hold us up: a lock is in our hands."""
-        with self.writing:
-            if not self.deaf:
-                try:
-                    self.stdout.write(json.dumps(event, separators=(",", ":")).encode() + b"\n")
-                    self.stdout.flush()
-                except (OSError, ValueError):
-                    self.deaf = True
+    def silence(self) -> float:
+        """A key's client does not say that it is there: `next_message` and `Pace` have bounds of their own."""
+        return 0.0
 
     def listen(self) -> None:
         with suppress(OSError):
@@ -147,7 +139,6 @@ class Endpoint(Conversation):
                 if (history.unheard(self.app) or {}).get("who", "").startswith(f"{layout.ci_user(self.app)} "):
                     history.heard(self.app)  # what an operator did, an operator is to hear of
                 return
-            self.cancelled.clear()
             try:
                 self.emit(self.reply_to(message.pop("request"), message))
             except DeployError as error:
@@ -233,7 +224,7 @@ class Endpoint(Conversation):
             inputs.word(wanted, inputs.RELEASE_ID, "the ID of a release")
         last = history.unheard(self.app) or {}  # before `start`, which forgets a run that was cut off
         by, facts = self.start("rollback", who, app, check, wait)
-        if not facts.current:
+        if not facts.current and not facts.good:
             raise Refused(f"no release of {self.app} serves yet", "fab deploy")
         made = changes.rollback(app, by, facts, wanted, last, facts.hostname)
         self.require_allowed(made.app)

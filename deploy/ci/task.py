@@ -24,6 +24,7 @@ def ci_tasks(session: Session) -> Collection:
         check: bool = False,
         force: bool = False,
         wait: bool = False,
+        break_lock: bool = False,
         json: bool = False,
         verbose: bool = False,
     ) -> None:
@@ -31,7 +32,7 @@ def ci_tasks(session: Session) -> Collection:
         from ..carry import Options
         from .command import ci_key
 
-        with telling(json, verbose) as screen:
-            ci_key(session, c, screen, Options(check, force, wait), public, revoke)
+        with telling(c, json, verbose, session) as screen:
+            ci_key(session, c, screen, Options(check, force, wait, break_lock), public, revoke)
 
     return Collection("ci", key)

@@ -40,13 +40,18 @@ def as_json(machine: Machine) -> dict[str, str]:
     return {key: str(getattr(machine, key)) for key in keys}
 
 
-def up(name: str = "default", release: str = "bookworm", *, say: Say, snapshot: str | None = None) -> Machine:
-    """Boot it, made from the release or the snapshot if it is new; returns when SSH answers. Silent if it runs."""
+def up(
+    name: str = "default", release: str = "bookworm", *, say: Say, snapshot: str | None = None, megabytes: int = 0
+) -> Machine:
+    """Boot it, made from the release or the snapshot if it is new; returns when SSH answers. Silent if it runs.
+
+    megabytes: the size of its disk, if it is new (0: as usual); that takes as much room here as there is in it.
+    """
     with _working_on(name, say):
         record = disk.read_machine(name)
         if record is None:
             host.require_packages(say)
-            record = making.create(name, _origin(release, snapshot, say), snapshot)
+            record = making.create(name, _origin(release, snapshot, say), snapshot, megabytes)
         elif snapshot is not None and snapshot != record.snapshot:
             raise _exists(name, f"from {_described(record)}", f"snapshot {snapshot}")
         elif snapshot is None and release != record.disk.release:
@@ -54,7 +59,9 @@ def up(name: str = "default", release: str = "bookworm", *, say: Say, snapshot: 
         return _boot(record, say)
 
 
-def reset(name: str = "default", release: str | None = None, *, say: Say, snapshot: str | None = None) -> Machine:
+def reset(
+    name: str = "default", release: str | None = None, *, say: Say, snapshot: str | None = None, megabytes: int = 0
+) -> Machine:
     """Throw its disk away and boot afresh, with new host keys: from the snapshot or the release, by default its own."""
     with _working_on(name, say):
         host.require_packages(say)
@@ -63,7 +70,7 @@ def reset(name: str = "default", release: str | None = None, *, say: Say, snapsh
         origin = _origin(release or fallback, snapshot, say)
         if record:
             _stop(record)
-        return _boot(making.create(name, origin, snapshot), say)
+        return _boot(making.create(name, origin, snapshot, megabytes), say)
 
 
 def stage(machine: Machine) -> Stage:
@@ -205,27 +212,20 @@ def _check_name(name: str, kind: str) -> None:
 def _existing(name: str) -> Record:
     record = disk.read_machine(name)
     if record is None:
-        names = ", ".join(known.name for known in disk.machine_records()) or "none"
-        raise SandboxError(
-            f"there is no sandbox {name!r}",
-            where="this machine",
-            state="nothing was changed",
-            hint=f"there are: {names}",
-        )
+        raise _missing(f"sandbox {name!r}", [known.name for known in disk.machine_records()])
     return record
 
 
 def _snapshot(label: str) -> Disk:
     found = disk.read_snapshot(label)
     if found is None:
-        labels = ", ".join(disk.snapshot_labels()) or "none"
-        raise SandboxError(
-            f"there is no snapshot {label!r}",
-            where="this machine",
-            state="nothing was changed",
-            hint=f"there are: {labels}",
-        )
+        raise _missing(f"snapshot {label!r}", disk.snapshot_labels())
     return found
+
+
+def _missing(what: str, there: list[str]) -> SandboxError:
+    hint = f"there are: {', '.join(there) or 'none'}"
+    return SandboxError(f"there is no {what}", where="this machine", state="nothing was changed", hint=hint)
 
 
 def _described(record: Record) -> str:

@@ -2,7 +2,7 @@
 
     /var/lib/ashore-sandbox/
         images/bookworm-1f2e3d4c/      root tree of a Debian release; complete once it has this name
-        layers/ID/{upper,work}         what one machine changed; read-only once a snapshot took it
+        layers/ID/{upper,work}         what one machine changed, see `layers`; read-only once a snapshot took it
         machines/NAME/                 machine.json, known_hosts, console.log, root (the mount point)
         snapshots/LABEL.json           image and layers that a new machine can start from
         locks/
@@ -13,12 +13,11 @@ A record is written by renaming; the layers that no record names are rubbish, wh
 import contextlib
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from deploy.sandbox import layers
 from deploy.sandbox.host import Say, run
 
 STATE = Path("/var/lib/ashore-sandbox")
@@ -36,12 +35,16 @@ class Disk:
 
 @dataclass(frozen=True)
 class Record:
-    """A machine as kept on disk. `number` is the last one of its address; `snapshot` the label it was made from."""
+    """A machine as kept on disk. `number` is the last one of its address; `snapshot` the label it was made from.
+
+    megabytes: the size of its disk, beside what it was made from.
+    """
 
     name: str
     number: int
     disk: Disk
     snapshot: str | None = None
+    megabytes: int = layers.MEGABYTES
 
     @property
     def folder(self) -> Path:
@@ -74,7 +77,8 @@ def read_machine(name: str) -> Record | None:
         values = json.loads((STATE / "machines" / name / "machine.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return Record(values["name"], values["number"], _disk(values["disk"]), values["snapshot"])
+    size = values.get("megabytes", layers.MEGABYTES)
+    return Record(values["name"], values["number"], _disk(values["disk"]), values["snapshot"], size)
 
 
 def machine_records() -> list[Record]:
@@ -119,17 +123,10 @@ def lock(name: str, say: Say | None = None, waiting: str = "") -> Iterator[None]
         yield
 
 
-def fresh_layer() -> str:
-    layer = secrets.token_hex(6)
-    for part in ("upper", "work"):
-        (STATE / "layers" / layer / part).mkdir(parents=True)
-    return layer
-
-
 def frozen(record: Record) -> Record:
     """The same machine with what it has written so far below a fresh layer. Nothing is copied."""
     below = (record.disk.upper, *record.disk.layers)
-    return replace(record, disk=replace(record.disk, layers=below, upper=fresh_layer()))
+    return replace(record, disk=replace(record.disk, layers=below, upper=layers.name_one()))
 
 
 def image_path(image: str) -> Path:
@@ -138,11 +135,20 @@ def image_path(image: str) -> Path:
 
 def read_file(record: Record, path: str) -> str:
     """A file of the machine's, mounted or not; "" if it has none."""
-    layers = [STATE / "layers" / layer / "upper" for layer in (record.disk.upper, *record.disk.layers)]
-    for layer in (*layers, image_path(record.disk.image)):
+    attach(record)
+    own = [layers.upper(STATE, layer) for layer in (record.disk.upper, *record.disk.layers)]
+    for layer in (*own, image_path(record.disk.image)):
         if (layer / path).is_file():
             return (layer / path).read_text(encoding="utf-8")
     return ""
+
+
+def attach(record: Record) -> None:
+    """Have all layers of a machine where they can be read."""
+    with lock("layers"):
+        for layer in record.disk.layers:
+            layers.attach(STATE, layer)
+        layers.attach(STATE, record.disk.upper, record.megabytes)
 
 
 def is_mounted(root: Path) -> bool:
@@ -153,12 +159,13 @@ def mount(record: Record) -> None:
     if is_mounted(record.root):
         return
     record.root.mkdir(parents=True, exist_ok=True)
-    layers = STATE / "layers"
-    below = [layers / layer / "upper" for layer in record.disk.layers] + [image_path(record.disk.image)]
-    own = layers / record.disk.upper
+    attach(record)
+    below = [layers.upper(STATE, layer) for layer in record.disk.layers] + [image_path(record.disk.image)]
+    own = layers.upper(STATE, record.disk.upper).parent
     options = (
         f"lowerdir={':'.join(map(str, below))},upperdir={own / 'upper'},workdir={own / 'work'}",
         "redirect_dir=off,metacopy=off,index=off",  # or an upper could not serve as another machine's lower
+        "xino=on",  # one device number for all files, as on a server: layers are file systems of their own
     )
     failed = f"could not mount the disk of sandbox {record.name}"
     hint = f"its disk may be broken; start afresh: fab sandbox.reset --name {record.name}"
@@ -174,6 +181,12 @@ def unmount(record: Record, *, force: bool = False) -> None:
         run(["umount", "--lazy", record.root], failed=failed)
     else:
         run(["umount", record.root], failed=failed, hint=f"leave the directory {record.root}")
+    if not force:
+        mounted = [other.disk for other in machine_records() if is_mounted(other.root)]
+        needed = {layer for disk in mounted for layer in (disk.upper, *disk.layers)}
+        with lock("layers"):
+            for layer in {record.disk.upper, *record.disk.layers} - needed:
+                layers.detach(STATE, layer)
 
 
 def all_disks() -> list[Disk]:
@@ -184,6 +197,5 @@ def all_disks() -> list[Disk]:
 def collect() -> None:
     """Delete the layers that nothing names any more. Under the lock "disks"."""
     used = {layer for disk in all_disks() for layer in (*disk.layers, disk.upper)}
-    for path in STATE.glob("layers/*"):
-        if path.name not in used:
-            shutil.rmtree(path)
+    with lock("layers"):
+        layers.forget(STATE, used)

@@ -15,6 +15,7 @@ Say = Callable[[str], None]
 PACKAGES = {
     "systemd-nspawn": "systemd-container",
     "mmdebstrap": "mmdebstrap",
+    "mke2fs": "e2fsprogs",
     "nft": "nftables",
     "ip": "iproute2",
     "ssh": "openssh-client",

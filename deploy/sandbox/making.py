@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from deploy.sandbox import disk, host, lent
+from deploy.sandbox import disk, host, layers, lent
 from deploy.sandbox.disk import Disk, Record
 
 USER = "admin"
@@ -27,14 +27,14 @@ def fingerprint(public_key: str) -> str:
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-def create(name: str, origin: Disk, snapshot: str | None) -> Record:
+def create(name: str, origin: Disk, snapshot: str | None, megabytes: int = 0) -> Record:
     """A machine with an empty disk over `origin` and an identity of its own, in place of one of that name."""
     host.require_space(disk.STATE, 300)
     with disk.lock("disks"):
         previous = disk.read_machine(name)
         taken = {record.number for record in disk.machine_records()}
         number = previous.number if previous else min(set(range(2, 255)) - taken)
-        record = Record(name, number, replace(origin, upper=disk.fresh_layer()), snapshot)
+        record = Record(name, number, replace(origin, upper=layers.name_one()), snapshot, megabytes or layers.MEGABYTES)
         disk.unmount(record, force=True)
         disk.mount(record)
         if not snapshot:

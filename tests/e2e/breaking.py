@@ -4,25 +4,28 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from standing import REPO, Project, Server
+from standing import REPO, Project, Running, Server
 
 
-def interrupt(process: subprocess.Popen) -> None:
+def interrupt(process: Running) -> None:
     """Ctrl-C."""
     os.killpg(process.pid, signal.SIGINT)
 
 
 class Relay:
-    """A TCP relay to a server's sshd, to cut a link in the middle; or by itself, once so many bytes went up."""
+    """A TCP relay to a server's sshd, to cut a link in the middle; or by itself, once so many bytes went up.
 
-    def __init__(self, address: str, bytes_up: int | None = None) -> None:
-        self.address = address
+    silently: as where a laptop is closed or a firewall forgets: packets are lost, and neither side hears of an end.
+    """
+
+    def __init__(self, address: str, bytes_up: int | None = None, silently: bool = False) -> None:
+        self.address, self.silently = address, silently
+        self.silent = threading.Event()
         self.bytes_left = bytes_up
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -43,10 +46,14 @@ class Relay:
     def _pump(self, source: socket.socket, target: socket.socket) -> None:
         try:
             while data := source.recv(1 << 16):
+                if self.silent.is_set():
+                    continue
                 target.sendall(data)
                 if self.bytes_left is not None and source in self.sockets[::2]:
                     self.bytes_left -= len(data)
-                    if self.bytes_left < 0:
+                    if self.bytes_left < 0 and self.silently:
+                        self.silent.set()
+                    elif self.bytes_left < 0:
                         self.cut()
         except OSError:
             pass
@@ -59,11 +66,11 @@ class Relay:
             end.close()
 
 
-def on_small_disk(server: Server, megabytes: int) -> None:
+def on_small_disk(server: Server, megabytes: int, files: int = 10**6) -> None:
     """Move /srv/visitors onto a disk of its own with so much room left; a serving app does not notice."""
     server.script(
-        "size=$(du -sm /srv/visitors | cut -f1); mkdir /mnt/small;"
-        f" mount -t tmpfs -o size=$((size + {megabytes}))m,mode=0755 tmpfs /mnt/small;"
+        "size=$(du -sm /srv/visitors | cut -f1); files=$(find /srv/visitors | wc -l); mkdir /mnt/small;"
+        f" mount -t tmpfs -o size=$((size + {megabytes}))m,nr_inodes=$((files + {files})),mode=0755 tmpfs /mnt/small;"
         " cp -a /srv/visitors/. /mnt/small/; chown --reference=/srv/visitors /mnt/small;"
         " chmod --reference=/srv/visitors /mnt/small; mount --bind /mnt/small /srv/visitors"
     )
@@ -88,24 +95,40 @@ def clock_off(server: Server, server_by: str, operator_by: str) -> Iterator[dict
         server.run("rm", python)
 
 
-def kill(server: Server, process: subprocess.Popen, halted: dict) -> None:
+def kill(server: Server, process: Running, halted: dict) -> None:
     """kill -9, at the agent."""
     server.run("kill", "-9", str(halted["pid"]))
-    process.communicate(timeout=30)
+    process.ended()
     assert process.returncode == 1
 
 
-def at_every_step(project: Project, *words: str) -> Iterator[tuple[int, subprocess.Popen, dict]]:
-    """A run of `fab WORDS` halted before its first change, before each step after that, and behind its last."""
-    number, seen = 0, 0
-    while True:
+def resume(server: Server, process: Running, halted: dict) -> tuple[str, str]:
+    """Have a halted run go on, to a good end; its standard output and error from there on."""
+    server.run("kill", "-USR1", str(halted["pid"]))
+    out, err = process.ended()
+    assert process.returncode == 0, out + err
+    return out, err
+
+
+def at_every_step(project: Project, *words: str, each: int = 1) -> Iterator[tuple[int, Running, dict]]:
+    """A run of `fab WORDS` halted before each step that changes something, behind the last of them, and at its end.
+
+    Before a step that changes nothing, the server is as before the next one. each: 3 is every third of them.
+    """
+    checked = project.fab(*words, "--check", "--json", status=None).events
+    states = [event["state"] for event in checked if event["event"] == "step"]
+    changing = [number for number, state in enumerate(states) if state == "would change"]
+    assert len(changing) > 5, checked[-3:]
+    seen = 0
+    for number in (*changing[::each], changing[-1] + 1, len(states)):
         process, halted = project.halted(number, *words)
         if halted is None:
-            assert process.wait(60) == 0, process.said[-3:]
-            assert seen > 5, "the halts were not reached"
-            return
+            process.ended()
+            assert process.returncode == 0, process.said[-3:]
+            break
         yield number, process, halted
-        number, seen = number + 1, seen + 1
+        seen += 1
+    assert seen > 5, "the halts were not reached"
 
 
 def kit_with(directory: Path, *changes: tuple[str, str, str]) -> Path:

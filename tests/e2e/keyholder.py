@@ -4,7 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from standing import Project, Server
+from standing import Project, Running, Server
 
 from deploy import payload
 from deploy.agent.wire import frame
@@ -22,7 +22,7 @@ class Holder:
     def fab(self, *words: str, status: int | None = 0):
         return self.project.fab("-i", str(self.key), "-H", self.login, *words, status=status)
 
-    def start(self, *words: str) -> subprocess.Popen:
+    def start(self, *words: str) -> Running:
         return self.project.start("-i", str(self.key), "-H", self.login, *words)
 
     def ssh_words(self, *words: str) -> list[str]:

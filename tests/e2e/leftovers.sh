@@ -10,7 +10,7 @@ ls -A . | grep -vxE 'current|previous|provisioned|releases|secrets.env|tls|venvs
 for release in $(ls releases); do
   grep -qsxE 'good|rolled back' releases/$release/state || echo half release $release
   test -f /etc/systemd/system/visitors@$release.service || echo release without unit $release
-  ls -A releases/$release | grep -vxE 'source|env|env.json|http.sock|manifest.json|release.json|state|unit|venv' \
+  ls -A releases/$release | grep -vxE 'source|env|env.json|http.sock|manifest.json|release.json|state|static|unit|venv' \
     | sed "s/^/in release /"
 done
 for unit in $(ls /etc/systemd/system | grep '^visitors@.*service$'); do
@@ -20,7 +20,7 @@ for venv in $(ls venvs); do
   readlink releases/*/venv | grep -q "/$venv$" || echo unused virtualenv $venv
   test -f venvs/$venv/.complete || echo half virtualenv $venv
 done
-find /srv/visitors /etc /usr/local /var/lib/ashore /run/ashore -xdev -name '.*.ashore' | sed 's/^/temporary /'
+find /srv/visitors /etc /usr/local /var/lib/ashore /run/ashore -xdev \( -name '.*.ashore*' -o -name '.*.before' \) | sed 's/^/temporary /'
 ls /usr/local/lib/ashore | grep building | sed 's/^/half uv /'
 ls -d /var/lib/ashore/undo 2>/dev/null | sed 's/^/a change that was not proved /'
 systemctl list-units --all --plain --no-legend 'ashore-undo*' | grep -v 'inactive' | sed 's/^/dead-man /'

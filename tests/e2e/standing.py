@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -107,9 +108,9 @@ class Project:
         environment: dict[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
         **options: object,
-    ) -> subprocess.Popen:
+    ) -> "Running":
         """`fab WORDS` in this directory, not at a terminal, with a home of its own."""
-        return subprocess.Popen(
+        process = Running(
             [self.fab_path, "-r", str(self.kit), *words],
             cwd=self.directory,
             env={**self.environment, **(environment or {})},
@@ -120,25 +121,30 @@ class Project:
             start_new_session=True,
             **options,
         )
+        process.server = Server(self.machine)
+        return process
 
     def fab(self, *words: str, status: int | None = 0) -> Ran:
-        """`fab WORDS`, run to its end; its exit status must be `status` unless that is None."""
+        """`fab WORDS`, run to its end; its exit status must be `status` unless that is None.
+
+        A dry run that goes well ends with 0 or 2.
+        """
         began = time.monotonic()
         process = self.start(*words)
-        out, err = process.communicate(timeout=180)
+        out, err = process.ended()
         ran = Ran(process.returncode, out, err, time.monotonic() - began)
         assert "\nTraceback (most" not in f"\n{err}", err
-        if status is not None and ran.status != status:
+        well = (0, 2) if status == 0 and "--check" in words else (status,)
+        if status is not None and ran.status not in well:
             pytest.fail(f"fab {' '.join(words)} exited with {ran.status}\n{ran.text}\n{Server(self.machine).journal()}")
         return ran
 
-    def halted(self, at: str | int, *words: str) -> tuple[subprocess.Popen, dict | None]:
+    def halted(self, at: str | int, *words: str) -> tuple["Running", dict | None]:
         """`fab WORDS --json`, and the event of its agent standing still before a step (a number, or part of a title).
 
         None in place of the event where it ended without coming to such a step.
         """
         process = self.start(*words, "--json", environment={"ASHORE_HALT": str(at)})
-        process.said = []  # for who asks why it ended
         for line in process.stdout:
             process.said.append(line)
             event = json.loads(line)
@@ -156,6 +162,26 @@ class Project:
         """Deploy, and return the ID of the release that serves."""
         self.fab("deploy")
         return Server(self.machine).current
+
+
+class Running(subprocess.Popen):
+    """`fab` at work on a server."""
+
+    PATIENCE_SECONDS = 300  # a busy machine is slow; what takes longer never ends
+
+    def __init__(self, *words: object, **options: object) -> None:
+        super().__init__(*words, **options)
+        self.said: list[str] = []  # what was read of its output on the way, to show why it ended
+        self.server: Server | None = None
+
+    def ended(self) -> tuple[str, str]:
+        """Its standard output and error, once it has ended; where it does not, the test fails with what goes on."""
+        try:
+            return self.communicate(timeout=self.PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.pid, signal.SIGKILL)
+            said = "".join([*self.said, *self.communicate()])
+            pytest.fail(f"{self.args} did not end\n{said}\n{self.server.at_work()}\n{self.server.journal()}")
 
 
 @dataclass
@@ -177,7 +203,7 @@ class Server:
         ]
         words = " ".join("'" + word.replace("'", "'\\''") + "'" for word in ("sudo", *argv))
         target = f"{self.machine.user}@{self.machine.address}"
-        ran = subprocess.run([*ssh, "-q", target, words], capture_output=True, text=True, timeout=120)
+        ran = subprocess.run([*ssh, "-q", target, words], capture_output=True, text=True, timeout=600)
         assert not check or ran.returncode == 0, f"{argv}: {ran.stdout}{ran.stderr}"
         return ran.stdout
 
@@ -217,6 +243,15 @@ class Server:
     def journal(self) -> str:
         return self.script(
             "journalctl --namespace='*' -n 40 --no-pager; cat /var/log/nginx/error.log || true", check=False
+        )
+
+    def at_work(self) -> str:
+        """Its processes, and where in the kernel those of the kit wait."""
+        return self.script(
+            "ps -eo pid,ppid,stat,etimes,wchan:32,args --forest;"
+            " for task in $(pgrep -f 'python3 -ISc' | sed 's,^,/proc/,;s,$,/task/*,'); do"
+            ' cat "$task/comm" "$task/wchan" "$task/syscall"; done',
+            check=False,
         )
 
     def state(self) -> str:
@@ -273,4 +308,13 @@ def serving(name: str, snapshot: str, factory: pytest.TempPathFactory) -> Iterat
 def change_app(project: Project, line: str) -> None:
     file = project.directory / "webapp" / "__init__.py"
     file.write_text(file.read_text() + f"\n{line}\n")
+    project.commit()
+
+
+def in_create_app(project: Project, lines: str) -> None:
+    """Put lines into the sample app's factory, where `app` is made."""
+    file = project.directory / "webapp" / "__init__.py"
+    text = file.read_text()
+    indented = "".join(f"    {line}\n" for line in lines.splitlines())
+    file.write_text(text.replace("    return app\n", f"{indented}    return app\n", 1))
     project.commit()

@@ -37,7 +37,7 @@ def dripping(server: Server, holder: Holder) -> subprocess.Popen:
     source = [["webapp/requirements.txt", "f", len(text), real], ["webapp/x", "f", 5000, HASH]]
     talk = holder.opened()
     talk.stdin.write(frame(holder.survey(source)) + frame(holder.deploy({"webapp/requirements.txt": text})))
-    talk.stdin.write(b"b 4000\nx")
+    talk.stdin.write(b"b 4000000\n" + bytes(800_000))  # fast at first, so it may take its time for minutes
     talk.stdin.flush()
     wait_for(lambda: not server.idle(), "the deploy of the key to hold the lock")
     return talk
@@ -89,7 +89,7 @@ def test_an_operator_does_not_wait_for_a_key(server: Server, operator: Project, 
     served = operator.fab("restart").out
     assert "restarted" in served
     assert "operators come first" in served
-    assert "an operator is at work on it now" in process.communicate(timeout=60)[0]
+    assert "an operator is at work on it now" in process.ended()[0]
     assert server.release() == server.current
     assert server.leftovers() == []
 
@@ -130,7 +130,7 @@ def built(server: Server) -> bool:
 def test_a_build_that_hangs_ends_when_its_key_is_revoked(server: Server, operator: Project, second: Holder):
     process = building(server, second)
     revoke(operator, second)
-    err = process.communicate(timeout=60)[1]
+    err = process.ended()[1]
     assert process.returncode == 1 and "this key was revoked" in err
     assert built(server) and server.idle()
     operator.fab("deploy")
@@ -140,7 +140,7 @@ def test_a_build_that_hangs_ends_when_its_key_is_revoked(server: Server, operato
 def test_a_build_that_hangs_ends_when_its_client_goes(server: Server, operator: Project, ci: Holder):
     process = building(server, ci)
     process.kill()
-    process.communicate(timeout=30)
+    process.ended()
     wait_for(server.idle, "the end of the deploy")
     assert built(server)
     assert "nothing new" in operator.fab("deploy").out

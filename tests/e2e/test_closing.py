@@ -89,7 +89,7 @@ def element(closed: Server, name: str) -> str:
 
 
 def reaches(server: Server, address: str) -> bool:
-    test = f"import socket; print(socket.create_connection(({address!r}, 22), 0.3).recv(4))"
+    test = f"import socket; print(socket.create_connection(({address!r}, 22), 5).recv(4))"
     return "SSH-" in server.run("python3", "-c", test, check=False)
 
 
@@ -176,7 +176,7 @@ def test_who_hammers_on_ssh_is_banned_for_a_while_and_the_operator_never_is(clos
     assert address in element(closed, "banned")
     assert not reaches(neighbour, closed.machine.address)
     for _ in range(100):
-        with socket.create_connection((closed.machine.address, 22), 2) as own, suppress(ConnectionResetError):
+        with socket.create_connection((closed.machine.address, 22), 60) as own, suppress(ConnectionResetError):
             own.recv(100)  # nothing, or a reset, where sshd itself is busy: the firewall let it in
     wait_for(
         lambda: "10.76." in closed.run("nft", "list", "set", "inet", "ashore", "operators", check=False), "a login"
@@ -186,7 +186,7 @@ def test_who_hammers_on_ssh_is_banned_for_a_while_and_the_operator_never_is(clos
         f"nft delete element inet ashore banned {{ {address} }};"
         f" nft add element inet ashore banned {{ {address} timeout 500ms }}; nft flush set inet ashore knocks"
     )
-    wait_for(lambda: reaches(neighbour, closed.machine.address), "the end of the ban", 10)
+    wait_for(lambda: reaches(neighbour, closed.machine.address), "the end of the ban", 60)
 
 
 HELD = f"""

@@ -49,6 +49,15 @@ def test_a_wrong_key(bare: sandbox.Machine, project: Project):
     assert f"{bare.address} does not let admin in with the keys that were offered" in refused(project)
 
 
+def test_no_key_at_all_is_told_with_how_to_make_one(bare: sandbox.Machine, project: Project):
+    project.write_ssh_config("")
+    said = refused(project)
+    assert f"there is no SSH key to offer to {bare.address}" in said
+    assert "ssh-keygen -t ed25519" in said and f"ssh-copy-id admin@{bare.address}" in said
+    project.write_ssh_config("Host *\n  IdentityFile ~/.ssh/none\n")
+    assert f"the SSH key {project.home}/.ssh/none is not there" in refused(project)
+
+
 def test_a_wrong_user(bare: sandbox.Machine, project: Project):
     project.hosts = [f"nobody-here@{bare.address}"]
     project.write_config()
@@ -105,7 +114,7 @@ def test_known_hosts_means_what_it_means_to_ssh(bare: sandbox.Machine, project: 
     ssh = ["ssh", "-q", "-i", bare.key_file, *(word for option in options for word in ("-o", option))]
     accepted = subprocess.run([*ssh, f"admin@{bare.address}", "true"], stdin=subprocess.DEVNULL).returncode == 0
     ran = project.fab("provision", "--check", status=None)
-    assert (ran.status == 0, accepted) == (not said, not said), ran.text
+    assert (ran.status == 2, accepted) == (not said, not said), ran.text
     assert said in ran.err and (not said or "nothing was sent" in ran.err)
 
 
@@ -147,7 +156,7 @@ def test_a_terminal_is_asked_for_sudo_s_password_once(limited: Project):
     server = Server(limited.machine)
     server.script("echo 'limited ALL=(ALL) ALL' > /etc/sudoers.d/limited")
     status, text = at_a_terminal(limited, "provision", "--check", answers={"sudo password of": "tide"})
-    assert status == 0, text
+    assert status == 2, text  # it would change something
     assert text.count("sudo password of limited@") == 1
     assert "tide" not in text
     assert "would change" in text
@@ -175,7 +184,7 @@ def test_who_comes_with_a_password_is_told_to_bring_a_key_before_passwords_are_t
         assert f"ssh-copy-id limited@{limited.machine.address}" in text
         assert server.state() == before
         status, text = at_a_terminal(limited, *words, "--check", answers={"login password": "tide"})
-        assert status == 0 and "+PasswordAuthentication no" in text
+        assert status == 2 and "+PasswordAuthentication no" in text
     finally:
         server.script("rm /etc/ssh/sshd_config.d/40-passwords.conf; systemctl restart ssh")
 
@@ -190,14 +199,14 @@ def test_fabric_s_own_option_for_sudo_s_password_works(limited: Project):
     Server(limited.machine).script("echo 'limited ALL=(ALL) ALL' > /etc/sudoers.d/limited")
     words = ("--prompt-for-sudo-password", "provision", "--check")
     status, text = at_a_terminal(limited, *words, answers={"'sudo.password' config value": "tide"})
-    assert status == 0, text
+    assert status == 2, text  # it would change something
 
 
 def test_a_password_that_sudo_does_not_want_does_no_harm(limited: Project):
     Server(limited.machine).script("echo 'limited ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/limited")
     words = ("--prompt-for-sudo-password", "provision", "--check")
     status, text = at_a_terminal(limited, *words, answers={"'sudo.password' config value": "tide"})
-    assert status == 0, text
+    assert status == 2, text  # it would change something
 
 
 def test_first_contact_at_a_terminal_asks_and_pins_the_key(bare: sandbox.Machine, project: Project):
@@ -205,7 +214,7 @@ def test_first_contact_at_a_terminal_asks_and_pins_the_key(bare: sandbox.Machine
     status, text = at_a_terminal(project, "provision", "--check", answers={"Is it the right one?": "no"})
     assert status == 1 and "was not accepted" in text
     status, text = at_a_terminal(project, "provision", "--check", answers={"Is it the right one?": "yes"})
-    assert status == 0 and bare.host_key in text
+    assert status == 2 and bare.host_key in text
     project.fab("provision", "--check")
 
 
@@ -246,7 +255,7 @@ def at_a_terminal(project: Project, *words: str, answers: dict[str, str]) -> tup
 def test_the_sandbox_lists_itself_for_other_tools(bare: sandbox.Machine, project: Project):
     found = [json.loads(line) for line in project.fab("sandbox.list", "--json").out.splitlines()]
     mine = next(one for one in found if one["name"] == bare.name)
-    assert set(mine) == {"name", "address", "user", "key_file", "host_key", "state"}
+    assert set(mine) == {"event", "host", "name", "address", "user", "key_file", "host_key", "state"}
     assert mine["state"] == "running" and mine["host_key"] == bare.host_key
 
 

@@ -4,13 +4,14 @@ import hashlib
 import json
 import os
 import re
+import socket
 import subprocess
 import zlib
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from breaking import Relay, interrupt, on_small_disk
+from breaking import Relay, interrupt, on_small_disk, resume
 from standing import SNAPSHOT, Project, Server, answers, change_app, wait_for
 
 from deploy import sandbox
@@ -46,10 +47,10 @@ def test_a_missing_app_callable_is_shown_and_the_old_release_serves(live: Server
 def test_a_release_that_answers_500_gets_no_traffic(live: Server, project: Project):
     before = project.deployed()
     project.write_config('[app.env]\nNOTE = "x"')
-    text = (project.directory / "deploy.toml").read_text().replace("health_seconds = 10", "health_seconds = 1")
+    text = (project.directory / "deploy.toml").read_text().replace("health_seconds = 10", "health_seconds = 60")
     (project.directory / "deploy.toml").write_text(text.replace('"/healthz"', '"/no-such-page"'))
     ran = project.fab("deploy", status=1)
-    assert "did not answer GET /no-such-page with 200 within 1 s (last answer: 404)" in ran.err
+    assert re.search("answers GET /no-such-page with 404: .*, not with 200", ran.err)
     assert live.release() == before
 
 
@@ -136,7 +137,7 @@ def test_ctrl_c_during_a_deploy_leaves_the_old_release_and_the_next_deploy_works
         if json.loads(line).get("event") == "start" and "answers GET" in json.loads(line)["step"]:
             break
     interrupt(process)
-    out, err = process.communicate(timeout=30)
+    out, err = process.ended()
     assert process.returncode == 130, out + err
     assert f"traffic stays on {before}" in out, out
     assert live.release() == before
@@ -144,12 +145,16 @@ def test_ctrl_c_during_a_deploy_leaves_the_old_release_and_the_next_deploy_works
 
 
 def test_ctrl_c_before_the_connection_changes_nothing(live: Server, project: Project):
-    project.hosts = ["admin@127.0.0.1:1"]
     before = live.state()
-    process = project.start("deploy")
-    interrupt(process)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode != 0
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        project.hosts = [f"admin@127.0.0.1:{silent.getsockname()[1]}"]
+        project.write_config()
+        process = project.start("deploy")
+        silent.settimeout(120)
+        with silent.accept()[0]:
+            interrupt(process)
+            _, err = process.ended()
+    assert process.returncode == 130
     assert "Traceback" not in err
     assert live.state() == before
 
@@ -164,7 +169,7 @@ def test_a_cut_link_does_not_stop_a_deploy_and_the_next_command_tells_how_it_end
         if "link to the virtualenv" in line:
             break
     relay.cut()
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.ended()
     assert process.returncode == 1
     assert "the link to the server dropped" in out and "it finishes or undoes by itself" in out
     wait_for(lambda: live.release() > before, "the server to switch by itself")
@@ -193,18 +198,55 @@ def test_a_link_cut_during_the_upload_changes_nothing_and_what_came_is_not_sent_
     assert live.leftovers() == []
 
 
-def test_a_second_operator_is_told_who_is_at_work(live: Server, project: Project):
-    project.fab("deploy")
-    change_app(project, "import time; time.sleep(2)")
+def test_who_waits_goes_on_where_the_link_of_another_died_without_a_word(live: Server, project: Project):
+    before = project.deployed()
+    (project.directory / "webapp" / "large").write_bytes(os.urandom(8_000_000))
+    project.commit()
+    relay = Relay(live.machine.address, bytes_up=4_500_000, silently=True)
+    project.through(relay.port)
+    silent = project.start("deploy")
+    assert relay.silent.wait(60), silent.communicate()
+    assert not live.idle()
+    project.through(None)
+    ran = project.fab("deploy", "--wait")
+    assert "is at work on visitors: `deploy`, since" in ran.out
+    assert re.search(r"who is silent since \d\d:\d\d:\d\d UTC; it was asked to stop and undo", ran.out)
+    assert live.release() > before
+    relay.cut()  # as TCP does in the end; until then, its agent waits for an operator who comes back
+    wait_for(lambda: live.leftovers() == [], "nothing to be left")
+    runs = project.fab("history", "-n", "2", "--json").events
+    assert "took the lock since nothing was heard of this run's operator" in runs[0]["why"]
+    silent.kill()
+    silent.communicate()
+
+
+def test_break_lock_has_a_run_stop_and_undo_and_goes_on(live: Server, project: Project):
+    before = project.deployed()
+    change_app(project, "LOCK = 1")
+    project.write_config('release_command = "sleep 250"')
     process = project.start("deploy", "--json")
     for line in process.stdout:
-        if "answers GET" in line:
+        if json.loads(line).get("event") == "start" and "release command" in line:
             break
+    project.write_config()
+    ran = project.fab("restart", "--break-lock")
+    assert "is at work on visitors: `deploy`" in ran.out and "it was asked to stop and undo" in ran.out
+    out, _ = process.ended()
+    error = json.loads(out.splitlines()[-1])
+    assert process.returncode == 1 and error["what"].endswith("took the lock with --break-lock"), out
+    assert f"traffic stays on {before}" in error["state"]
+    assert live.release() == live.current > before
+    assert live.leftovers() == []
+
+
+def test_a_second_operator_is_told_who_is_at_work(live: Server, project: Project):
+    project.fab("deploy")
+    change_app(project, "SECOND = 1")
+    process, halted = project.halted("traffic goes to", "deploy")
     ran = project.fab("deploy", status=1)
     assert re.search(r"error: \S+@\S+ is at work on visitors: `deploy`, since \d\d:\d\d:\d\d UTC", ran.err)
     assert "nothing was changed" in ran.err
-    process.communicate(timeout=60)
-    assert process.returncode == 0
+    resume(live, process, halted)
 
 
 def test_a_reboot_brings_the_current_release_back(own: Server, project: Project):

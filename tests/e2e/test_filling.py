@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from breaking import resume
 from standing import Project, Server, change_app, serving, wait_for
 
 SIZE = "30M"
+TIMER = "ashore-data-visitors.timer"
 HOLDING = """
 import os
 from contextlib import suppress
@@ -39,7 +41,9 @@ def project(tmp_path: Path, filled: Server) -> Iterator[Project]:
     project.app = "data_megabytes = 20"
     project.write_config()
     project.fab("provision", "deploy")
+    filled.run("systemctl", "stop", TIMER)  # what it does, these tests do at moments of their own
     yield project
+    filled.script(f"systemctl start {TIMER}")
     filled.script("rm -f /var/lib/visitors/fill; systemctl start ashore-data-visitors")
     project.wsgi = "webapp:create_app()"
     project.write_config()
@@ -70,7 +74,8 @@ def test_data_beyond_its_bound_is_read_only_until_there_is_less(filled: Server, 
     before = pids(filled), len(lines(filled, "read-only"))
     assert mounted(filled) == "rw"
     project.fab("run", f"head -c {SIZE} /dev/zero > /var/lib/visitors/fill")
-    wait_for(lambda: mounted(filled) == "ro", "the timer to count", 60)
+    filled.run("systemctl", "start", TIMER)
+    wait_for(lambda: mounted(filled) == "ro", "the timer to count", 300)
     assert pids(filled) == before[0], "it was started anew, and nothing was open for writing"
     assert filled.get("/healthz")[0] == 503 and filled.get("/")[0] == 200
     counted(filled)
@@ -95,9 +100,7 @@ def test_a_deploy_goes_on_meanwhile_and_says_so(filled: Server, project: Project
     change_app(project, "FILLED = 1")
     process, halted = project.halted("traffic goes to", "deploy")
     counted(filled)
-    filled.run("kill", "-USR1", str(halted["pid"]))
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, out + err
+    out, err = resume(filled, process, halted)
     assert "takes 30 MB of 20 MB (data_megabytes)" in "".join(process.said) + out + err
     assert mounted(filled) == "rw"  # while it showed that it works
     counted(filled)

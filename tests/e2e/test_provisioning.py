@@ -139,7 +139,7 @@ def test_a_sandbox_speaks_https_by_a_ca_of_this_machine_and_says_how_to_trust_it
     name = f"e{WORKER}-demo"
     try:
         ran = project.fab("sandbox", "--name", name, "provision", "deploy")
-        found = re.search(r"curl --cacert (\S+),", ran.out)
+        found = re.search(r"curl --cacert (\S+) ", ran.out)
         (address,) = [machine.address for machine in sandbox.machines() if machine.name == name]
         trusting = ssl.create_default_context(cafile=found[1])
         with urllib.request.urlopen(f"https://{address}/healthz", timeout=10, context=trusting) as answer:

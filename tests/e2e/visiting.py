@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) -> object:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 120) -> object:
     """Poll until the condition holds, and return what it gave."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()

@@ -1,7 +1,11 @@
-# Written by Ashore from templates/ssh/undo.sh.j2: edit that, not this. [seal 7fe3018ec040]
+# Written by Ashore from templates/ssh/undo.sh.j2: edit that, not this. [seal c9c77e69dd77]
 # Restores SSH access to this server as it was before a change that nobody proved. Run by ashore-undo.service.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 cd /var/lib/ashore/undo || exit 0
+
+# A step of the change that is under way is waited for, as long as its agent lives: what it writes is undone, too.
+lock=/run/ashore/shared-access.lock
+[ ! -e $lock ] || { exec 9<$lock && flock -w 60 9; }
 
 # Whoever renames this decides: `fab provision`, which has just proved a new login, or we.
 if [ -e armed ] && ! mv armed undoing; then

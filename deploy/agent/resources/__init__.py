@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 
 HOMES = {
-    "files": ("File", "Directory", "Link", "Absent", "Config"),
+    "files": ("File", "Directory", "Link", "Absent"),
+    "config_files": ("Config",),
     "logs": ("LogDirectory",),
     "host": ("DnsElsewhere", "Platform", "Port", "HostNames", "SecretKey"),
     "packages": ("Packages", "SinceVersion", "Uv"),
@@ -15,16 +16,20 @@ HOMES = {
     "releases": ("Source", "Virtualenv", "Pruned"),
     "certificates": ("Placeholder", "OwnCertificate", "Presented"),
     "acme": ("Issued", "NotRenewed", "Revoked", "TrustedAuthority"),
-    "environment": ("Environment",),
+    "environment": ("Environment", "FirstEnvironment"),
     "commands": ("ReleaseCommand",),
     "keys": ("LoginUser", "Keyring", "Disconnected", "Tree", "Unused"),
-    "traffic": ("Probed", "Watched"),
+    "noticed": ("Noticed",),
+    "probe": ("Probed",),
+    "traffic": ("Watched",),
+    "way_back": ("WayBack", "TrafficBack"),
     "door": ("Guarded",),
     "sshd": ("Sshd",),
     "admitted": ("Admitted",),
     "firewall": ("SshPorts", "ConnectionLimit", "Firewall", "NoFirewall"),
     "swap": ("Swap",),
     "nginx": ("WorkerConnections",),
+    "static": ("StaticLinks",),
     "sites": ("ServerNames", "DefaultServer"),
 }
 

@@ -4,6 +4,7 @@ For operators and CI keys alike: what it makes is root's afterwards, and no proc
 """
 
 import os
+import re
 import shutil
 import signal
 import stat
@@ -14,7 +15,7 @@ from contextlib import suppress
 
 from ..system import ENVIRONMENT, System, complaint
 from ..wire import Cancelled, Failed
-from .commands import follow, stop
+from .commands import end, follow, stop
 from .files import required_ids
 from .host import dns_is_link_local
 
@@ -38,9 +39,12 @@ BOX = (
 )  # fmt: skip
 
 
-def boxed(argv: Sequence[str], unit: str, user: str, writable: str, cwd: str, environment: dict[str, str]) -> list[str]:
+def boxed(
+    argv: Sequence[str], unit: str, user: str, top: str, at: str, cwd: str, environment: dict[str, str]
+) -> list[str]:
     """The argv that runs another one as `user` in BOX; it can write to one directory, and nothing of it outlives it."""
-    own = [f"User={user}", f"Group={user}", f"ReadWritePaths={writable}", f"WorkingDirectory={cwd}"]
+    own = [f"User={user}", f"Group={user}", f"ReadWritePaths={at}", f"WorkingDirectory={cwd}"]
+    own += [f"BindPaths={top}:{at}"] if at != top else []
     own += [f"InaccessiblePaths=-/var/lib/{user}", f"RuntimeMaxSec={SECONDS}", f"SyslogIdentifier={user}"]
     own += [] if dns_is_link_local() else ["IPAddressDeny=link-local"]  # what the firewall says more exactly
     own += [f"LogNamespace={user}", *(f"Environment={name}={value}" for name, value in environment.items())]
@@ -48,9 +52,12 @@ def boxed(argv: Sequence[str], unit: str, user: str, writable: str, cwd: str, en
     return ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", f"--unit={unit}", *options, "--", *argv]
 
 
-def build(system: System, argv: Sequence[str], user: str, top: str, cwd: str, environment: dict[str, str]) -> str:
+def build(
+    system: System, argv: Sequence[str], user: str, top: str, cwd: str, environment: dict[str, str], at: str = ""
+) -> str:
     """Run a command in the box, as `user` in `cwd`; it may fill the directory `top`, which root has just made.
 
+    at: where the box has that directory, if it is to have another name later: one that is there, too.
     When this returns, all in it is root's. Returns what the command wrote to standard output. Failed with its last
     lines where it does not end well or fills the disk; Cancelled where the operator wants it stopped, or nobody waits.
     """
@@ -61,10 +68,11 @@ def build(system: System, argv: Sequence[str], user: str, top: str, cwd: str, en
     os.mkdir(scratch, 0o700)
     for path in (scratch, top):
         os.chown(path, uid, gid)
+    inside = f"{at or top}/.scratch"
     environment = environment | {
-        "HOME": scratch,
-        "TMPDIR": scratch,  # on the disk: what a compiler needs does not fit into a small server's memory
-        "UV_CACHE_DIR": f"{scratch}/cache",  # which no other build has filled
+        "HOME": inside,
+        "TMPDIR": inside,  # on the disk: what a compiler needs does not fit into a small server's memory
+        "UV_CACHE_DIR": f"{inside}/cache",  # which no other build has filled
     }
 
     orphans = Orphans(unit)
@@ -75,23 +83,38 @@ def build(system: System, argv: Sequence[str], user: str, top: str, cwd: str, en
             system.stop_if_cancelled()
             if system.unwanted():
                 raise Cancelled("the client that asked for it has gone")
-            if any(free < wanted for free, wanted in zip(room(top), least, strict=True)):
-                what = "the packages would fill the disk of the server; their build was stopped"
-                raise Failed(what, "make room (`df -h`, `df -i`), or ask for smaller packages, then deploy again")
+            if lacking := short_of(room(top), least):
+                what = f"the packages would fill the disk of the server ({lacking}); their build was stopped"
+                raise Failed(what, MAKE_ROOM)
             orphans.end()
         except Failed:
-            stop(unit)
+            end(process, unit)
             raise
 
-    process = system.start(boxed(argv, unit, user, top, cwd, environment))
+    process = system.start(boxed(argv, unit, user, top, at or top, cwd, environment))
     out, err = follow(process, look)
+    lacking = short_of(room(top), least)
     shutil.rmtree(scratch, ignore_errors=True)
     hand_over(top)
     system.emit({"event": "output", "argv": list(argv), "text": out + err})
     if process.returncode:
         what, detail = complaint(argv, process.returncode, err or out)
+        if lacking or NO_SPACE.search(err):
+            lacking = lacking or "no space, or no more files"
+            raise Failed(f"the disk of the server has no room for the packages ({lacking})", MAKE_ROOM, detail)
         raise Failed(what, "", detail)
     return out
+
+
+# ENOSPC and EDQUOT, as Rust and Python write them: a build that failed has often removed what it made.
+NO_SPACE = re.compile(r"\b(os error|Errno) (28|122)\b")
+MAKE_ROOM = "make room (`df -h`, `df -i`), or ask for smaller packages, then deploy again"
+
+
+def short_of(free: tuple[int, int], least: list[int]) -> str:
+    """What of bytes and files there is less than wanted of, in words; "" where there is enough of both."""
+    found = [f"{free[0] >> 20} MB are left"] if free[0] < least[0] else []
+    return " and ".join(found + ([f"{free[1]} more files fit"] if free[1] < least[1] else []))
 
 
 def room(path: str) -> tuple[int, int]:

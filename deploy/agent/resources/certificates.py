@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..system import ENVIRONMENT, System
-from ..wire import Drift, Resource, Secret
+from ..wire import Drift, Refused, Resource, Secret
 from .files import Link, required_ids, text_of
 
 RENEWALS = "/etc/letsencrypt/renewal"  # certbot's, a file for each certificate that it renews
@@ -130,13 +130,18 @@ class Placeholder(Resource):
 
 @dataclass(frozen=True)
 class OwnCertificate(Resource):
-    """The operator's own certificate is the one in use. hook: the script that puts one in its place."""
+    """The operator's own certificate is the one in use. hook: the script that puts one in its place.
+
+    ended: the day on which it ran out, "" while it is good. The one in use stays in use then, since a deploy may be
+    what the site needs most; but none is put in its place that browsers refuse.
+    """
 
     directory: str
     app: str
     certificate: str
     key: Secret
     hook: str
+    ended: str = ""
 
     @property
     def title(self) -> str:
@@ -145,7 +150,11 @@ class OwnCertificate(Resource):
     def check(self, system: System) -> list[Drift]:
         live = f"{self.directory}/live"
         same = text_of(f"{live}/fullchain.pem") == self.certificate and text_of(f"{live}/privkey.pem") == self.key.value
-        return [] if same and trusted(self.directory) else [Drift("certificate", "another", "yours")]
+        if same and trusted(self.directory):
+            return []
+        if self.ended:
+            raise Refused(f"the certificate ran out on {self.ended}", "put a new one into the files of `certificate`")
+        return [Drift("certificate", "another", "yours")]
 
     def apply(self, system: System) -> None:
         import shutil
@@ -183,7 +192,7 @@ class Presented(Resource):
     def check(self, system: System) -> list[Drift]:
         import ssl
 
-        from .health import tls
+        from .http import tls
 
         try:
             with tls(("127.0.0.1", self.port), self.host, LOOK_SECONDS) as connection:

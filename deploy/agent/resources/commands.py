@@ -1,15 +1,14 @@
 """Commands beside the service: as the app's user, with a release's environment, in the same sandbox."""
 
-import os
 import re
-import selectors
 import subprocess
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from ..system import ENVIRONMENT, System
+from ..system import ENVIRONMENT, System, read_outputs
 from ..wire import Cancelled, Drift, Failed, Resource
 
 OF_THE_SERVICE = re.compile(
@@ -22,7 +21,6 @@ READ_ONLY = ("ReadOnlyPaths", "/var/lib/%p")  # by data-limit.sh, while the app'
 STOP_SECONDS = 10
 LINES = 25
 KEPT_BYTES = 64 << 10
-AFTER_SECONDS = 1
 
 
 def service_section(text: str) -> list[tuple[str, str]]:
@@ -76,39 +74,31 @@ def stop(unit: str) -> None:
         subprocess.run(["systemctl", verb, unit], capture_output=True, env=ENVIRONMENT)
 
 
+def end(process: "subprocess.Popen[bytes]", unit: str) -> None:
+    """End what `systemd-run --wait` runs as a unit; also where it is only about to make that."""
+    while process.poll() is None:
+        stop(unit)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.2)
+
+
 def follow(
     process: "subprocess.Popen[bytes]", look: Callable[[], None], each: Callable[[str], None] = lambda line: None
 ) -> tuple[str, str]:
-    """Read what a command writes until it has ended; returns the last KEPT_BYTES of its two outputs.
+    """As `system.read_outputs`, with `each` called for each line; returns the last KEPT_BYTES of its two outputs."""
+    kept, rest = [b"", b""], [b"", b""]
 
-    look: called several times a second; may raise, having ended the command. each: called with each line. What the
-    command leaves behind on its outputs is not waited for.
-    """
-    assert process.stdout is not None and process.stderr is not None
-    kept = {process.stdout.fileno(): b"", process.stderr.fileno(): b""}
-    rest = dict(kept)
-    first, second = kept
-    ended = 0.0
-    with selectors.DefaultSelector() as selector:
-        for descriptor in kept:
-            selector.register(descriptor, selectors.EVENT_READ)
-        while selector.get_map() and not (ended and time.monotonic() > ended + AFTER_SECONDS):
-            for key, _ in selector.select(0.1):
-                data = os.read(key.fd, 1 << 16)
-                kept[key.fd] = (kept[key.fd] + data)[-KEPT_BYTES:]
-                *lines, rest[key.fd] = (rest[key.fd] + data).split(b"\n")
-                if not data or len(rest[key.fd]) > KEPT_BYTES:
-                    lines += [rest[key.fd]] if rest[key.fd] else []
-                    rest[key.fd] = b""
-                if not data:
-                    selector.unregister(key.fd)
-                for line in lines:
-                    each(line.decode(errors="replace").rstrip("\r"))
-            look()
-            if not ended and process.poll() is not None:
-                ended = time.monotonic()
-    process.wait()
-    return kept[first].decode(errors="replace"), kept[second].decode(errors="replace")
+    def take(number: int, data: bytes) -> None:
+        kept[number] = (kept[number] + data)[-KEPT_BYTES:]
+        *lines, rest[number] = (rest[number] + data).split(b"\n")
+        if not data or len(rest[number]) > KEPT_BYTES:
+            lines += [rest[number]] if rest[number] else []
+            rest[number] = b""
+        for line in lines:
+            each(line.decode(errors="replace").rstrip("\r"))
+
+    read_outputs(process, take, look)
+    return kept[0].decode(errors="replace"), kept[1].decode(errors="replace")
 
 
 @dataclass(frozen=True)
@@ -147,11 +137,11 @@ class ReleaseCommand(Resource):
             try:
                 system.stop_if_cancelled()
             except Cancelled:
-                stop(self.unit)
+                end(process, self.unit)
                 raise
             if not late and time.monotonic() > deadline:
                 late = True
-                stop(self.unit)
+                end(process, self.unit)
 
         def each(line: str) -> None:
             said.append(line)
@@ -167,5 +157,8 @@ class ReleaseCommand(Resource):
         else:
             system.done.add(self)
             return
-        hint = "fix it and deploy again; `fab run` tries a command out, release_seconds gives it longer"
+        from .reasons import advice
+
+        lacking = advice(self.app, self.release, "\n".join(said))
+        hint = lacking or "fix it and deploy again; `fab run` tries a command out, release_seconds gives it longer"
         raise Failed(f"the release command `{self.command}` {how}", hint, "\n".join(said))

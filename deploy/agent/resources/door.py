@@ -54,10 +54,11 @@ class Guarded(Resource):
         remember([*paths_of(self.steps), *self.keeps, *keys_of_operators()])
         arm(system, self.undo_seconds)
         try:
-            for step in self.steps:
-                if step.check(system):
-                    step.apply(system)
-                    system.forget()
+            with system.alone("access"):  # what undoes the change waits for the end of this, as long as we live
+                for step in self.steps:
+                    if step.check(system):
+                        step.apply(system)
+                        system.forget()
             system.halt(f"proof that {self.name}")
             self._prove(system)
             disarm(system)

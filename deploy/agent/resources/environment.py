@@ -2,15 +2,17 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..system import System
-from ..wire import Drift, Resource, Secret
-from .files import replace
+from ..wire import Drift, Refused, Resource, Secret
+from .files import replace, text_of
 
 LAYERS = ("kit", "app", "set")  # each goes over those before it
+REFERENCE = re.compile(r"\$\$|\$(?:([A-Z_][A-Z0-9_]*)|\{([A-Z_][A-Z0-9_]*)\})")  # $$ is a plain $
 Layers = dict[str, dict[str, str]]
 
 
@@ -53,13 +55,15 @@ class Environment(Resource):
     """The files `env` (for systemd) and `env.json` (its layers, for the release after it) in a release's directory.
 
     base: the release directory whose variables it takes over, "" for none. layers: JSON of the layers "kit" and "app";
-    "" takes these over, too. change: JSON of {name: value, or null to take it away} for the layer "set".
+    "" takes these over, too. change: JSON of {name: value, or null to take it away} for the layer "set". secrets: the
+    file of the app's own secrets, which values may refer to.
     """
 
     directory: str
     base: str
     layers: Secret
     change: Secret | None = None
+    secrets: str = ""
 
     @property
     def title(self) -> str:
@@ -72,8 +76,10 @@ class Environment(Resource):
     def check(self, system: System) -> list[Drift]:
         if os.path.exists(self.path):
             return []
-        before, after = merged(layers_of(self.base)) if self.base else {}, merged(self._layers())
-        if not before:
+        layers = self._layers()
+        before, after = merged(layers_of(self.base)) if self.base else {}, merged(layers)
+        resolved(layers, secrets_of(self.secrets))  # refuses what cannot be, before anything is changed
+        if "RELEASE_ID" not in before:
             return [Drift("environment", "absent", "written")]
         before["RELEASE_ID"] = after["RELEASE_ID"]  # another one in every release
         seen = [Drift(f"{name} {how}", "[hidden]", "[hidden]") for name, how in differences(before, after)]
@@ -82,7 +88,7 @@ class Environment(Resource):
     def apply(self, system: System) -> None:
         layers = self._layers()
         replace(f"{self.directory}/env.json", json.dumps(layers, indent=1).encode(), 0o600, 0, 0)
-        replace(self.path, environment_file(merged(layers)).encode(), 0o600, 0, 0)
+        replace(self.path, environment_file(resolved(layers, secrets_of(self.secrets))).encode(), 0o600, 0, 0)
 
     def _layers(self) -> Layers:
         layers = layers_of(self.base)
@@ -97,25 +103,79 @@ def merged(layers: Layers) -> dict[str, str]:
     return {key: value for layer in LAYERS for key, value in layers[layer].items()}
 
 
+def resolved(layers: Layers, secrets: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a release: in values of deploy.toml, $NAME is the value that the release has for that name.
+
+    What `fab env.set` has set is taken as it is. Refused where a value refers to itself, or to a unknown name.
+    """
+    values = {**secrets, **merged(layers)}
+    written = {name for name in layers["app"] if name not in layers["set"]}
+
+    def value_of(name: str, asked: tuple[str, ...]) -> str:
+        if name not in written:
+            return values[name]
+        return REFERENCE.sub(lambda found: referred(found, (*asked, name)), values[name])
+
+    def referred(found: re.Match[str], asked: tuple[str, ...]) -> str:
+        name = found[1] or found[2]
+        if name is None:
+            return "$"
+        if name in asked:
+            raise Refused(f"env in deploy.toml: {name} refers to itself", "write $$ for a plain $")
+        if name not in values:
+            what = f"env in deploy.toml: {asked[-1]} refers to ${name}, which the release does not have"
+            raise Refused(what, f"set it on the server (fab env.set {name}), or write $$ for a plain $")
+        return value_of(name, asked)
+
+    return {name: value_of(name, ()) for name in merged(layers)}
+
+
+def secrets_of(path: str) -> dict[str, str]:
+    """NAME=value lines of a file that `SecretKey` has made."""
+    lines = (text_of(path) or "").splitlines()
+    return {name: value for name, equals, value in (line.partition("=") for line in lines) if equals}
+
+
+@dataclass(frozen=True)
+class FirstEnvironment(Resource):
+    """What is to be set in the environment of an app's first release: kept in a directory of root's until then.
+
+    change: as in `Environment`.
+    """
+
+    directory: str
+    change: Secret
+
+    @property
+    def title(self) -> str:
+        return "environment for the first release"
+
+    def check(self, system: System) -> list[Drift]:
+        found = news(self.directory, json.loads(self.change.value))
+        return [Drift(f"{name} {how}", "[hidden]", "[hidden]") for name, how in found]
+
+    def apply(self, system: System) -> None:
+        os.makedirs(self.directory, 0o700, exist_ok=True)
+        layers = layers_of(self.directory)
+        layers["set"] = changed(layers["set"], json.loads(self.change.value))
+        replace(f"{self.directory}/env.json", json.dumps(layers, indent=1).encode(), 0o600, 0, 0)
+
+
 def news(directory: str, change: dict[str, str | None]) -> list[tuple[str, str]]:
     """What a change of the layer "set" would do to a release's environment, as `differences`."""
     layer = layers_of(directory)["set"]
     return differences(layer, changed(layer, change))
 
 
-def listing(directory: str, secrets: str) -> list[dict[str, Any]]:
-    """The names in a release's environment and where each comes from ("kit", "app", "set"); never a value."""
-    layers = layers_of(directory)
-    layers["kit"] = {**layers["kit"], **dict.fromkeys(names_in(secrets), "")}
+def listing(directory: str, secrets: str, first: str = "") -> list[dict[str, Any]]:
+    """The names in a release's environment and where each comes from ("kit", "app", "set"); never a value.
+
+    first: where that is kept which the first release is to have, as long as there is none.
+    """
+    layers = layers_of(directory if os.path.exists(f"{directory}/env.json") else first)
+    layers["kit"] = {**layers["kit"], **secrets_of(secrets)}
     sources: dict[str, list[str]] = {}
     for layer in LAYERS:
         for name in layers[layer]:
             sources.setdefault(name, []).append(layer)
     return [{"name": name, "from": found[-1], "over": found[:-1]} for name, found in sorted(sources.items())]
-
-
-def names_in(path: str) -> list[str]:
-    if not os.path.exists(path):
-        return []
-    with open(path, encoding="utf-8") as file:
-        return [line.partition("=")[0] for line in file if "=" in line]

@@ -63,6 +63,14 @@ def text_of(path: str) -> str | None:
         raise Refused(f"{path} is a directory on the server, not a file", "move it away") from None
 
 
+def link_target(path: str) -> str:
+    """The release that a link names; "" where there is no link."""
+    try:
+        return os.path.basename(os.readlink(path))
+    except OSError:
+        return ""
+
+
 def sync_directory(path: str) -> None:
     directory = os.open(path, os.O_RDONLY)
     try:
@@ -87,8 +95,14 @@ def account_ids(owner: str, group: str) -> tuple[int, int] | None:
 def required_ids(owner: str, group: str) -> tuple[int, int]:
     ids = account_ids(owner, group)
     if ids is None:
-        raise Failed(f"there is no user {owner} or group {group}", "run `fab provision` first")
+        raise not_found(f"the user {owner} or the group {group}", group)
     return ids
+
+
+def not_found(what: str, name: str) -> Failed:
+    """An account that a step needs; also where the file of accounts could not be opened."""
+    hint = f"`id {name}`: if there is none, `fab provision` makes it; else the server lacks memory or open files"
+    return Failed(f"{what} cannot be found on the server", hint)
 
 
 def unified(path: str, found: str, wanted: str) -> str:
@@ -235,66 +249,3 @@ class Absent(Resource):
             shutil.rmtree(self.path)
         else:
             os.unlink(self.path)
-
-
-@dataclass(frozen=True)
-class Config(Resource):
-    """Files and links that a program must accept together; if its test fails, all of them are put back.
-
-    test: the argv of the program's own check (`nginx -t`), run after the files are in place and before any reload.
-    """
-
-    name: str
-    parts: tuple[File | Link | Absent, ...]
-    test: tuple[str, ...]
-
-    @property
-    def title(self) -> str:
-        return self.name
-
-    @property
-    def shares(self) -> str:
-        return self.test[0]  # with half of another run's files there, it would judge those
-
-    def check(self, system: System) -> list[Drift]:
-        drifts = []
-        for part in self.parts:
-            drifts += [Drift(f"{part.title}: {d.what}", d.found, d.wanted, d.diff) for d in part.check(system)]
-        return drifts
-
-    def apply(self, system: System) -> None:
-        before = {part.path: snapshot(part.path) for part in self.parts}
-        try:
-            for part in self.parts:
-                if part.check(system):
-                    part.apply(system)
-            system.run(self.test, hint="nothing was reloaded, the files were put back; fix the template and run again")
-        except (Failed, OSError):
-            for path, kept in before.items():
-                put_back(path, kept)
-            raise
-
-
-Kept = tuple[str, str | bytes, int] | None
-
-
-def snapshot(path: str) -> Kept:
-    """What stands at a path now: a link's target, a file's bytes and mode, or None."""
-    if os.path.islink(path):
-        return "link", os.readlink(path), 0
-    try:
-        with open(path, "rb") as file:
-            return "file", file.read(), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-    except FileNotFoundError:
-        return None
-
-
-def put_back(path: str, kept: Kept) -> None:
-    """Undo what was written at a path; kit-written configuration belongs to root."""
-    if kept is not None and isinstance(kept[1], bytes):
-        replace(path, kept[1], kept[2], 0, 0)
-        return
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-    if kept is not None:
-        os.symlink(kept[1], path)

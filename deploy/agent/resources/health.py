@@ -1,59 +1,24 @@
-"""Whether what a unit runs answers over HTTP; and where it does not, what its journal says of why."""
+"""Whether what a unit runs answers over HTTP, for itself and through Nginx."""
 
 import os
 import signal
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from ..system import ENVIRONMENT, System
+from ..system import System
 from ..wire import Drift, Failed, Resource
+from .files import not_found
+from .http import Answer, http_answer, http_status
+from .reasons import hint_for, hint_logs, journal, nginx_runs, nginx_said
 
-if TYPE_CHECKING:
-    import ssl
-
-QUICK_SECONDS = 1  # for a look; one that waits is a step of its own
+QUICK_SECONDS = 3  # for a look; one that waits is a step of its own
 WARM_ROUNDS, WARM_SECONDS = 3, 5  # bursts for each path, and how long one may take
 MOST_WARM_SECONDS = 30  # for all of them
+MOST_FILES = 1 << 16
 VISITOR = "www-data"  # Nginx's user
-
-
-def journal(unit: str, lines: int = 200) -> str:
-    """What the unit wrote last, as far as it tells why it ended: see `telling`."""
-    argv = ["journalctl", *namespace(unit), "-u", unit, "-n", str(lines), "-o", "cat", "--no-pager", "-q"]
-    return telling(subprocess.run(argv, capture_output=True, env=ENVIRONMENT).stdout.decode(errors="replace").strip())
-
-
-def namespace(unit: str) -> list[str]:
-    """The option of journalctl for a unit: an app's lines are in a journal of its own, systemd's about it are not."""
-    app, at, _ = unit.partition("@")
-    return [f"--namespace=+{app}"] if at else []
-
-
-def telling(text: str) -> str:
-    """Of a journal's end, the last traceback that has frames of the app, those only; else 25 lines without frames.
-
-    What Gunicorn says in passing ([INFO]) is in the log, not here.
-    """
-    lines = text.splitlines()
-    starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
-    for start in reversed(starts):
-        kept, mine = [lines[start]], False
-        for line in lines[start + 1 :]:
-            if not line.startswith(" "):
-                kept.append(line)
-                break
-            if line.startswith("  File "):
-                mine = "/releases/" in line and "/source/" in line
-            if mine:
-                kept.append(line)
-        if len(kept) > 2:
-            return "\n".join(kept)
-    return "\n".join([line for line in lines if not line.startswith("  ") and "] [INFO] " not in line][-25:])
+SETTLED_SECONDS = 3  # so long the same 3xx or 4xx, and it is the answer
 
 
 def as_visitor(ask: Callable[[], str], seconds: float) -> str:
@@ -65,12 +30,17 @@ def as_visitor(ask: Callable[[], str], seconds: float) -> str:
         return ask()
     import pwd
 
-    account = pwd.getpwnam(VISITOR)
+    try:
+        account = pwd.getpwnam(VISITOR)
+    except KeyError:
+        raise not_found(f"the user {VISITOR}", VISITOR) from None
     groups = os.getgrouplist(VISITOR, account.pw_gid)
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
+            os.closerange(3, writing)  # the lock of the run among them, which is not to outlive us in this process
+            os.closerange(writing + 1, MOST_FILES)
             os.setgroups(groups)
             os.setgid(account.pw_gid)
             os.setuid(account.pw_uid)
@@ -83,49 +53,6 @@ def as_visitor(ask: Callable[[], str], seconds: float) -> str:
         text = answer.read()
     os.waitpid(pid, 0)
     return text or "no answer"
-
-
-def http_status(address: str | tuple[str, int], host: str, path: str, seconds: float) -> str:
-    """The status code of GET, from a unix socket's path or (host, port); or what was in the way.
-
-    On port 443 over TLS, whatever certificate is shown.
-    """
-    # As Nginx asks: an app that sends http visitors to https must not see its own health check as one of them.
-    request = f"GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: ashore-health\r\nX-Forwarded-Proto: https\r\n\r\n"
-    try:
-        with tls(address, host, seconds) if address[1] == 443 else connected(address, seconds) as connection:
-            connection.sendall(request.encode())
-            line = connection.makefile("rb").readline(1000).decode("latin-1").split()
-    except OSError as error:
-        return error.strerror or str(error) or "no answer"
-    return line[1] if len(line) > 1 and line[0].startswith("HTTP/") else "no HTTP answer"
-
-
-def connected(address: str | tuple[str, int], seconds: float) -> socket.socket:
-    if not isinstance(address, str):
-        return socket.create_connection(address, seconds)
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(seconds)
-    try:
-        connection.connect(address)
-    except OSError:
-        connection.close()
-        raise
-    return connection
-
-
-def tls(address: str | tuple[str, int], host: str, seconds: float) -> "ssl.SSLSocket":
-    """A connection over TLS, the certificate taken as it is: what is asked for is whether it answers."""
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    connection = connected(address, seconds)
-    try:
-        return context.wrap_socket(connection, server_hostname=host)
-    except OSError:
-        connection.close()
-        raise
 
 
 @dataclass(frozen=True)
@@ -152,38 +79,62 @@ class Healthy(Resource):
 
     def apply(self, system: System) -> None:
         deadline = time.monotonic() + self.seconds
+        last, since = Answer(""), 0.0
         while True:
             left = deadline - time.monotonic()
             answer = self._ask(system, max(left, 0.1))
-            if answer == "200":
+            if answer.status == "200":
                 return
+            if answer.status != last.status:
+                last, since = answer, time.monotonic()
             system.forget()
             found = system.unit(self.unit)
             if found.get("ActiveState") == "failed" or found.get("NRestarts", "0") != "0":
-                raise Failed(f"{self.unit} ended while starting", hint_logs(self.unit), journal(self.unit))
+                self._fail(system, f"{self.unit} ended while starting")
+            if answer.settled and time.monotonic() - since >= SETTLED_SECONDS:
+                what = f"{self.unit} answers GET {self.path} with {answer.short}, not with 200"
+                self._fail(system, what, settled_hint(answer, self.host))
             if left <= 0:
-                late = f"within {self.seconds:g} s (last answer: {answer})"
-                raise Failed(
-                    f"{self.unit} did not answer GET {self.path} with 200 {late}",
-                    hint_logs(self.unit),
-                    journal(self.unit),
-                )
-            system.progress(100 * (1 - left / self.seconds), f"last answer: {answer}")
+                late = f"within {self.seconds:g} s (last answer: {answer.short})"
+                self._fail(system, f"{self.unit} did not answer GET {self.path} with 200 {late}")
+            system.progress(100 * (1 - left / self.seconds), f"last answer: {answer.short}")
             time.sleep(0.05)
 
-    def _ask(self, system: System, seconds: float) -> str:
-        """The status, asked for in a thread: an app that takes long to import must not keep Ctrl-C waiting."""
+    def _fail(self, system: System, what: str, hint: str = "") -> None:
+        said = journal(self.unit, since=system.started.get(self.unit, 0))
+        if self.unit not in system.started:
+            hint = hint or "it was running before this command; `fab restart` replaces its processes"
+        raise Failed(what, f"{hint}\n{hint_logs(self.unit)}" if hint else hint_for(self.unit, said), said)
+
+    def _ask(self, system: System, seconds: float) -> Answer:
+        """The answer, asked for in a thread: an app that takes long to import must not keep Ctrl-C waiting."""
         found: list[str] = []
 
         def ask() -> None:
-            found.append(as_visitor(lambda: http_status(self.socket, self.host, self.path, seconds), seconds))
+            try:
+                found.append(as_visitor(lambda: http_answer(self.socket, self.host, self.path, seconds).lines, seconds))
+            except OSError as error:  # this machine cannot ask: no process or no file is to be had
+                found.append(error.strerror or "no answer")
+            except Failed as error:
+                found.append(error.what)
 
         asking = threading.Thread(target=ask, daemon=True)
         asking.start()
         while asking.is_alive():
             system.stop_if_cancelled()
             asking.join(0.05)
-        return found[0]
+        return Answer.of(found[0])
+
+
+def settled_hint(answer: Answer, host: str) -> str:
+    """Why an app may answer so, and what to do."""
+    other = "set health_path in deploy.toml to a path that answers 200 to everybody"
+    if answer.status[0] == "3":
+        return f"it redirects to {answer.location or 'another place'}: {other}"
+    if answer.status == "400":
+        return f"does the app accept {host} as its host (Django: ALLOWED_HOSTS)? Or {other}"
+    reasons = {"401": "it wants a login", "403": "it lets nobody in there", "404": "the app has no such path"}
+    return f"{reasons.get(answer.status, 'it takes no such request')}: {other}"
 
 
 @dataclass(frozen=True)
@@ -231,13 +182,12 @@ class Warmed(Resource):
         return "asked"
 
 
-def hint_logs(unit: str) -> str:
-    return f"fab logs --release {unit.partition('@')[2].removesuffix('.service')}"
-
-
 @dataclass(frozen=True)
 class Reachable(Resource):
-    """The site answers GET `path` with 200 through Nginx, as visitors reach it."""
+    """The site answers GET `path` with 200 through Nginx, as visitors reach it.
+
+    Once is enough: right after a switch, a connection that Nginx keeps may still lead to a release that is dead.
+    """
 
     host: str
     path: str
@@ -249,6 +199,8 @@ class Reachable(Resource):
         return f"Nginx passes visitors of {self.host} to it"
 
     def check(self, system: System) -> list[Drift]:
+        if self in system.done:
+            return []
         answer = http_status(("127.0.0.1", self.port), self.host, self.path, self.seconds)
         return [] if answer == "200" else [Drift("answer through Nginx", answer, "200")]
 
@@ -259,11 +211,15 @@ class Reachable(Resource):
         while time.monotonic() < deadline:
             drifts = self.check(system)
             if not drifts:
+                system.done.add(self)
                 return
             answer = str(drifts[0].found)
             time.sleep(0.05)
+        if not nginx_runs():
+            hint = "the lines above are Nginx's; `fab provision` puts its configuration right and starts it"
+            raise Failed(f"Nginx does not run, so nobody reaches {self.host}", hint, nginx_said())
         raise Failed(
             f"GET {scheme}://{self.host}{self.path} through Nginx did not answer with 200 (last answer: {answer})",
             "fab logs --nginx",
-            journal("nginx.service", 10),
+            nginx_said(),
         )

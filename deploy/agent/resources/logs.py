@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..system import System
@@ -34,10 +35,11 @@ class LogDirectory(Directory):
     def apply(self, system: System) -> None:
         super().apply(system)
         for name, info in self._entries():
-            if odd(info):
-                os.unlink(f"{self.path}/{name}")
-            elif info.st_mode & 0o007:
-                os.chmod(f"{self.path}/{name}", MODE)
+            with suppress(FileNotFoundError):  # rotated away meanwhile
+                if odd(info):
+                    os.unlink(f"{self.path}/{name}")
+                elif info.st_mode & 0o007:
+                    os.chmod(f"{self.path}/{name}", MODE)
         for name in self._missing():
             descriptor = os.open(f"{self.path}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
             os.fchown(descriptor, *required_ids(self.writer, self.group))
@@ -45,7 +47,10 @@ class LogDirectory(Directory):
 
     def _entries(self) -> list[tuple[str, os.stat_result]]:
         """All but directories, by name."""
-        found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in os.scandir(self.path)]
+        found = []
+        for entry in os.scandir(self.path):
+            with suppress(FileNotFoundError):  # rotated away while we look
+                found.append((entry.name, entry.stat(follow_symlinks=False)))
         return sorted(item for item in found if not stat.S_ISDIR(item[1].st_mode))
 
     def _missing(self) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..system import System
 from ..wire import Drift, Failed, Refused, Resource
+from .config_files import Before
 from .files import replace, unified
 
 CONFIG = "/etc/nginx/nginx.conf"
@@ -71,12 +72,14 @@ class WorkerConnections(Resource):
         info = os.stat(self.path)
         kept = stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
         path = os.path.realpath(self.path)
-        replace(path, encoded(f"{found[:start]}{self.number}{found[end:]}"), *kept)
+        before = Before(path)
         try:
+            replace(path, encoded(f"{found[:start]}{self.number}{found[end:]}"), *kept)
             system.run(self.test, hint="nothing was reloaded, and the file is as it was")
         except (Failed, OSError):
-            replace(path, encoded(found), *kept)
+            before.restore()
             raise
+        before.forget()
 
     def _read(self) -> str:
         with open(self.path, encoding="utf-8", errors="surrogateescape", newline="") as file:

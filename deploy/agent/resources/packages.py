@@ -3,11 +3,12 @@
 import glob
 import os
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..system import System, complaint, upstream
+from ..system import AFTER_SECONDS, System, complaint, outputs, upstream
 from ..wire import Drift, Failed, Resource
 from .files import replace
 
@@ -63,14 +64,22 @@ def apt(system: System, words: list[str], what: str) -> None:
     """apt-get with its progress reported; apt's own words are the detail of a failure."""
     read, write = os.pipe()
     argv = [*APT, "-o", f"APT::Status-Fd={write}", *words]
-    with open(read, encoding="utf-8", errors="replace") as status:
+
+    def follow() -> None:
+        with open(read, encoding="utf-8", errors="replace") as status:
+            for line in status:
+                percent = apt_percent(line)
+                if percent is not None:
+                    system.progress(percent, what)
+
+    following = threading.Thread(target=follow, daemon=True)  # beside its outputs, which would fill their pipes
+    following.start()
+    try:
         process = system.start(argv, pass_fds=(write,))
+    finally:
         os.close(write)
-        for line in status:
-            percent = apt_percent(line)
-            if percent is not None:
-                system.progress(percent, what)
-        out, err = process.communicate()
+    out, err = outputs(process)
+    following.join(AFTER_SECONDS)  # what a package has started may hold it open
     text = out.decode(errors="replace")
     errors = err.decode(errors="replace")
     system.emit({"event": "output", "argv": argv, "text": text + errors})

@@ -63,7 +63,7 @@ class Facing:
 
 def fetched(address: str, name: str, path: str) -> str:
     """What GET answers over http; "" where it does not."""
-    from .health import connected
+    from .http import connected
 
     request = f"GET {path} HTTP/1.0\r\nHost: {name}\r\nUser-Agent: ashore\r\n\r\n"
     try:

@@ -1,17 +1,20 @@
 """What makes a release on the server: its source tree, its virtualenv, and the end of old ones."""
 
+import glob
 import json
 import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..system import System
+from ..system import System, upstream
 from ..wire import Cancelled, Drift, Entry, Failed, Refused, Resource
 from .files import replace, required_ids, text_of
 from .uploads import MANIFEST, ancestors_of, escaping, known_files, manifest_of, stored_name
 
 UNITS = "/etc/systemd/system"
+MARKER = ".complete"
+GUNICORN_SINCE = (25, 1)  # --no-control-socket in templates/systemd/app@.service.j2
 
 
 @dataclass(frozen=True)
@@ -109,40 +112,80 @@ class Virtualenv(Resource):
 
     @property
     def marker(self) -> str:
-        return f"{self.path}/.complete"
+        return f"{self.path}/{MARKER}"
 
     def check(self, system: System) -> list[Drift]:
+        if not self._complete:
+            return [Drift("virtualenv", "absent", "built")]
+        lost = lacking(self.path)
+        return [Drift("virtualenv", f"without {lost}", "complete")] if lost else []
+
+    @property
+    def _complete(self) -> bool:
         try:
-            complete = os.lstat(self.marker).st_uid == os.geteuid()
+            return os.lstat(self.marker).st_uid == os.geteuid()
         except FileNotFoundError:
-            complete = False
-        return [] if complete else [Drift("virtualenv", "absent", "built")]
+            return False
 
     def apply(self, system: System) -> None:
         from .build_box import build
 
-        shutil.rmtree(self.path, ignore_errors=True)  # left by an interrupted run
-        os.mkdir(self.path, 0o755)
+        # One that lacks something may still be in use: it stays in its place until another is there.
+        top = f"{self.path}.fresh" if self._complete else self.path
+        shutil.rmtree(top, ignore_errors=True)  # left by an interrupted run
+        os.mkdir(top, 0o755)
         system.progress(20, "packages of the app")
         argv = ["/bin/sh", "-ec", BUILD, "build", self.uv, self.path, self.requirements]
         try:
-            build(system, argv, self.user, self.path, self.source, uv_environment())
-            if not os.path.exists(f"{self.path}/bin/gunicorn"):
-                raise Failed(
-                    f"{self.requirements} does not bring gunicorn", f"add a line `gunicorn` to {self.requirements}"
-                )
+            build(system, argv, self.user, top, self.source, uv_environment(), at=self.path)
+            self._judge(top)
         except Cancelled:
-            shutil.rmtree(self.path, ignore_errors=True)
+            shutil.rmtree(top, ignore_errors=True)
             raise
         except Failed as failure:
-            shutil.rmtree(self.path, ignore_errors=True)
+            shutil.rmtree(top, ignore_errors=True)
             if failure.hint:
                 raise
             what = f"the packages that {self.requirements} asks for could not be installed"
             raise Failed(what, f"fix {self.requirements}; the lines above are uv's", failure.detail) from failure
         with suppress(FileNotFoundError):
-            os.unlink(f"{self.path}/.lock")  # uv's
-        replace(self.marker, b"", 0o644, 0, 0)
+            os.unlink(f"{top}/.lock")  # uv's
+        replace(f"{top}/{MARKER}", b"", 0o644, 0, 0)
+        if top != self.path:
+            broken = f"{self.path}.broken"
+            shutil.rmtree(broken, ignore_errors=True)
+            os.rename(self.path, broken)
+            try:
+                os.rename(top, self.path)
+            except OSError:
+                os.rename(broken, self.path)
+                raise
+            shutil.rmtree(broken, ignore_errors=True)
+
+    def _judge(self, top: str) -> None:
+        """Refuse a virtualenv that could not run the app."""
+        if not os.path.exists(f"{top}/bin/gunicorn"):
+            raise Failed(
+                f"{self.requirements} does not bring gunicorn", f"add a line `gunicorn` to {self.requirements}"
+            )
+        for path in glob.glob(f"{top}/lib/python*/site-packages/gunicorn-*.dist-info"):
+            version = os.path.basename(path).removesuffix(".dist-info").partition("-")[2]
+            if upstream(version)[:2] < GUNICORN_SINCE:
+                least = ".".join(map(str, GUNICORN_SINCE))
+                raise Failed(
+                    f"{self.requirements} brings Gunicorn {version}; the kit's units need {least} or later",
+                    f"ask for gunicorn>={least} in {self.requirements}",
+                )
+
+
+def lacking(venv: str) -> str:
+    """What a virtualenv has lost without which it runs nothing; "" where it is whole."""
+    for name in ("bin/python", "bin/gunicorn"):
+        if not os.path.exists(f"{venv}/{name}"):  # python is a link to the server's own
+            return name
+    python = os.path.basename(os.path.realpath(f"{venv}/bin/python"))  # after an upgrade of the server, another one
+    packages = f"lib/{python}/site-packages"
+    return "" if "." not in python or os.path.isdir(f"{venv}/{packages}") else packages
 
 
 def uv_environment() -> dict[str, str]:

@@ -98,14 +98,17 @@ class Service(Resource):
             os.unlink(f"{WANTS}/{self.unit}")
 
     def _start(self, system: System) -> None:
+        system.started[self.unit] = time.time()
         try:
             system.run(["systemctl", "start", self.unit])
         except Failed:
-            from .health import journal
+            from .reasons import hint_for, journal
 
             system.forget()
             if system.unit(self.unit).get("ExecMainStatus") != CGROUP_NOT_READY:
-                raise Failed(f"{self.unit} did not start", "", journal(self.unit)) from None
+                said = journal(self.unit, since=system.started[self.unit])
+                hint = hint_for(self.unit, said) if is_release(self.unit) else ""
+                raise Failed(f"{self.unit} did not start", hint, said) from None
             system.run(["systemctl", "start", self.unit])
 
 

@@ -1,87 +1,23 @@
-"""What visitors get while a release takes over: asked for by ourselves, and read from Nginx's log."""
+"""What visitors get while a release takes over: read from Nginx's log, and from what our own requests come to."""
 
 import os
 import re
 import subprocess
-import threading
 import time
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from ..system import ENVIRONMENT, System
 from ..wire import Drift, Failed, Resource
-from .health import hint_logs, http_status, journal, namespace
+from .probe import KEPT_SECONDS
+from .reasons import hint_logs, namespace, quoted
 from .services import children
 
-PROBES_PER_SECOND = 20
-PROBE_SECONDS = 10  # after so long it has failed
-STATUS = re.compile(rb'" ([1-5]\d\d) ')
+# templates/nginx/http.conf.j2: log_format
+LINE = re.compile(rb'^(\d{4}-\d\d-\d\dT\S{14}) \S+ "[^"]*" ([1-5]\d\d) \d+ ([\d.]+) s,', re.M)
 TAIL_BYTES = 256 << 10  # of the log, to know what was usual before: some 1,000 requests
 LOOK_SECONDS = 0.25
 BEFORE_SECONDS = 300  # of the journal, to know whether workers ended before, too
-
-
-class Probe:
-    """Asks the site for `path` through Nginx at a steady rate, each request in a thread: a slow one delays no other."""
-
-    def __init__(self, host: str, path: str, port: int = 80) -> None:
-        self.host, self.path, self.port = host, path, port
-        self.requests = self.failed = 0
-        self.slowest_seconds = 0.0
-        self.first_failure = ""
-        self._counting = threading.Lock()
-        self._ended = threading.Event()
-        self._open: list[threading.Thread] = []
-        self._beat = threading.Thread(target=self._run, daemon=True)
-        self._beat.start()
-
-    def _run(self) -> None:
-        due = time.monotonic()
-        while not self._ended.wait(max(0.0, due - time.monotonic())):
-            due = max(due + 1 / PROBES_PER_SECOND, time.monotonic() - 1)  # a stopped clock is not made up for
-            asking = threading.Thread(target=self._ask, daemon=True)
-            self._open = [thread for thread in self._open if thread.is_alive()] + [asking]
-            asking.start()
-
-    def _ask(self) -> None:
-        began = time.monotonic()
-        answer = http_status(("127.0.0.1", self.port), self.host, self.path, PROBE_SECONDS)
-        seconds = time.monotonic() - began
-        with self._counting:
-            self.requests += 1
-            self.slowest_seconds = max(self.slowest_seconds, seconds)
-            if answer != "200":
-                self.failed += 1
-                self.first_failure = self.first_failure or answer
-
-    def end(self) -> dict[str, Any]:
-        """{"requests", "failed", "slowest_ms", "first_failure"}, once all that were begun are answered."""
-        self._ended.set()
-        self._beat.join(1)
-        for thread in self._open:
-            thread.join(PROBE_SECONDS)
-        slowest = round(1000 * self.slowest_seconds)
-        found = {"requests": self.requests, "failed": self.failed, "slowest_ms": slowest}
-        return found | {"first_failure": self.first_failure}
-
-
-@dataclass(frozen=True)
-class Probed(Resource):
-    """The site is asked for `path` through Nginx from here on, to the end of the run; its end says what that found."""
-
-    host: str
-    path: str
-    port: int = 80
-
-    @property
-    def title(self) -> str:
-        return f"asking {self.host} for {self.path} through Nginx, {PROBES_PER_SECOND} times a second"
-
-    def check(self, system: System) -> list[Drift]:
-        return [] if system.probe else [Drift("probe", "none", "running")]
-
-    def apply(self, system: System) -> None:
-        system.probe = Probe(self.host, self.path, self.port)
 
 
 @dataclass
@@ -108,6 +44,12 @@ def worse(before: Counts, after: Counts) -> str:
     return ""
 
 
+def usual(before: Counts, outage: bool) -> Counts:
+    """What visitors got before, as far as that is to be expected: of an outage, no more than one error in ten is."""
+    most = before.requests // 10 if outage else before.errors
+    return replace(before, errors=min(before.errors, most))
+
+
 class Log:
     """Nginx's access log of the site, from where it ends now; a rotated one is read from its start."""
 
@@ -124,21 +66,30 @@ class Log:
 
     def before(self) -> Counts:
         """What was usual: the last requests before this one was made."""
-        return self._count(max(0, self.offset - TAIL_BYTES), self.offset)
+        return self._count(max(0, self.offset - TAIL_BYTES), self.offset, 0.0)
 
-    def since(self) -> Counts:
-        """Requests that came after the last call of this."""
+    def since(self, moment: float) -> Counts:
+        """Requests that were logged after the last call of this, and begun after a moment, in seconds since 1970."""
         inode, size = self._end()
         start = self.offset if inode == self.inode and size >= self.offset else 0
-        self.inode, self.offset = inode, size
-        return self._count(start, size)
+        found = self._count(start, size, moment)
+        self.inode = inode
+        return found
 
-    def _count(self, start: int, end: int) -> Counts:
+    def _count(self, start: int, end: int, moment: float) -> Counts:
+        """Of the whole lines there. The log has whole seconds: who may have begun before the moment is left out."""
         if start >= end:
             return Counts()
-        with open(self.path, "rb") as file:
-            file.seek(start)
-            statuses = STATUS.findall(file.read(end - start))
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(start)
+                text = file.read(end - start)
+        except FileNotFoundError:  # it is being rotated just now
+            return Counts()
+        self.offset = start + text.rfind(b"\n") + 1
+        lines = LINE.findall(text)
+        times = {when: datetime.fromisoformat(when.decode()).timestamp() for when in {line[0] for line in lines}}
+        statuses = [status for when, status, seconds in lines if times[when] - float(seconds) >= moment]
         return Counts(len(statuses), sum(status >= b"500" for status in statuses))
 
 
@@ -165,13 +116,16 @@ def restarts(unit: str, workers: int) -> int:
 class Watched(Resource):
     """For some seconds after the switch the site does no worse than before it: 5xx answers, processes that end.
 
-    Meant for the step after the switch: its failure undoes that. previous: the unit that served until then.
+    Meant for the step after the switch: its failure undoes that. previous: the unit that served until then. current:
+    the link that was switched. What was asked before that is not the new release's: a visitor of one that hangs gets
+    a 504 long after the switch.
     """
 
     unit: str
     previous: str
     log: str
     seconds: int
+    current: str
 
     @property
     def title(self) -> str:
@@ -186,16 +140,18 @@ class Watched(Resource):
 
     def apply(self, system: System) -> None:
         log = Log(self.log)
-        before, after = log.before(), Counts()
+        before, after = usual(log.before(), bool(system.silent)), Counts()
         before.seconds = BEFORE_SECONDS
         before.restarts = restarts(self.previous, len(children(system.unit(self.previous).get("MainPID", ""))))
         began = time.monotonic()
-        probe_failures = system.probe.failed if system.probe else 0
+        # Where the release before was dead, its connections are not counted either; else they do well.
+        grace = KEPT_SECONDS if system.silent else 0.0
+        switched = os.lstat(self.current).st_ctime + grace  # of the clock that Nginx logs by
         seen: set[str] = set()
         main = ""
         while (passed := time.monotonic() - began) < self.seconds:
             system.stop_if_cancelled()
-            more = log.since()
+            more = log.since(switched)
             after.requests, after.errors = after.requests + more.requests, after.errors + more.errors
             after.seconds = max(passed, 1.0)
             system.forget()
@@ -204,9 +160,9 @@ class Watched(Resource):
                 self._fail(f"{self.unit} is {found.get('ActiveState', 'gone')}")
             after.restarts += len(children(found["MainPID"]) - seen) if main == found["MainPID"] else bool(main)
             main, seen = found["MainPID"], seen | children(found["MainPID"])
-            failures = system.probe.failed - probe_failures if system.probe else 0
-            if failures > 2:
-                self._fail(f"{failures} of our own requests failed (the first: {system.probe.first_failure})")
+            failures = system.probe.failures(began) if system.probe else []
+            if len(failures) > 2:
+                self._fail(f"{len(failures)} of our own requests failed (the first: {failures[0]})")
             if what := worse(before, after):
                 self._fail(what)
             system.progress(100 * passed / self.seconds, f"{after.errors} of {after.requests} requests got 5xx")
@@ -214,4 +170,4 @@ class Watched(Resource):
         system.done.add(self)
 
     def _fail(self, what: str) -> None:
-        raise Failed(f"after the switch {what}", hint_logs(self.unit), journal(self.unit))
+        raise Failed(f"after the switch {what}", hint_logs(self.unit), quoted(self.unit))

@@ -6,11 +6,12 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from ..system import System
-from ..wire import Cancelled, Drift, Entry, Failed, Refused, Resource
+from ..wire import BY_US, Cancelled, Drift, Entry, Failed, Refused, Resource
 
 MANIFEST = "manifest.json"
 SPARE_BYTES = 64 << 20  # what a release must leave free on the disk
@@ -144,16 +145,18 @@ class Uploaded(Resource):
     def apply(self, system: System) -> None:
         try:
             receive(self.app_directory, system.manifest, system.next_blob, system)
-        except Cancelled:
-            raise
-        except Failed:
-            system.done.add(BROKE_OFF)
+        except Failed as error:
+            if not (isinstance(error, Cancelled) and error.what.startswith(BY_US)):
+                system.done.add(BROKE_OFF)
             raise
 
 
 @dataclass(frozen=True)
 class Discarded(Resource):
-    """Nothing that was uploaded waits any more; but for an upload that broke off, whose next try goes on from there."""
+    """Nothing that was uploaded waits any more; but for an upload that broke off, whose next try goes on from there.
+
+    One broke off where its link did, with a word or without, and not where its operator has pressed Ctrl-C.
+    """
 
     app_directory: str
 
@@ -254,6 +257,6 @@ def known_files(app_directory: str) -> dict[str, str]:
                 if entry.kind != "l":
                     found.setdefault(stored_name(entry), f"{releases}/{release}/source/{entry.path}")
     incoming = f"{app_directory}/incoming"
-    if os.path.isdir(incoming):
+    with suppress(FileNotFoundError):  # another run's `incoming` goes while somebody only looks
         found.update({name: f"{incoming}/{name}" for name in os.listdir(incoming) if name[-2:] in ("-f", "-x")})
     return found

@@ -1,0 +1,50 @@
+"""Text that fits: columns under each other and long values, no wider than the terminal or than 80 characters."""
+
+import shutil
+import textwrap
+from collections.abc import Sequence
+
+GAP = "  "
+INDENT = "    "
+LEAST_COLUMNS = 20  # a narrower terminal breaks lines by itself
+NOTHING = ("", "-")
+
+
+def columns() -> int:
+    """How wide a line may be: as the terminal is, or 80 where there is none."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def laid_out(rows: Sequence[dict[str, str]], names: Sequence[str], width: int) -> tuple[str, list[str]]:
+    """The head of a table, and the text of each row, of one line or more.
+
+    Columns that do not fit beside the others go below them, as "name: value"; the most important come first, then.
+    """
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
+    beside: list[str] = []
+    for name in names:
+        if sum(widths[other] + len(GAP) for other in beside) + widths[name] > width and beside:
+            break
+        beside.append(name)
+    below = names[len(beside) :]
+
+    def line(row: dict[str, str]) -> str:
+        return GAP.join(row[name].ljust(widths[name]) for name in beside).rstrip()
+
+    def text(row: dict[str, str]) -> str:
+        more = GAP.join(f"{name.lower()}: {row[name]}" for name in below if row[name] not in NOTHING)
+        return "\n".join([line(row), *wrapped(more, width, INDENT)])
+
+    return line({name: name for name in names}), [text(row) for row in rows]
+
+
+def wrapped(text: str, width: int, indent: str) -> list[str]:
+    """The lines of a text between the indent and the width; what has no space to be broken at stays whole."""
+    width = max(width, LEAST_COLUMNS)
+    wrapper = textwrap.TextWrapper(width, indent, indent, break_long_words=False, break_on_hyphens=False)
+    return wrapper.wrap(text)
+
+
+def labelled(label: str, text: str, width: int) -> str:
+    """A label, and a text beside it that goes on below itself."""
+    return (label + "\n".join(wrapped(text, width, " " * len(label))).removeprefix(" " * len(label))).rstrip()
