@@ -49,7 +49,6 @@ explain_misuse(program, __doc__)
 open_streams()
 atexit.register(gc.freeze)  # last of all: a process that ends need not look for garbage first (20 ms)
 atexit.register(SESSION.close)
-atexit.register(interrupts.ignore)  # first of all
 
 
 @task(help=CHANGING)

@@ -62,7 +62,10 @@ def ending(session: Session) -> type[Executor]:
     class Ending(Executor):  # type: ignore[misc]  # Fabric has no types
         def execute(self, *tasks: Any) -> Any:
             self.config[JSON_FOR_ALL] = any("json" in task.args and task.args.json.value for task in tasks)
-            results = super().execute(*tasks)
+            try:
+                results = super().execute(*tasks)
+            finally:
+                interrupts.ignore()
             if session.would_change:
                 raise Exit(code=WOULD_CHANGE)
             return results

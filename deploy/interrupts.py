@@ -1,13 +1,13 @@
 """Ctrl-C outside of a task: while the kit is loaded, between two tasks, behind the last one. One line and status 130.
 
-Loaded first of all, so it imports nothing of the kit. Inside of a task, Ctrl-C is Python's KeyboardInterrupt, which the
-task answers for.
+Loaded first of all, so it imports nothing of the kit. Inside of a task, Ctrl-C is a KeyboardInterrupt, which the task
+answers for.
 """
 
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -20,9 +20,16 @@ def while_loading(number: int, frame: FrameType | None) -> None:
     os._exit(STATUS)
 
 
+def in_task(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def between_tasks(number: int, frame: FrameType | None) -> None:
     os.write(2, b"interrupted: what is told above was done, and nothing else was begun\n")
     sys.exit(STATUS)  # which takes leave of the servers
+
+
+OURS = (while_loading, in_task, between_tasks)
 
 
 def take_over() -> None:
@@ -31,18 +38,31 @@ def take_over() -> None:
         signal.signal(signal.SIGINT, while_loading)
 
 
+def _answer(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    if signal.getsignal(signal.SIGINT) in OURS:
+        signal.signal(signal.SIGINT, handler)
+
+
 def ignore() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Behind the last task: an exception would meet Python's own code that ends the process."""
+    _answer(signal.SIG_IGN)
+
+
+def undo() -> None:
+    """From now on, Ctrl-C is a KeyboardInterrupt: what is under way can be undone."""
+    _answer(in_task)
+
+
+def too_late() -> None:
+    """From now on, Ctrl-C ends the command line: what it was to do is done."""
+    _answer(between_tasks)
 
 
 @contextmanager
 def raised() -> Iterator[None]:
     """For the body, Ctrl-C is a KeyboardInterrupt."""
-    ours = signal.getsignal(signal.SIGINT) in (while_loading, between_tasks)
-    if ours:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    undo()
     try:
         yield
     finally:
-        if ours:
-            signal.signal(signal.SIGINT, between_tasks)
+        too_late()

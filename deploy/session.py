@@ -18,6 +18,7 @@ from typing import Any
 
 from fabric import Connection
 
+from . import interrupts
 from .config import FILE, Config, Stage, load
 from .errors import NOTHING, ConfigError, DeployError, HostError, Interrupted, NotReached, Unread
 from .host_keys import ASKING
@@ -168,9 +169,11 @@ class Session:
         try:
             for host in hosts:
                 threading.Thread(target=work, args=(host,), daemon=True).start()
+            interrupts.undo()
             prepare()
             ready.set()
             wait_for(host.done for host in hosts)
+            interrupts.too_late()
         except KeyboardInterrupt:
             self.interrupted.set()
             ready.set()

@@ -4,6 +4,7 @@ import io
 import os
 import pty
 import signal
+import subprocess
 import sys
 import termios
 import threading
@@ -14,6 +15,7 @@ import pytest
 from asking import CTRL_D, answered
 from fabric import Config, Connection
 
+from deploy import interrupts
 from deploy.config import Stage
 from deploy.errors import DeployError, Interrupted
 from deploy.screen import Screen
@@ -153,3 +155,52 @@ def test_a_second_ctrl_c_while_the_first_is_being_told_of_says_what_becomes_of_t
     host = Host("web1", Connection("web1"), Stage("production", ()), agent=Stuck())
     with pytest.raises(Interrupted, match="interrupted twice"):
         Session()._stop([host], Screen(out=io.StringIO()))
+
+
+def test_ctrl_c_behind_the_work_of_a_task_does_not_say_that_it_was_interrupted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Session, "_agent", lambda *_: SimpleNamespace(open=lambda: None, close=lambda: None))
+    host = Host("web1", Connection("web1"), Stage("production", ()))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        interrupts.take_over()
+        with interrupts.raised():
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+            screen = Screen(out=io.StringIO())
+            Session().on_each([host], lambda host: None, screen, prepare=lambda: None, may_install=False)
+            with pytest.raises(SystemExit, match="130"):
+                os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+ENDS = """
+import os, signal, threading
+from deploy import interrupts
+from deploy.commandline import ending
+from deploy.session import Session
+from fabric import Config, task
+from fabric.main import Fab
+from invoke import Collection
+
+@task
+def ended(c):
+    with interrupts.raised():
+        print("done", flush=True)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+interrupts.take_over()
+wait = threading._shutdown
+
+def python_ends():
+    os.kill(os.getpid(), signal.SIGINT)
+    wait()
+
+threading._shutdown = python_ends
+Fab(executor_class=ending(Session()), config_class=Config, namespace=Collection(ended)).run(["fab", "ended"])
+"""
+
+
+def test_ctrl_c_while_python_ends_behind_the_last_task_is_no_traceback():
+    ran = subprocess.run([sys.executable, "-c", ENDS], cwd=ROOT, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "done\n", "")
