@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .site import is_address
+
 Found = dict[str, tuple[str, ...] | None]  # name → its addresses; None where DNS did not answer
 UNKNOWN = {getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA") if hasattr(socket, name)}
 
@@ -36,14 +38,6 @@ class Lookup:
         for thread in self.threads:
             thread.join(seconds / len(self.threads))
         return {name: self.answers.get(name) for name in self.names}
-
-
-def is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def addresses(name: str) -> tuple[str, ...] | None:

@@ -48,11 +48,6 @@ def ignore() -> None:
     _answer(signal.SIG_IGN)
 
 
-def undo() -> None:
-    """From now on, Ctrl-C is a KeyboardInterrupt: what is under way can be undone."""
-    _answer(in_task)
-
-
 def too_late() -> None:
     """From now on, Ctrl-C ends the command line: what it was to do is done."""
     _answer(between_tasks)
@@ -61,7 +56,7 @@ def too_late() -> None:
 @contextmanager
 def raised() -> Iterator[None]:
     """For the body, Ctrl-C is a KeyboardInterrupt."""
-    undo()
+    _answer(in_task)
     try:
         yield
     finally:

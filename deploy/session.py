@@ -169,7 +169,6 @@ class Session:
         try:
             for host in hosts:
                 threading.Thread(target=work, args=(host,), daemon=True).start()
-            interrupts.undo()
             prepare()
             ready.set()
             wait_for(host.done for host in hosts)

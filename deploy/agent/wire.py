@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 16
 BEAT_SECONDS = 3  # how often an operator's side says that it is there
-
-
 LARGE = 1 << 20  # bytes of a message beyond which packing it well takes longer than sending it
 
 

@@ -50,9 +50,6 @@ class Endpoint(Conversation):
         self.malformed = False
         self.pace = Pace()
 
-    def stopping(self) -> str:
-        return self.overruled or super().stopping()
-
     def holder(self, run: Run) -> Holder:
         return {**super().holder(run), "ci": self.key}
 

@@ -106,7 +106,7 @@ def merged(layers: Layers) -> dict[str, str]:
 def resolved(layers: Layers, secrets: Mapping[str, str]) -> dict[str, str]:
     """The environment of a release: in values of deploy.toml, $NAME is the value that the release has for that name.
 
-    What `fab env.set` has set is taken as it is. Refused where a value refers to itself, or to a unknown name.
+    What `fab env.set` has set is taken as it is. Refused where a value refers to itself, or to an unknown name.
     """
     values = {**secrets, **merged(layers)}
     written = {name for name in layers["app"] if name not in layers["set"]}
