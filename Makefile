@@ -30,11 +30,11 @@ format: .venv/ready-for-tests
 
 # New packages in requirements.txt, or a new UV_VERSION; ARGS=--upgrade for newer versions of all.
 lock: .venv/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/uv-wheels.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/plan/uv-wheels.lock
 	$(BIN)/uv pip compile $(LOCKING) $(ARGS) --only-binary :all: --emit-build-options requirements.txt -o requirements.lock
 	$(BIN)/uv pip compile $(LOCKING) $(ARGS) tests/requirements.txt -o tests/requirements.lock
-	$(BIN)/python -c 'from deploy.layout import UV_VERSION; print(f"uv=={UV_VERSION}")' | \
-		$(BIN)/uv pip compile $(LOCKING) - -o deploy/uv-wheels.lock
+	$(BIN)/python -c 'from deploy.agent.layout import UV_VERSION; print(f"uv=={UV_VERSION}")' | \
+		$(BIN)/uv pip compile $(LOCKING) - -o deploy/plan/uv-wheels.lock
 
 benchmark: .venv/ready-for-tests
 	$(BIN)/python -m benchmarks.engine

@@ -18,7 +18,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 
-from deploy import config, plans, sandbox
+from deploy import sandbox
+from deploy.config import reader as config
+from deploy.plan import provision as plans
 
 from .relay import Relay, Traffic
 from .report import Report

@@ -6,19 +6,19 @@ It does the same work with the same options and files, and looks at nothing befo
 import shlex
 from functools import singledispatch
 
+from deploy.agent.resources.access.firewall import RULES, UNIT, ConnectionLimit, Firewall, SshPorts
+from deploy.agent.resources.access.guarded import Guarded
+from deploy.agent.resources.access.sshd import SSHD, Sshd
 from deploy.agent.resources.config_files import Config
-from deploy.agent.resources.door import Guarded
 from deploy.agent.resources.files import Absent, Directory, File, Link, seal
-from deploy.agent.resources.firewall import RULES, UNIT, ConnectionLimit, Firewall, SshPorts
-from deploy.agent.resources.host import DnsElsewhere, HostNames, Platform, Port, SecretKey
-from deploy.agent.resources.logs import LogDirectory
-from deploy.agent.resources.nginx import WorkerConnections
-from deploy.agent.resources.packages import APT, Packages, SinceVersion, Uv
-from deploy.agent.resources.services import Service, UnitFile
-from deploy.agent.resources.sites import DefaultServer
-from deploy.agent.resources.sshd import SSHD, Sshd
-from deploy.agent.resources.swap import Swap
-from deploy.agent.resources.users import Member, User
+from deploy.agent.resources.host.logs import LogDirectory
+from deploy.agent.resources.host.machine import DnsElsewhere, HostNames, Platform, Port, SecretKey
+from deploy.agent.resources.host.packages import APT, Packages, SinceVersion, Uv
+from deploy.agent.resources.host.swap import Swap
+from deploy.agent.resources.host.users import Member, User
+from deploy.agent.resources.serving.nginx import WorkerConnections
+from deploy.agent.resources.serving.services import Service, UnitFile
+from deploy.agent.resources.serving.sites import DefaultServer
 from deploy.agent.wire import Plan, Resource, Secret
 
 START = "set -eu\nexport DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8\numask 022"

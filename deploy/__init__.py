@@ -1,0 +1,1 @@
+"""The kit: see docs/developing.md for its rooms."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from deploy.agent.resources.certificates import certificate, certificate_of
-from deploy.agent.resources.proving import authority, explained, problem, retry_after
+from deploy.agent.resources.tls.certificates import certificate, certificate_of
+from deploy.agent.resources.tls.proving import authority, explained, problem, retry_after
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 PRINTED = """Saving debug log to /var/log/letsencrypt/letsencrypt.log

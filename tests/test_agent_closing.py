@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from deploy.agent.operators import DAY_SECONDS, DAYS, element_of, noted
-from deploy.agent.resources.firewall import ConnectionLimit, listening, ports_named, ports_of
-from deploy.agent.resources.logins import settings
-from deploy.agent.resources.sshd import image_of, rsa_bits
-from deploy.agent.resources.swap import file_system, make, wanted_bytes, with_swap
+from deploy.agent.resources.access.firewall import ConnectionLimit, listening, ports_named, ports_of
+from deploy.agent.resources.access.logins import settings
+from deploy.agent.resources.access.sshd import image_of, rsa_bits
+from deploy.agent.resources.host.swap import file_system, make, wanted_bytes, with_swap
 from deploy.agent.system import System, tcp_sockets
 from deploy.agent.wire import Failed
 

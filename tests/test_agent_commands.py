@@ -5,9 +5,9 @@ import signal
 
 import pytest
 
-from deploy.agent.dependencies import normal, pinned
-from deploy.agent.resources import commands
-from deploy.agent.resources.commands import KEPT_BYTES, follow, properties, service_section, transient
+from deploy.agent.questions.dependencies import normal, pinned
+from deploy.agent.resources.release import commands
+from deploy.agent.resources.release.commands import KEPT_BYTES, follow, properties, service_section, transient
 from deploy.agent.system import System
 from deploy.agent.wire import Cancelled
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.resources.environment import (
+from deploy.agent.resources.release.environment import (
     Environment,
     FirstEnvironment,
     differences,

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from deploy.agent.engine import put_right
-from deploy.agent.resources import health
-from deploy.agent.resources.health import Healthy, Reachable, as_visitor, settled_hint
-from deploy.agent.resources.http import Answer, http_answer
-from deploy.agent.resources.reasons import advice, hint_for, missing_module
+from deploy.agent.resources.serving import health
+from deploy.agent.resources.serving.health import Healthy, Reachable, as_visitor, settled_hint
+from deploy.agent.resources.serving.http import Answer, http_answer
+from deploy.agent.resources.serving.reasons import advice, hint_for, missing_module
 from deploy.agent.system import System
 from deploy.agent.wire import Failed
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent import journal
+from deploy.agent.questions import journal
 
 JOURNALCTL = r"""#!/usr/bin/python3 -IS
 import sys

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.resources.logins import barred, password_keyword, passwords, responsible, settings
-from deploy.agent.resources.sshd import may_differ
-from deploy.agent.resources.sshd_config import Line, Login, applies, criteria, lines, logins, meets
+from deploy.agent.resources.access.logins import barred, password_keyword, passwords, responsible, settings
+from deploy.agent.resources.access.sshd import may_differ
+from deploy.agent.resources.access.sshd_config import Line, Login, applies, criteria, lines, logins, meets
 
 OWN = "/etc/ssh/sshd_config.d/10-ashore.conf"
 BOB, EVE = ("bob", ("bob", "sftp")), ("eve", ("eve", "sudo"))

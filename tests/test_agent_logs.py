@@ -5,7 +5,7 @@ import stat
 import threading
 from pathlib import Path
 
-from deploy.agent.resources.logs import LogDirectory
+from deploy.agent.resources.host.logs import LogDirectory
 from deploy.agent.system import System
 
 

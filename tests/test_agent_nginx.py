@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.resources.nginx import WorkerConnections, place_of
-from deploy.agent.resources.static import StaticLinks
+from deploy.agent.resources.release.static import StaticLinks
+from deploy.agent.resources.serving.nginx import WorkerConnections, place_of
 from deploy.agent.system import System
 from deploy.agent.wire import Failed, Refused
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy import payload
-from deploy.agent.resources import packages
 from deploy.agent.resources.files import Absent, File
-from deploy.agent.resources.packages import SinceVersion
-from deploy.agent.resources.services import Service
+from deploy.agent.resources.host import packages
+from deploy.agent.resources.host.packages import SinceVersion
+from deploy.agent.resources.serving.services import Service
 from deploy.agent.system import System
 from deploy.agent.wire import Plan
+from deploy.connection import payload
 
 
 class Server(System):
@@ -51,7 +51,7 @@ def test_an_older_package_needs_no_other_step(tmp_path: Path):
 def test_what_the_chosen_step_needs_travels_and_is_asked_for():
     step = SinceVersion("nginx", "1.25", Service("a.service"), Absent("/b"))
     assert step.units == ("a.service",)
-    assert "agent.resources.services" in payload.modules_for({"request": "plan", "plan": Plan("x", (step,))})
+    assert "agent.resources.serving.services" in payload.modules_for({"request": "plan", "plan": Plan("x", (step,))})
 
 
 def test_apt_is_read_to_its_end_whatever_it_writes_and_whatever_it_starts(monkeypatch: pytest.MonkeyPatch):

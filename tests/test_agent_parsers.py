@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.journal import file_lines, journal_line, nginx_line
-from deploy.agent.resources.host import listening_sockets, with_host_names
-from deploy.agent.resources.packages import apt_percent
-from deploy.agent.resources.reasons import telling
-from deploy.agent.resources.uploads import ancestors_of, receive
+from deploy.agent.questions.journal import file_lines, journal_line, nginx_line
+from deploy.agent.resources.host.machine import listening_sockets, with_host_names
+from deploy.agent.resources.host.packages import apt_percent
+from deploy.agent.resources.release.uploads import ancestors_of, receive
+from deploy.agent.resources.serving.reasons import telling
 from deploy.agent.system import System, package_version, unit_blocks, upstream
 from deploy.agent.wire import Entry, Failed, Refused
 

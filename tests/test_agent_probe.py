@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.resources import probe as probes
 from deploy.agent.resources.files import Link
-from deploy.agent.resources.probe import KEPT_SECONDS, Kept, Probe, Probed, may_meet
+from deploy.agent.resources.serving import probe as probes
+from deploy.agent.resources.serving.probe import KEPT_SECONDS, Kept, Probe, Probed, may_meet
 from deploy.agent.system import System
 
 
@@ -127,8 +127,8 @@ def test_what_this_process_could_not_ask_is_no_failure_of_the_site(monkeypatch: 
         raise OSError(errno.EMFILE, "Too many open files")
 
     tried: list[int] = []
-    monkeypatch.setattr("deploy.agent.resources.http.connected", full)
-    monkeypatch.setattr("deploy.agent.resources.probe.connected", full)
+    monkeypatch.setattr("deploy.agent.resources.serving.http.connected", full)
+    monkeypatch.setattr("deploy.agent.resources.serving.probe.connected", full)
     probe = Probe("shop.example.com", "/", 80)
     pause = threading.Event()
     while len(tried) < 4:

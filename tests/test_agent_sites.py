@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy import build, switching
-from deploy.agent.resources.sites import DefaultServer, ServerNames, normal, servers
+from deploy.agent.resources.serving.sites import DefaultServer, ServerNames, normal, servers
 from deploy.agent.system import System
 from deploy.agent.wire import Refused
-from deploy.config import App
-from deploy.site import Site
+from deploy.config.reader import App
+from deploy.config.site import Site
+from deploy.plan import activate as switching
+from deploy.plan import record as build
 
 MAIN = """
 events { worker_connections 768; }

@@ -15,7 +15,7 @@ import pytest
 from deploy.agent import history, loop, outgoing, overrule
 from deploy.agent.locks import Locks
 from deploy.agent.resources.files import File
-from deploy.agent.resources.uploads import Discarded, Uploaded
+from deploy.agent.resources.release.uploads import Discarded, Uploaded
 from deploy.agent.system import System
 from deploy.agent.wire import BY_US, Cancelled, Entry, Failed, Plan, frame
 

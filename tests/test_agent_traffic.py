@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.resources import traffic
-from deploy.agent.resources.traffic import Counts, Log, usual, worse
+from deploy.agent.resources.serving import traffic
+from deploy.agent.resources.serving.traffic import Counts, Log, usual, worse
 
 LINE = '2026-11-21T06:00:00+00:00 192.0.2.1 "GET / HTTP/1.1" {} 5 0.01 s, app 0.01 s, "-" "x \\x22 500 \\x22" id\n'
 

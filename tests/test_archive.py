@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy import archive
-from deploy.agent.resources.uploads import BLOCK, Entry, escaping, unpacked
-from deploy.archive import collect, stream
+from deploy.agent.resources.release.uploads import BLOCK, Entry, escaping, unpacked
 from deploy.errors import SourceError
+from deploy.source import tree as archive
+from deploy.source.tree import collect, stream
 
 
 def git(directory: Path, *words: str) -> None:

@@ -4,8 +4,8 @@ import subprocess
 from pathlib import Path
 
 from benchmarks import script
-from deploy import plans
-from deploy.config import load
+from deploy.config.reader import load
+from deploy.plan import provision as plans
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.resources import build_box
+from deploy.agent.resources.release import build_box
 from deploy.agent.system import System
 from deploy.agent.wire import Failed
 

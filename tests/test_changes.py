@@ -5,11 +5,11 @@ from datetime import datetime, timedelta, timezone
 
 from test_plans import ENTRIES, FACTS, OLD, OLDER, SHOP
 
-from deploy import changes
-from deploy.agent.resources.releases import Virtualenv
+from deploy.agent.resources.release.releases import Virtualenv
 from deploy.ci import limits
 from deploy.ci.limits import kept
-from deploy.site import Site
+from deploy.config.site import Site
+from deploy.plan import decide as changes
 
 NOW = datetime(2026, 3, 1, 12, 4, 5, tzinfo=timezone.utc)
 BY = changes.By("me@here", NOW, Site(("shop.example.com",)))

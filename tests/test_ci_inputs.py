@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from deploy import build
 from deploy.agent.wire import Entry, Refused
 from deploy.ci import inputs, limits
-from deploy.config import App
+from deploy.config.reader import App
+from deploy.config.site import Site
 from deploy.errors import DeployError
-from deploy.site import Site
+from deploy.plan import record as build
 
 HASH = "a" * 64
 SHOP = App(

@@ -8,16 +8,16 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from deploy import layout
-from deploy.agent.resources.keys import Disconnected, Keyring, Tree, keys_in
-from deploy.agent.resources.services import Service
+from deploy.agent import layout
+from deploy.agent.resources.access.keys import Disconnected, Keyring, Tree, keys_in
+from deploy.agent.resources.serving.services import Service
 from deploy.agent.system import System
 from deploy.agent.wire import Refused
 from deploy.ci import keys, kit
-from deploy.ci.command import put_aside
-from deploy.config import App
+from deploy.config.reader import App
+from deploy.config.site import Site
 from deploy.errors import ConfigError
-from deploy.site import Site
+from deploy.verbs.ci_key import put_aside
 
 SHOP = App("shop", "shop:app")
 
@@ -200,11 +200,11 @@ def test_the_copy_of_the_kit_is_whole_and_needs_jinja_only(tmp_path: Path):
     program = (
         f"import sys; sys.path[:0] = [{str(tmp_path / 'copy')!r}]\n"
         "from deploy.ci import server\n"
-        "import deploy.agent.oneoff, deploy.agent.resources as r\n"
+        "import deploy.agent.questions.oneoff, deploy.agent.resources as r\n"
         "[r.KINDS[name] for name in r.KINDS]\n"
         f"sys.path += [{packages!r}]\n"
-        "from deploy import build, config\n"
-        "assert 'ExecStart' in build.unit_text(config.App('shop', 'shop:app'))\n"
+        "from deploy.plan import record\nfrom deploy.config.reader import App\n"
+        "assert 'ExecStart' in record.unit_text(App('shop', 'shop:app'))\n"
     )
     subprocess.run([sys.executable, "-ISBc", program], check=True, cwd="/")
     (tmp_path / "copy" / "deploy" / "errors.py").write_text("")

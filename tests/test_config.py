@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.config import App, Stage, load
+from deploy.config.reader import App, Stage, load
+from deploy.config.values import login
 from deploy.errors import ConfigError
-from deploy.values import login
 
 ROOT = Path(__file__).resolve().parents[1]
 GOOD = '[app]\nname = "shop"\nwsgi = "shop:app"\n[stages.production]\nhosts = ["root@web1"]\n'

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy import dns
+from deploy.session import dns
 
 HERE, ELSEWHERE = "198.51.100.7", "8.8.4.4"
 OWN = "9.9.9.9"  # an address that the world can reach

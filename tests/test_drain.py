@@ -5,7 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from deploy.render import render
+from deploy.stack.render import render
 
 # Stands before the real program, and looks at each of its ends whether a visitor of this second would be told.
 LOOKING = """#!/bin/sh

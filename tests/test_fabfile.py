@@ -13,7 +13,7 @@ from typing import IO
 import pytest
 from asking import CTRL_D, answered
 
-from deploy.misuse import typed
+from deploy.cli.misuse import typed
 
 ROOT = Path(__file__).resolve().parents[1]
 FAB = Path(sys.executable).parent / "fab"
@@ -212,7 +212,16 @@ def test_fabric_s_dry_run_is_refused_since_it_would_not_be_one(tmp_path: Path, o
 LOADED = re.compile(r"^import time: .* \|.* (\S+)$")
 
 
-@pytest.mark.parametrize("module", ["deploy.errors", "deploy.values", "deploy.carry", "deploy.verbs", "deploy.release"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "deploy.errors",
+        "deploy.config.values",
+        "deploy.session.execute",
+        "deploy.session.operation",
+        "deploy.plan.decide",
+    ],
+)
 def test_ctrl_c_while_the_kit_is_loaded_ends_with_one_line(tmp_path: Path, module: str):
     """From the first line of the fabfile on; before that, Python is loading Fabric."""
     silent = socket.create_server(("127.0.0.1", 0))  # so that it is still connecting by then

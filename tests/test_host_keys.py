@@ -4,8 +4,8 @@ import pytest
 from fabric import Config, Connection
 from paramiko.config import SSHConfig
 
-from deploy.config import Stage
-from deploy.host_keys import as_written, entry_name, expected, files_of, lookup_name
+from deploy.config.reader import Stage
+from deploy.connection.host_keys import as_written, entry_name, expected, files_of, lookup_name
 
 A, B, C = (f"SHA256:{letter * 43}" for letter in "ABC")
 HOSTS = ("root@web1.example.com", "root@Web2", "root@10.0.0.3:2222", "alias")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from paramiko import ECDSAKey, Ed25519Key, PKey, RSAKey, Transport
 
-from deploy import known_hosts
-from deploy.config import Stage
+from deploy.config.reader import Stage
+from deploy.connection import known_hosts
+from deploy.connection.host_keys import Lookup, Pinned, preferred
+from deploy.connection.known_hosts import CHANGED, KNOWN, REVOKED, UNKNOWN, Host
 from deploy.errors import ConnectionFailed
-from deploy.host_keys import Lookup, Pinned, preferred
-from deploy.known_hosts import CHANGED, KNOWN, REVOKED, UNKNOWN, Host
 
 OWN, OTHER, ECDSA = RSAKey.generate(1024), RSAKey.generate(1024), ECDSAKey.generate()
 HOST = "shop.example.com"

@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from deploy import noticed
-from deploy.agent.resources.noticed import Noticed, disks, has_rules, scarce
+from deploy.agent.resources.host.noticed import Noticed, disks, has_rules, scarce
 from deploy.agent.system import System
-from deploy.site import Site
+from deploy.config.site import Site
+from deploy.screen import noticed
 
 NOW = datetime(2026, 11, 21, tzinfo=timezone.utc)
 GB = 1 << 30

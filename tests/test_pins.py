@@ -7,8 +7,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from deploy import layout
-from deploy.pins import note, unpinned
+from deploy.agent import layout
+from deploy.source.pins import note, unpinned
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = {"requirements.lock": "requirements.txt", "tests/requirements.lock": "tests/requirements.txt"}
@@ -84,7 +84,7 @@ def test_the_lock_fits_the_requirements(lock: str):
             assert requirement.specifier.contains(version, prereleases=True), f"{requirement}, {version}: make lock"
 
 
-@pytest.mark.parametrize("lock", [*LOCKS, "deploy/uv-wheels.lock"])
+@pytest.mark.parametrize("lock", [*LOCKS, "deploy/plan/uv-wheels.lock"])
 def test_everything_in_a_lock_has_hashes_and_it_names_no_index(lock: str):
     text = (ROOT / lock).read_text()
     packages = locked(text)
@@ -94,7 +94,7 @@ def test_everything_in_a_lock_has_hashes_and_it_names_no_index(lock: str):
 
 
 def test_the_lock_of_uv_is_for_the_version_that_servers_get():
-    ((name, versions),) = locked((ROOT / "deploy/uv-wheels.lock").read_text()).items()
+    ((name, versions),) = locked((ROOT / "deploy/plan/uv-wheels.lock").read_text()).items()
     assert name == "uv" and [version for version, _, _ in versions] == [layout.UV_VERSION], "make lock"
     assert versions[0][2] >= 15  # a wheel for each platform
 

@@ -5,22 +5,26 @@ from dataclasses import replace
 
 import pytest
 
-from deploy import build, hardening, layout, plans, switching
-from deploy.agent.resources.door import Guarded, paths_of
+from deploy.agent import layout
+from deploy.agent.resources.access.firewall import ConnectionLimit, NoFirewall
+from deploy.agent.resources.access.guarded import Guarded, paths_of
 from deploy.agent.resources.files import Absent, File
-from deploy.agent.resources.firewall import ConnectionLimit, NoFirewall
-from deploy.agent.resources.health import Healthy, Reachable, Warmed
-from deploy.agent.resources.host import Platform, Port
-from deploy.agent.resources.probe import Probed
-from deploy.agent.resources.releases import Virtualenv
-from deploy.agent.resources.services import Retired
-from deploy.agent.resources.static import StaticLinks
-from deploy.agent.resources.traffic import Watched
-from deploy.agent.resources.way_back import TrafficBack, WayBack
+from deploy.agent.resources.host.machine import Platform, Port
+from deploy.agent.resources.release.releases import Virtualenv
+from deploy.agent.resources.release.static import StaticLinks
+from deploy.agent.resources.serving.health import Healthy, Reachable, Warmed
+from deploy.agent.resources.serving.probe import Probed
+from deploy.agent.resources.serving.services import Retired
+from deploy.agent.resources.serving.traffic import Watched
+from deploy.agent.resources.serving.way_back import TrafficBack, WayBack
 from deploy.agent.wire import Entry, Plan, Secret, pack
-from deploy.config import App, Stage
+from deploy.config.reader import App, Stage
+from deploy.config.site import Site
 from deploy.errors import ConfigError, HostError
-from deploy.site import Site
+from deploy.plan import activate as switching
+from deploy.plan import provision as plans
+from deploy.plan import record as build
+from deploy.stack import hardening
 
 SHOP = App("shop", "shop:app", env=(("LANGUAGE", "en"),))
 ENTRIES = (Entry("requirements.txt", "f", 3, "a" * 64), Entry("shop.py", "f", 3, "b" * 64))

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from paramiko import ECDSAKey, PKey, RSAKey
 
-from deploy import proof
-from deploy.config import Stage
+from deploy.config.reader import Stage
+from deploy.connection.host_keys import Lookup, Told, fingerprint
 from deploy.errors import ConnectionFailed
-from deploy.host_keys import Lookup, Told, fingerprint
+from deploy.session import second_login as proof
 
 HOST = "shop.example.com"
 STAGE = Stage("production", (HOST,))

@@ -14,13 +14,13 @@ import pytest
 from fabric import Connection
 from paramiko import SSHException
 
-from deploy import payload
 from deploy.agent.resources import KINDS
 from deploy.agent.resources.files import File, Link
-from deploy.agent.resources.services import Service
+from deploy.agent.resources.serving.services import Service
 from deploy.agent.wire import Plan, Secret, frame, pack, unpack
-from deploy.remote import Agent
-from deploy.transport import Command, quick
+from deploy.connection import payload
+from deploy.connection.agent import Agent
+from deploy.connection.ssh import Command, quick
 
 PLAN_MODULES = payload.modules_for({"request": "plan", "plan": Plan("x", (File("/x", ""),))})
 
@@ -84,7 +84,7 @@ def test_a_plan_goes_out_and_events_come_back(child: Child, tmp_path: Path):
 
 def test_modules_that_a_later_plan_needs_are_sent_later(child: Child):
     plan = Plan("x", (Service("no-such.service", active=False),))
-    sources = {name: payload.source(name) for name in payload.modules_for({"request": "plan", "plan": plan})}
+    sources = payload.sources(payload.modules_for({"request": "plan", "plan": plan}))
     child.send({"request": "modules", "sources": sources})
     child.send(check(plan))
     assert child.until("end")[-1]["state"] in ("ok", "failed")
@@ -109,7 +109,7 @@ def test_leaving_does_not_wait_for_a_thread_that_is_stuck_in_sending(monkeypatch
     stuck = object.__new__(Command)
     stuck.sending = threading.Lock()
     stuck.channel = SimpleNamespace(settimeout=float, sendall=sent.append, shutdown_write=lambda: sent.append(b"end"))
-    monkeypatch.setattr("deploy.transport.LEAVE_SECONDS", 0.01)
+    monkeypatch.setattr("deploy.connection.ssh.LEAVE_SECONDS", 0.01)
     with stuck.sending:  # as an upload over a dead link has it
         stuck.send_last(b"bye")
     assert sent == []
@@ -126,15 +126,12 @@ def test_a_frame_that_breaks_off_ends_it():
 
 def test_a_python_that_is_too_old_says_so():
     program = payload.LOADER.replace("(3, 10)", "(99, 0)")
-    ran = subprocess.run(
-        [sys.executable, "-c", "SOURCES = {}; PACKAGES = ()\n" + program], capture_output=True, text=True
-    )
+    ran = subprocess.run([sys.executable, "-c", "SOURCES = {}\n" + program], capture_output=True, text=True)
     assert ran.returncode == payload.Status.OLD_PYTHON and ran.stderr.startswith("3.")
 
 
 def test_the_agent_s_prose_stays_at_home():
-    for module in payload.CORE:
-        text = payload.source(module)
+    for module, text in payload.sources(payload.core()).items():
         assert '"""' not in text
         compile(text, module, "exec")
 

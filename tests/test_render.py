@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from deploy import build, plans
-from deploy.agent.resources.environment import environment_file
 from deploy.agent.resources.files import File, seal, untouched
+from deploy.agent.resources.release.environment import environment_file
 from deploy.ci import keys
-from deploy.config import App, Stage
+from deploy.config.reader import App, Stage
+from deploy.config.site import Site
+from deploy.connection.payload import within
 from deploy.errors import ConfigError
-from deploy.payload import within
-from deploy.render import render, unsealed
-from deploy.site import Site
+from deploy.plan import provision as plans
+from deploy.plan import record as build
+from deploy.stack.render import render, unsealed
 
 RENDERED = Path(__file__).parent / "rendered"
 STAGE = Stage("production", ("root@shop.example.com",))

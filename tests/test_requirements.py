@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from deploy.agent.wire import Entry
-from deploy.build import venv_key
 from deploy.errors import SourceError
-from deploy.requirements import check, decoded, included, is_plain, text_of, too_old
+from deploy.plan.record import venv_key
+from deploy.source.requirements import check, decoded, included, is_plain, text_of, too_old
 
 SOURCE = (Entry("requirements.txt", "f", 5, "a" * 64), Entry("wheels/x-1-py3-none-any.whl", "f", 9, "b" * 64))
 OTHER = (SOURCE[0], Entry("wheels/x-1-py3-none-any.whl", "f", 9, "c" * 64))

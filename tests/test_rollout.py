@@ -8,11 +8,11 @@ import pytest
 from fabric import Connection
 from test_plans import FACTS, OLD, OLDER
 
-from deploy.carry import how_left
-from deploy.config import Stage
+from deploy.config.reader import Stage
 from deploy.errors import ConnectionFailed, DeployError, HostError, Interrupted, NotReached, StepFailed
-from deploy.rollout import Rollout
-from deploy.session import Host, each_told_of
+from deploy.session.execute import how_left
+from deploy.session.rollout import Rollout
+from deploy.session.session import Host, each_told_of
 
 NEW = "20260401-000000"
 NOW = datetime(2026, 4, 1, tzinfo=timezone.utc)

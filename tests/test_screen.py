@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from deploy.errors import DeployError
-from deploy.listing import certificates, history, releases
-from deploy.screen import Screen, last_run
-from deploy.tables import columns, labelled
-from deploy.visible import visible
+from deploy.screen.columns import columns, labelled
+from deploy.screen.console import Screen, last_run
+from deploy.screen.tables import certificates, history, releases
+from deploy.screen.visible import visible
 
 ROOT = Path(__file__).resolve().parents[1]
 STEP = {"event": "step", "step": "packages nginx", "state": "changed", "seconds": 8.12, "drift": []}
@@ -219,7 +219,7 @@ def test_a_terminal_gets_the_kit_s_own_styles_and_nothing_of_a_server_s():
     child, terminal = pty.fork()
     if child == 0:
         os.environ.update(TERM="xterm", LANG="C.UTF-8", PYTHONPATH=str(Path(__file__).parent))
-        program = "import test_screen; from deploy.screen import Screen; test_screen.everything(Screen())"
+        program = "import test_screen; from deploy.screen.console import Screen; test_screen.everything(Screen())"
         os.execve(sys.executable, [sys.executable, "-c", program], os.environ)
     text = b""
     while True:

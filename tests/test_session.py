@@ -8,27 +8,36 @@ import subprocess
 import sys
 import termios
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from asking import CTRL_D, answered
 from fabric import Config, Connection
 
-from deploy import interrupts
-from deploy.config import Stage
+from deploy.config.reader import Stage
+from deploy.connection.ssh import address, connection
 from deploy.errors import DeployError, Interrupted
-from deploy.screen import Screen
-from deploy.session import Host, Session
-from deploy.transport import address, connection
+from deploy.screen.console import Screen
+from deploy.session import interrupts
+from deploy.session.session import Host, Session
 
 ROOT = Path(__file__).resolve().parents[1]
 ASKS = """
 import threading
-from deploy.session import Session
+from deploy.session.session import Session
 threading.Thread(target=Session()._password, args=("me@web1",), daemon=True).start()
 threading.Event().wait()
 """
+
+
+def reach(session: Session, hosts: list[Host], job: Callable[[Host], Any], before: Callable[[], None] = bool) -> None:
+    """Run a job on the hosts, having done something while they are being connected to."""
+    with session.reaching(hosts, Screen(out=io.StringIO()), may_install=False) as run:
+        before()
+        run(job)
 
 
 def echoes(terminal: int) -> bool:
@@ -51,7 +60,7 @@ def test_ctrl_c_at_the_question_for_a_password_leaves_a_terminal_that_shows_what
 
 
 TELLS = """
-from deploy.session import Session
+from deploy.session.session import Session
 try:
     Session()._password("me@web1")
 except Exception as error:
@@ -79,7 +88,7 @@ def test_a_pipe_that_breaks_elsewhere_than_on_the_screen_is_no_success(monkeypat
         raise BrokenPipeError
 
     with pytest.raises(DeployError, match="the kit failed"):
-        Session().on_each([host], job, Screen(out=io.StringIO()), prepare=lambda: None, may_install=False)
+        reach(Session(), [host], job)
 
 
 def test_what_follows_an_interrupted_task_on_the_command_line_is_not_begun():
@@ -87,7 +96,7 @@ def test_what_follows_an_interrupted_task_on_the_command_line_is_not_begun():
     session.interrupted.set()
     host = Host("web1", Connection("web1"), Stage("production", ()))
     with pytest.raises(Interrupted, match="interrupted") as told:
-        session.on_each([host], begun.append, Screen(out=io.StringIO()), prepare=lambda: None, may_install=False)
+        reach(session, [host], begun.append)
     assert "nothing else was begun" in told.value.state and begun == []
 
 
@@ -110,7 +119,6 @@ def test_a_host_that_was_still_being_connected_to_when_ctrl_c_came_is_told_of(mo
         return Link()
 
     monkeypatch.setattr(session, "_agent", connect)
-    screen = Screen(out=io.StringIO())
 
     def prepare() -> None:
         """Ctrl-C comes once the first is done, and is acted upon before the other is connected to."""
@@ -123,7 +131,7 @@ def test_a_host_that_was_still_being_connected_to_when_ctrl_c_came_is_told_of(mo
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(Interrupted) as told:
-            session.on_each([quick, late], lambda host: None, screen, prepare=prepare, may_install=False)
+            reach(session, [quick, late], lambda host: None, prepare)
     finally:
         signal.signal(signal.SIGINT, before)
     slow.set()
@@ -138,8 +146,7 @@ def test_ctrl_c_while_a_command_is_prepared_asks_no_server_for_anything():
         raise KeyboardInterrupt
 
     with pytest.raises(Interrupted) as told:
-        screen = Screen(out=io.StringIO())
-        session.on_each([host], lambda host: begun.set(), screen, prepare=prepare, may_install=False)
+        reach(session, [host], lambda host: begun.set(), prepare)
     assert told.value.state == "nothing was changed"
     assert host.done.wait(30) and not begun.is_set()
 
@@ -166,8 +173,7 @@ def test_ctrl_c_behind_the_work_of_a_task_does_not_say_that_it_was_interrupted(m
         with interrupts.raised():
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGINT)
-            screen = Screen(out=io.StringIO())
-            Session().on_each([host], lambda host: None, screen, prepare=lambda: None, may_install=False)
+            reach(Session(), [host], lambda host: None)
             with pytest.raises(SystemExit, match="130"):
                 os.kill(os.getpid(), signal.SIGINT)
     finally:
@@ -176,9 +182,9 @@ def test_ctrl_c_behind_the_work_of_a_task_does_not_say_that_it_was_interrupted(m
 
 ENDS = """
 import os, signal, threading
-from deploy import interrupts
-from deploy.commandline import ending
-from deploy.session import Session
+from deploy.session import interrupts
+from deploy.cli.options import ending
+from deploy.session.session import Session
 from fabric import Config, task
 from fabric.main import Fab
 from invoke import Collection
@@ -204,3 +210,19 @@ Fab(executor_class=ending(Session()), config_class=Config, namespace=Collection(
 def test_ctrl_c_while_python_ends_behind_the_last_task_is_no_traceback():
     ran = subprocess.run([sys.executable, "-c", ENDS], cwd=ROOT, capture_output=True, text=True)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "done\n", "")
+
+
+def test_ctrl_c_while_python_takes_an_object_away_is_not_lost():
+    class Taken:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        interrupts.take_over()
+        with interrupts.raised(), pytest.raises(KeyboardInterrupt):
+            taken = Taken()
+            del taken
+            threading.Event().wait(30)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -8,12 +8,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from deploy.agent.resources.certificates import OwnCertificate
+from deploy.agent.resources.tls.certificates import OwnCertificate
 from deploy.agent.system import System
 from deploy.agent.wire import Refused
-from deploy.config import Stage
+from deploy.config.reader import Stage
+from deploy.config.site import Site, site_of
 from deploy.errors import ConfigError
-from deploy.site import Site, site_of
 
 DOMAIN, ALIAS = "shop.example.com", "www.shop.example.com"
 

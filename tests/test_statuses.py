@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 from test_plans import FACTS, NEW, SITE
 
-from deploy import answers, plans
-from deploy.carry import Count
 from deploy.errors import DeployError, Interrupted, VisitorsFail
+from deploy.plan import provision as plans
+from deploy.session import summary as answers
+from deploy.session.execute import Count
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = """
 from fabric import task
 from fabric.main import program
-from deploy.commandline import ending, telling
+from deploy.cli.options import ending, telling
 from deploy.errors import DeployError
-from deploy.session import Session
+from deploy.session.session import Session
 
 SESSION = Session()
 program.executor_class = ending(SESSION)

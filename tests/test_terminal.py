@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from deploy import terminal
-from deploy.terminal import Joined
+from deploy.connection import terminal
+from deploy.connection.terminal import Joined
 
 
 class Busy:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from deploy.agent.locks import Locks
-from deploy.agent.resources.sshd_config import SSHD_CONFIG
-from deploy.render import render
+from deploy.agent.resources.access.sshd_config import SSHD_CONFIG
+from deploy.stack.render import render
 
 OURS, KEYS, NEW = f"{SSHD_CONFIG}.d/10-ashore.conf", "/home/admin/.ssh/authorized_keys", "/etc/ashore/firewall.nft"
 OLD, TRIED = "# as it was\n" * 2000, "# as it was tried\n"

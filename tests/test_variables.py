@@ -2,10 +2,10 @@
 
 import pytest
 
-from deploy import listing
-from deploy.commandline import left_out
+from deploy.cli.options import left_out
+from deploy.cli.variables import check, parse, sound
 from deploy.errors import ConfigError
-from deploy.variables import check, parse, sound
+from deploy.screen import tables as listing
 
 
 def test_a_file_of_variables_is_read_as_shells_and_dotenv_write_it():

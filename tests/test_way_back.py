@@ -16,12 +16,12 @@ from test_plans import NEW, OLD, OLDER, deployed, rolled_back
 
 from deploy.agent.engine import carry_out
 from deploy.agent.resources.files import Absent, Link
-from deploy.agent.resources.releases import Source
-from deploy.agent.resources.services import Retired, Service
-from deploy.agent.resources.way_back import TrafficBack, WayBack, back_of
+from deploy.agent.resources.release.releases import Source
+from deploy.agent.resources.serving.services import Retired, Service
+from deploy.agent.resources.serving.way_back import TrafficBack, WayBack, back_of
 from deploy.agent.system import System
 from deploy.agent.wire import Drift, Plan, Refused, Resource
-from deploy.carry import Count, left_as
+from deploy.session.execute import Count, left_as
 
 KINDS_OF_FAILURE = {"ENOSPC": errno.ENOSPC, "EROFS": errno.EROFS, "EIO": errno.EIO, "EMFILE": errno.EMFILE}
 Failure = Callable[[], Exception]  # a fresh one each time: each raising adds to an exception's frames
@@ -282,7 +282,7 @@ def test_nobody_goes_back_to_a_release_that_hangs(
     tmp_path: Path, answering: Callable[[bytes], str], system: System, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(os, "geteuid", lambda: 1)
-    monkeypatch.setattr("deploy.agent.resources.way_back.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("deploy.agent.resources.serving.way_back.PATIENCE_SECONDS", 0.1)
     current = f"{tmp_path}/current"
     os.symlink(f"releases/{OLD}", current)
     WayBack(current, OLD, answering(b""), "/healthz", "shop.example.com").apply(system)

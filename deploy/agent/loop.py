@@ -154,7 +154,7 @@ class Conversation:
         self, app: str, app_directory: str, lock: Run | None, wait: bool, manifest: list[Any] | None, compare: bool
     ) -> Run:
         """lock: who wants to do what, {"verb", "who"}; None only to look. manifest: of the source that may travel."""
-        from .facts import missing, survey
+        from .questions.facts import missing, survey
 
         self.begin(app, lock, wait=wait)
         reply = {"event": "reply", **survey(app, app_directory)}
@@ -164,17 +164,18 @@ class Conversation:
         return reply
 
     def answer_ask(self, module: str, question: str, **words: Any) -> Run:
-        """What `agent.MODULE.QUESTION(**words)` answers: a look that takes no lock."""
-        found = getattr(import_module(f"{__package__}.{module}"), question)(**words)
+        """What the function QUESTION of the agent's module of that (last) name answers: a look that takes no lock."""
+        home = next(name for name in sys.modules["__main__"].SOURCES if name.endswith(f".{module}"))
+        found = getattr(import_module(home), question)(**words)
         return {"event": "reply", "answer": found}
 
     def answer_logs(self, **wanted: Any) -> Run:
-        from .journal import follow
+        from .questions.journal import follow
 
         return follow(self.emit, self.lost, **wanted)
 
     def answer_run(self, app: str, command: list[str], tty: Run | None) -> Run:
-        from .oneoff import run
+        from .questions.oneoff import run
 
         return run(self.emit, self.messages, self.lost, app, command, tty)
 

@@ -12,5 +12,4 @@ plan is made on the server, by a copy of the kit that is root's there, from inpu
     client    `fab deploy` and `fab rollback` where a CI key let them in
 """
 
-PROTOCOL = 1  # to be raised when the two sides of a CI key would no longer understand each other
 VERBS = ("deploy", "rollback")

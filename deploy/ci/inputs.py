@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..agent.resources.uploads import ancestors_of, escaping
+from ..agent.resources.release.uploads import ancestors_of, escaping
 from ..agent.wire import Entry, Refused
-from ..config import App, read
-from ..requirements import check, included
+from ..config.reader import App, read
+from ..source.requirements import check, included
 
 MOST_ENTRIES = 50_000
 MOST_DIRECTORIES = 10_000

@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import layout
-from ..agent.resources.admitted import Admitted
+from ..agent import layout
+from ..agent.resources.access.admitted import Admitted
+from ..agent.resources.access.keys import EVERY, Disconnected, Keyring, LoginUser, Tree, Unused
 from ..agent.resources.files import Absent, Directory, File
-from ..agent.resources.host import Platform
-from ..agent.resources.keys import EVERY, Disconnected, Keyring, LoginUser, Tree, Unused
-from ..agent.resources.packages import Packages
-from ..agent.resources.services import Service, UnitFile
+from ..agent.resources.host.machine import Platform
+from ..agent.resources.host.packages import Packages
+from ..agent.resources.serving.services import Service, UnitFile
 from ..agent.wire import Plan, Resource
-from ..config import App
+from ..config.paths import expanded
+from ..config.reader import App
+from ..config.site import Site
 from ..errors import NOTHING, ConfigError
-from ..paths import expanded
-from ..plans import SYSTEMS
-from ..render import render
-from ..site import Site
+from ..plan.provision import SYSTEMS
+from ..stack.render import render
 from . import kit, limits
 
 if TYPE_CHECKING:

@@ -2,24 +2,21 @@
 
 import hashlib
 from functools import cache
-from pathlib import Path
 
-from .. import layout
+from ..agent import layout
+from ..connection.imports import HOME, file_of, reached
 
-ROOT = Path(__file__).resolve().parents[2]
-MODULES = (
-    "__init__", "errors", "paths", "values", "schema", "config", "layout", "render", "requirements", "site", "build",
-    "hardening", "plans", "switching", "changes", "ci/__init__", "ci/limits", "ci/inputs", "ci/frames", "ci/server",
-    "ci/relay",
-)  # fmt: skip  # beside the whole agent
+ROOT = HOME.parent
+PROGRAMS = ("ci.server", "ci.relay")  # what is started there; the copy has all that they import, and the whole agent
 PACKAGES = ("python3-jinja2",)  # Debian's; all else is in the standard library
 
 
 @cache
 def files() -> tuple[tuple[str, str], ...]:
     """(path in the copy, text), sorted."""
-    paths = [ROOT / "deploy" / f"{module}.py" for module in MODULES]
-    paths += [*(ROOT / "deploy" / "agent").rglob("*.py"), *(ROOT / "templates").rglob("*.j2")]
+    needed = [file_of(module) for module in reached(PROGRAMS, late=True)]
+    agent, templates = (HOME / "agent").rglob("*.py"), (ROOT / "templates").rglob("*.j2")
+    paths = {HOME / "__init__.py", *filter(None, needed), *agent, *templates}
     return tuple(sorted((path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in paths))
 
 

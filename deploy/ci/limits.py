@@ -4,11 +4,11 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .. import layout
+from ..agent import layout
 from ..agent.resources.files import File
 from ..agent.wire import Plan
-from ..config import App
-from ..site import Site
+from ..config.reader import App
+from ..config.site import Site
 
 SWITCHES = ("outbound", "allow_jit")
 LISTS = ("writable_paths", "devices")

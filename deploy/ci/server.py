@@ -19,17 +19,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .. import changes, layout, plans
-from ..agent import history
-from ..agent.facts import missing, releases, survey
+from ..agent import history, layout
 from ..agent.locks import Holder
 from ..agent.loop import Conversation, Run, by_itself, converse
 from ..agent.overrule import KEYS_CHANGED, TAKEN_OVER
-from ..agent.resources.keys import keys_in
+from ..agent.questions.facts import missing, releases, survey
+from ..agent.resources.access.keys import keys_in
 from ..agent.wire import BY_US, Cancelled, Failed, Refused
-from ..config import App
+from ..config.reader import App
 from ..errors import DeployError, HostError
-from . import PROTOCOL, VERBS, inputs, limits
+from ..plan import decide as changes
+from ..plan import provision as plans
+from . import VERBS, inputs, limits
 from .frames import Malformed, Pace, read_line, read_message, skip_payload
 
 IDLE_SECONDS = 60  # between two messages
@@ -279,7 +280,7 @@ def main(app: str) -> None:
     link = socket.socket(fileno=os.dup(0))
     link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
     kit = Path(__file__).resolve().parents[2].name.removeprefix("ci-")
-    hello = {"event": "hello", "ci": app, "protocol": PROTOCOL, "kit": kit}
+    hello = {"event": "hello", "ci": app, "protocol": layout.PROTOCOL, "kit": kit}
     endpoint = Endpoint(sys.stdin.buffer, by_itself(), app)
     endpoint.obey()
     converse(endpoint, hello)

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deploy.config import Stage
-from deploy.errors import SandboxError
-from deploy.sandbox import boot, disk, host, image, lent, making, network
-from deploy.sandbox.disk import Disk, Record
-from deploy.sandbox.host import Say
+from ..config.reader import Stage
+from ..errors import SandboxError
+from . import boot, disk, host, image, lent, making, network
+from .disk import Disk, Record
+from .host import Say
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def reset(
 
 def stage(machine: Machine) -> Stage:
     """The machine as a stage to work on, with a certificate for its address by a CA of this machine's own."""
-    from deploy.sandbox import authority
+    from . import authority
 
     with _working_on(machine.name):
         chain, key = authority.certificate(_existing(machine.name).folder, machine.address)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from deploy.sandbox import disk
+from . import disk
 
 Key = ec.EllipticCurvePrivateKey
 SANDBOXES = "10.76.0.0/16"

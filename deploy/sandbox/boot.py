@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.errors import SandboxError
-from deploy.sandbox.host import ELSEWHERE, SYSTEM_PATH
-from deploy.sandbox.network import BRIDGE, machine_name
+from ..errors import SandboxError
+from .host import ELSEWHERE, SYSTEM_PATH
+from .network import BRIDGE, machine_name
 
 # Unified comes first: it is the hierarchy that can tell and kill. Hybrid hosts have systemd's own beside it.
 HIERARCHIES = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/systemd"))

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from deploy.sandbox import layers
-from deploy.sandbox.host import Say, run
+from . import layers
+from .host import Say, run
 
 STATE = Path("/var/lib/ashore-sandbox")
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deploy.errors import SandboxError
+from ..errors import SandboxError
 
 Say = Callable[[str], None]
 

@@ -6,9 +6,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from deploy.errors import SandboxError
-from deploy.sandbox import disk, lent
-from deploy.sandbox.host import SYSTEM_PATH, Say, require_space, run
+from ..errors import SandboxError
+from . import disk, lent
+from .host import SYSTEM_PATH, Say, require_space, run
 
 RELEASES = ("bookworm", "trixie")
 PACKAGES = (

@@ -11,7 +11,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from deploy.sandbox.host import run
+from .host import run
 
 MEGABYTES = 8000
 

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.errors import SandboxError
-from deploy.sandbox.host import run, this_system
+from ..errors import SandboxError
+from .host import run, this_system
 
 DEBIAN_COMPONENTS = {"main", "contrib", "non-free", "non-free-firmware"}
 KEYRINGS = ("/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp")

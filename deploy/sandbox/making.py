@@ -7,8 +7,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from deploy.sandbox import disk, host, layers, lent
-from deploy.sandbox.disk import Disk, Record
+from . import disk, host, layers, lent
+from .disk import Disk, Record
 
 USER = "admin"
 # Upgrades would take apt's lock, or restart what is looked at, in the middle of a test: they only run if asked to.

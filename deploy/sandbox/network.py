@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.errors import SandboxError
-from deploy.sandbox.host import run
+from ..errors import SandboxError
+from .host import run
 
 BRIDGE = "ashore0"
 TABLE = "ashore_sandbox"

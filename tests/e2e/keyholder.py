@@ -6,10 +6,10 @@ from pathlib import Path
 
 from standing import Project, Running, Server
 
-from deploy import payload
 from deploy.agent.wire import frame
 from deploy.ci.inputs import as_table
-from deploy.config import load
+from deploy.config.reader import load
+from deploy.connection import payload
 
 
 class Holder:

@@ -239,7 +239,7 @@ def test_another_version_of_the_kit_on_the_server_is_told(server: Server, operat
     server.script(f"cp -a {kit} {other}; cp -a {unit} /root/unit; sed -i s,{kit},{other}, {unit}")
     assert "another version of the kit" in ci.fab("deploy").out
     assert "another version of the kit" in operator.fab("deploy").out
-    server.script(f"sed -i 's/^PROTOCOL = .*/PROTOCOL = 99/' {other}/deploy/ci/__init__.py")
+    server.script(f"sed -i 's/^PROTOCOL = .*/PROTOCOL = 99/' {other}/deploy/agent/layout.py")
     said = ci.fab("deploy", status=1).err
     assert "does not understand this one" in said and "`fab ci.key` again" in said
     server.script(f"mv /root/unit {unit}; systemctl daemon-reload")

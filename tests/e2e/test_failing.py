@@ -15,7 +15,7 @@ from breaking import Relay, interrupt, on_small_disk, resume
 from standing import SNAPSHOT, Project, Server, answers, change_app, wait_for
 
 from deploy import sandbox
-from deploy.agent.resources.uploads import receive
+from deploy.agent.resources.release.uploads import receive
 from deploy.agent.system import System
 from deploy.agent.wire import Entry
 

@@ -8,9 +8,9 @@ import pytest
 from breaking import kit_with
 from standing import REPO, Project, Server, serving
 
-from deploy import layout
+from deploy.agent import layout
 
-WHEELS = "deploy/uv-wheels.lock"
+WHEELS = "deploy/plan/uv-wheels.lock"
 
 
 @pytest.fixture(scope="module")

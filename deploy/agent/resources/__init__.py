@@ -1,54 +1,57 @@
-"""The kinds of resource, by name. A kind's module is imported, on the server, when a plan first names it."""
+"""The kinds of resource, by name: one class is one kind, with its check and its apply side by side.
 
+    files, config_files   what every server has: files, directories, links; files that only make sense together
+    host/      the machine: packages, users, swap, logs, what was noticed on it
+    access/    who gets in: sshd, logins, firewall, keys, and changes that are proven by a second login
+    release/   one release: its upload, source, virtualenv, environment, commands
+    serving/   what answers: services, health, the switch of traffic and its watch, sites
+    tls/       certificates, and how one is got
+
+A kind's module is found by the name of its class, and imported on the server when a plan first names it.
+"""
+
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
 
-HOMES = {
-    "files": ("File", "Directory", "Link", "Absent"),
-    "config_files": ("Config",),
-    "logs": ("LogDirectory",),
-    "host": ("DnsElsewhere", "Platform", "Port", "HostNames", "SecretKey"),
-    "packages": ("Packages", "SinceVersion", "Uv"),
-    "users": ("User", "Member"),
-    "health": ("Healthy", "Warmed", "Reachable"),
-    "services": ("Service", "UnitFile", "Retired"),
-    "uploads": ("Room", "Uploaded", "Discarded"),
-    "releases": ("Source", "Virtualenv", "Pruned"),
-    "certificates": ("Placeholder", "OwnCertificate", "Presented"),
-    "acme": ("Issued", "NotRenewed", "Revoked", "TrustedAuthority"),
-    "environment": ("Environment", "FirstEnvironment"),
-    "commands": ("ReleaseCommand",),
-    "keys": ("LoginUser", "Keyring", "Disconnected", "Tree", "Unused"),
-    "noticed": ("Noticed",),
-    "probe": ("Probed",),
-    "traffic": ("Watched",),
-    "way_back": ("WayBack", "TrafficBack"),
-    "door": ("Guarded",),
-    "sshd": ("Sshd",),
-    "admitted": ("Admitted",),
-    "firewall": ("SshPorts", "ConnectionLimit", "Firewall", "NoFirewall"),
-    "swap": ("Swap",),
-    "nginx": ("WorkerConnections",),
-    "static": ("StaticLinks",),
-    "sites": ("ServerNames", "DefaultServer"),
-}
+from ..wire import Resource
+
+CLASS = re.compile(r"^class (\w+)\(", re.M)
 
 
 class Kinds(Mapping[str, type]):
     """Kind name → class."""
 
     def __getitem__(self, name: str) -> type:
-        for module, names in HOMES.items():
-            if name in names:
-                found: type = getattr(import_module(f"{__name__}.{module}"), name)
-                return found
+        for module, text in sources():
+            if f"\nclass {name}(" in text:
+                found: type = getattr(import_module(module), name)
+                if issubclass(found, Resource):
+                    return found
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
-        return (name for names in HOMES.values() for name in names)
+        for module, text in sources():
+            for name in CLASS.findall(text):
+                if issubclass(getattr(import_module(module), name), Resource):
+                    yield name
 
     def __len__(self) -> int:
-        return sum(len(names) for names in HOMES.values())
+        return sum(1 for _ in self)
+
+
+def sources() -> Iterator[tuple[str, str]]:
+    """(module, text) of the modules of resources: as they were sent, else as they are on the disk."""
+    sent = getattr(sys.modules["__main__"], "SOURCES", None)
+    if sent is not None:
+        yield from ((name, text) for name, text in sent.items() if name.startswith(f"{__name__}."))
+        return
+    here = Path(__file__).parent
+    for path in sorted(here.rglob("*.py")):
+        if path.name != "__init__.py":
+            yield ".".join([__name__, *path.relative_to(here).with_suffix("").parts]), path.read_text("utf-8")
 
 
 KINDS = Kinds()

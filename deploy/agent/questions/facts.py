@@ -1,0 +1,91 @@
+"""What this host is and what stands on it, for the operator's planning and for lists."""
+
+import glob
+import json
+import os
+import re
+import sys
+from typing import Any
+
+from .. import history
+from ..resources.files import link_target, text_of
+from ..resources.host.machine import os_release
+from ..system import System
+
+UV = "/usr/local/lib/ashore"
+
+
+def survey(app: str, app_directory: str) -> dict[str, Any]:
+    """Facts of the host and of one app on it; shape: `plan.facts.Facts`."""
+    current = link_target(f"{app_directory}/current")
+    return {
+        "hostname": os.uname().nodename,
+        "system": os_release().get("PRETTY_NAME", "unknown"),
+        "python": "{}.{}.{}".format(*sys.version_info),
+        "cpus": len(os.sched_getaffinity(0)),
+        "nginx": System().version("nginx"),
+        "records": records(app_directory),
+        "current": current,
+        "previous": link_target(f"{app_directory}/previous"),
+        "maintenance": os.path.exists(f"{app_directory}/maintenance/on"),
+        "provisioned": (text_of(f"{app_directory}/provisioned") or "").strip(),
+        "ci": ci_kit(app),
+        "data": (text_of(f"/run/ashore/data-{app}") or "").strip(),
+        "uv": [os.path.basename(path)[3:] for path in glob.glob(f"{UV}/uv-*") if "building" not in path],
+    }
+
+
+def ci_kit(app: str) -> str:
+    """Which version of the kit makes plans for CI keys of the app; "" where there are none."""
+    found = re.search(r"/ci-([0-9a-f]+)'", text_of(f"/etc/systemd/system/ashore-ci-{app}@.service") or "")
+    return found[1] if found else ""
+
+
+def records(app_directory: str) -> dict[str, dict[str, Any]]:
+    """Map release ID to what its release.json says, and its `state`. A release without a record is half of one."""
+    releases = f"{app_directory}/releases"
+    found = {}
+    for name in sorted(os.listdir(releases)) if os.path.isdir(releases) else []:
+        if re.fullmatch(r"\d{8}-\d{6}", name):
+            found[name] = record(f"{releases}/{name}")
+    return found
+
+
+def record(directory: str) -> dict[str, Any]:
+    try:
+        with open(f"{directory}/release.json", encoding="utf-8") as file:
+            read: dict[str, Any] = json.load(file)
+    except (OSError, ValueError):
+        read = {}
+    try:
+        with open(f"{directory}/state", encoding="utf-8") as file:
+            state = file.read().strip()
+    except OSError:
+        state = ""
+    return {**read, "state": state}
+
+
+def missing(app_directory: str, manifest: list[Any], compare: bool) -> dict[str, Any]:
+    """Which entries of a manifest this server lacks, and with `compare` how it differs from the current release's."""
+    from ..resources.release.uploads import manifest_of, missing_from
+    from ..wire import Entry
+
+    entries = [Entry(*item) for item in manifest]
+    found: dict[str, Any] = {"missing": missing_from(app_directory, entries)}
+    if compare:
+        before = {entry.path: entry[1:] for entry in manifest_of(f"{app_directory}/current")}
+        after = {entry.path: entry[1:] for entry in entries}
+        found["added"] = sorted(after.keys() - before.keys())
+        found["removed"] = sorted(before.keys() - after.keys())
+        found["changed"] = sorted(path for path in after.keys() & before.keys() if after[path] != before[path])
+    return found
+
+
+def releases(app: str, app_directory: str) -> dict[str, Any]:
+    """For `fab releases`: the records with their size, and the history, which knows of those that failed."""
+    from ..resources.release.uploads import manifest_of
+
+    found = records(app_directory)
+    for name, read in found.items():
+        read["size_bytes"] = sum(entry.size for entry in manifest_of(f"{app_directory}/releases/{name}"))
+    return {"records": found, "current": link_target(f"{app_directory}/current"), "history": history.read(app)}

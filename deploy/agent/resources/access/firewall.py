@@ -1,0 +1,217 @@
+"""What the network may reach: the kit's own table of nftables, and nobody else's rules."""
+
+import glob
+import os
+import re
+import subprocess
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ...system import ENVIRONMENT, System, ssh_connection
+from ...wire import Drift, Refused, Resource
+from ..files import File, replace, seal, text_of
+from .sshd_config import SSHD_CONFIG
+
+DIRECTORY = "/etc/ashore"
+RULES = f"{DIRECTORY}/firewall.nft"
+ADDED = (f"{DIRECTORY}/firewall.d", f"{DIRECTORY}/firewall-apps.d")  # of the chains input and output
+UNIT = "ashore-firewall.service"
+LOADED = "/var/lib/ashore/firewall.loaded"
+OTHERS = "firewalld.service"
+
+
+def table() -> str:
+    """Our table as the kernel has it, without what its sets hold; "" where it is not loaded, or there is no nft."""
+    try:
+        listed = subprocess.run(
+            ["nft", "-s", "-t", "list", "table", "inet", "ashore"], capture_output=True, env=ENVIRONMENT
+        )
+    except FileNotFoundError:
+        return ""
+    return listed.stdout.decode(errors="replace") if listed.returncode == 0 else ""
+
+
+def fingerprint() -> str:
+    """Another one for every change of the rules' files or of the table in the kernel."""
+    texts = [RULES, *(path for directory in ADDED for path in sorted(glob.glob(f"{directory}/*.nft")))]
+    seen = [(path, text_of(path)) for path in texts]
+    return f"{zlib.crc32(repr((seen, table())).encode()):08x}"
+
+
+def listening(tables: str, inodes: set[str]) -> set[int]:
+    """Ports on which sockets listen, from /proc/net/tcp and tcp6, of the sockets with these inodes."""
+    rows = [line.split() for line in tables.splitlines()]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if len(row) > 9 and row[3] == "0A" and row[9] in inodes}
+
+
+def ports_named(config: str) -> set[int]:
+    """The ports that sshd's configuration names."""
+    found = re.findall(r"(?mi)^\s*(?:Port\s+|ListenAddress\s+\S*[\]\w.]:)(\d+)\s*(?:#.*)?$", config)
+    return {int(port) for port in found}
+
+
+def sockets_of(pid: str) -> set[str]:
+    """Inodes of the sockets that a process holds."""
+    found = set()
+    with suppress(OSError):
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with suppress(OSError):  # closed while we looked
+                found.add(os.readlink(entry.path)[8:-1])  # socket:[INODE]
+    return found
+
+
+def ports_of(pid: str, tcp: str) -> set[int]:
+    """TCP ports that a process listens on; tcp: the kernel's tables."""
+    return listening(tcp, sockets_of(pid))
+
+
+def sshd_texts() -> str:
+    directory = f"{SSHD_CONFIG}.d"
+    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+    paths = [SSHD_CONFIG, *(f"{directory}/{name}" for name in names if name.endswith(".conf"))]
+    return "\n".join(text_of(path) or "" for path in paths)
+
+
+@dataclass(frozen=True)
+class SshPorts(Resource):
+    """The firewall's file for SSH: the ports that sshd listens on, those of its configuration, and the operator's own.
+
+    rule: what is done with them, `%s` standing for the ports, and `%u` for the ID of `user`. If sshd moves, one must be
+    able to get in by the old port and by the new one.
+    """
+
+    path: str
+    rule: str
+    force: bool = False
+    unit: str = "ssh.service"
+    user: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"file {self.path}"
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return (self.unit,)
+
+    def check(self, system: System) -> list[Drift]:
+        return self._file(system).check(system)
+
+    def apply(self, system: System) -> None:
+        self._file(system).apply(system)
+
+    def _file(self, system: System) -> File:
+        ports = ports_of(system.unit(self.unit).get("MainPID", "0"), system.tcp()) | ports_named(sshd_texts())
+        listed = ", ".join(str(port) for port in sorted({*ports, ssh_connection()[1]}) if port) or "22"
+        rule = self.rule.replace("%s", listed).replace("%u", self._user_id())
+        return File(self.path, seal(rule), force=self.force)
+
+    def _user_id(self) -> str:
+        import pwd
+
+        try:
+            return str(pwd.getpwnam(self.user).pw_uid) if self.user else ""
+        except KeyError:
+            return self.user  # which an earlier step is yet to make
+
+
+@dataclass(frozen=True)
+class ConnectionLimit(Resource):
+    """The firewall's file for how many connections one address may hold to Nginx.
+
+    A connection belongs to no app before its first line is read, so all apps share one number: the largest that one of
+    them asks for, and no limit if one asks for none (0). Each says so in its app-NAME.nft. rules: `%s` is the number.
+    """
+
+    path: str
+    rules: str
+    app: str
+    most: int
+    force: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"file {self.path}"
+
+    def check(self, system: System) -> list[Drift]:
+        return self._file().check(system)
+
+    def apply(self, system: System) -> None:
+        self._file().apply(system)
+
+    def _file(self) -> File:
+        numbers = [self.most, *limits_of_others(os.path.dirname(self.path), self.app).values()]
+        first, _, rules = self.rules.partition("\n")
+        text = rules.replace("%s", str(max(numbers))) if all(numbers) else "# One of the apps asks for no limit.\n"
+        return File(self.path, seal(f"{first}\n{text}"), force=self.force)
+
+
+def limits_of_others(directory: str, app: str) -> dict[str, int]:
+    """Map app to its connections_per_address, by the files of all apps but this one."""
+    found = {}
+    for path in sorted(glob.glob(f"{directory}/app-*.nft")):
+        name = os.path.basename(path)[len("app-") : -len(".nft")]
+        number = re.search(r"(?m)^# connections_per_address = (\d+)$", text_of(path) or "")
+        if number and name != app:
+            found[name] = int(number[1])
+    return found
+
+
+@dataclass(frozen=True)
+class Firewall(Resource):
+    """The kernel has our table as our files say, and gets it at every boot.
+
+    By what the kernel lists, against what it listed when it was loaded: a rule that somebody added or took away at run
+    time is seen, too.
+    """
+
+    @property
+    def title(self) -> str:
+        return "the rules are loaded"
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return (UNIT, OTHERS)
+
+    def check(self, system: System) -> list[Drift]:
+        other = "ufw" if re.search(r"(?m)^ENABLED=yes", text_of("/etc/ufw/ufw.conf") or "") else ""
+        if system.unit(OTHERS).get("ActiveState") == "active":
+            other = "firewalld"
+        if other:
+            raise Refused(
+                f"{other} is the server's firewall, and the kit would put another beside it",
+                f"leave it to {other} with `firewall = false` in the stage of deploy.toml (it must let in 80 and 443),"
+                f" or turn it off (`{'ufw disable' if other == 'ufw' else 'systemctl disable --now firewalld'}`)",
+            )
+        if text_of(LOADED) != fingerprint():
+            return [Drift("rules in the kernel", "not as the files say", "as the files say")]
+        return []
+
+    def apply(self, system: System) -> None:
+        hint = "nothing was loaded; fix the file that nft names, then run again"
+        system.run(["nft", "-c", "-f", RULES], hint=hint)
+        system.run(["systemctl", "daemon-reload"])  # an undo may have taken the unit's file away, and now it is back
+        system.run(["systemctl", "restart", UNIT])
+        replace(LOADED, fingerprint().encode(), 0o600, 0, 0)
+
+
+@dataclass(frozen=True)
+class NoFirewall(Resource):
+    """The kit's firewall is not there: the stage leaves that to somebody else."""
+
+    @property
+    def title(self) -> str:
+        return "the firewall is left to you (firewall = false)"
+
+    def check(self, system: System) -> list[Drift]:
+        return [Drift("the kit's rules", "present", "absent")] if os.path.exists(RULES) else []
+
+    def apply(self, system: System) -> None:
+        import shutil
+
+        system.run(["systemctl", "disable", "--now", "--quiet", UNIT])
+        system.run(["nft", "table inet ashore; delete table inet ashore"])
+        for directory in ADDED:
+            shutil.rmtree(directory, ignore_errors=True)
+        os.unlink(RULES)

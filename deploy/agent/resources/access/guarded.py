@@ -1,0 +1,189 @@
+"""The way into the server: what could close it is undone unless a new login works, whatever happens in between.
+
+How the way was is on disk before anything is changed. The agent puts that back, or a timer, or the next boot: whether
+the agent is killed, the link cut, or the plug pulled. `templates/ssh/undo.sh.j2` is what they run.
+"""
+
+import glob
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ...system import System
+from ...wire import BY_US, Cancelled, Drift, Failed, Resource
+from ..files import replace, sync_directory, text_of
+
+UNDO = "/var/lib/ashore/undo"
+ARMED, UNDOING = f"{UNDO}/armed", f"{UNDO}/undoing"
+SERVICE, TIMER, AGAIN = "ashore-undo.service", "ashore-undo.timer", "ashore-undo-again.timer"
+HOST_KEYS = "/etc/ssh/ssh_host_*_key.pub"
+
+
+@dataclass(frozen=True)
+class Guarded(Resource):
+    """Steps that could close the way in: they stay if the operator gets in anew, while the old login is held.
+
+    keeps: more paths, beside the steps' own, that are put back. undo_seconds: when the timer does that, if nobody has;
+    prove_seconds, less than that: how long the operator may take.
+    """
+
+    name: str
+    steps: tuple[Resource, ...]
+    keeps: tuple[str, ...] = ()
+    undo_seconds: int = 40
+    prove_seconds: int = 20
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return tuple(unit for step in self.steps for unit in step.units)
+
+    def check(self, system: System) -> list[Drift]:
+        drifts = [Drift("an earlier change", "was not proved", "undone, then made anew")] if pending() else []
+        for step in self.steps:
+            drifts += [Drift(f"{step.title}: {d.what}", d.found, d.wanted, d.diff) for d in step.check(system)]
+        return drifts
+
+    def apply(self, system: System) -> None:
+        if pending():  # of a run that died: we hold its lock
+            undo(system)
+        remember([*paths_of(self.steps), *self.keeps, *keys_of_operators()])
+        arm(system, self.undo_seconds)
+        try:
+            with system.alone("access"):  # what undoes the change waits for the end of this, as long as we live
+                for step in self.steps:
+                    if step.check(system):
+                        step.apply(system)
+                        system.forget()
+            system.halt(f"proof that {self.name}")
+            self._prove(system)
+            disarm(system)
+        except BaseException:
+            undo(system)
+            raise
+
+    def _prove(self, system: System) -> None:
+        """Have the operator log in anew; Failed if that does not work, or no answer comes."""
+        keys = [text_of(path) or "" for path in sorted(glob.glob(HOST_KEYS))]
+        system.emit({"event": "prove", "step": self.name, "keys": keys})
+        deadline = time.monotonic() + self.prove_seconds
+        answer = None
+        while time.monotonic() < deadline:
+            answer = system.answer(deadline - time.monotonic())
+            if answer is None or (isinstance(answer, dict) and answer.get("step") == self.name):
+                break
+            if isinstance(answer, dict) and answer["request"] == "cancel":
+                raise Cancelled(BY_US)
+        if answer is None:
+            why, hint = f"no word of a new login came within {self.prove_seconds} s, or the link dropped", ""
+        elif answer["ok"]:
+            return
+        else:
+            why, hint = answer["why"], answer["hint"]
+        raise Failed(
+            f"with this step, a new login did not work: {why}",
+            "the change was undone, and the old way in works as before; " + (hint or "run the same command again"),
+        )
+
+
+def pending() -> bool:
+    return os.path.exists(ARMED) or os.path.exists(UNDOING)
+
+
+def paths_of(steps: tuple[Resource, ...]) -> list[str]:
+    """The files of the steps, and of those that they are made of."""
+    found = []
+    for step in steps:
+        for value in (step, *vars(step).values()):
+            path = getattr(value, "path", None)
+            if isinstance(path, str):
+                found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def keys_of_operators() -> list[str]:
+    """The files that say whose keys get in: of who is logged in, and of root."""
+    import pwd
+
+    found = []
+    for name in dict.fromkeys((os.environ.get("SUDO_USER") or "root", "root")):
+        with suppress(KeyError):
+            found += [f"{pwd.getpwnam(name).pw_dir}/.ssh/authorized_keys{more}" for more in ("", "2")]
+    return found
+
+
+def remember(paths: list[str]) -> None:
+    """Put on disk how these files and our table of the firewall are now."""
+    import shutil
+
+    from .firewall import table
+
+    shutil.rmtree(UNDO, ignore_errors=True)  # what an undo left that had ended
+    os.makedirs(f"{UNDO}/files", 0o700)
+    absent = [path for path in paths if not os.path.lexists(path)]
+    for path in paths:
+        if os.path.lexists(path):
+            os.makedirs(os.path.dirname(f"{UNDO}/files{path}"), 0o700, exist_ok=True)
+            copied = shutil.copy2(path, f"{UNDO}/files{path}", follow_symlinks=False)
+            info = os.lstat(path)
+            os.chown(copied, info.st_uid, info.st_gid, follow_symlinks=False)
+    rules = f"table inet ashore\ndelete table inet ashore\n{table()}"
+    replace(f"{UNDO}/table.nft", rules.encode(), 0o600, 0, 0)
+    for name, listed in (("absent", absent), ("paths", paths)):
+        replace(f"{UNDO}/{name}", "".join(f"{path}\n" for path in listed).encode(), 0o600, 0, 0)
+
+
+def arm(system: System, seconds: int) -> None:
+    stop_timer(system)
+    replace(ARMED, b"", 0o600, 0, 0)
+    os.sync()  # a boot, too, must find it all
+    options = [f"--on-active={seconds}", "--timer-property=AccuracySec=100ms", f"--unit={SERVICE}"]
+    try:
+        system.run(["systemd-run", "--quiet", *options])
+    except Failed:
+        os.unlink(ARMED)
+        raise
+
+
+def disarm(system: System) -> None:
+    """The change stays. Whoever renames `armed` first decides: the timer may be a moment faster."""
+    try:
+        os.rename(ARMED, f"{UNDO}/proved")
+    except FileNotFoundError:
+        what = "the new login took too long: the server had undone the change by itself"
+        raise Failed(what, "run the same command again") from None
+    sync_directory(UNDO)
+    stop_timer(system)
+    forget()
+
+
+def undo(system: System) -> None:
+    """Put it all back, or find it put back."""
+    if pending():
+        try:
+            system.run(["systemctl", "start", SERVICE])
+        except Failed as failed:
+            raise Failed(
+                f"SSH access could not be restored: {failed.what}",
+                f"keep this login; on the server, `journalctl -u {SERVICE}` says why; it tries again by itself",
+                failed.detail,
+            ) from failed
+        if pending():
+            raise Failed("SSH access could not be restored", f"keep this login; `journalctl -u {SERVICE}` says why")
+    stop_timer(system)
+    forget()
+    system.forget()
+
+
+def stop_timer(system: System) -> None:
+    system.run(["systemctl", "stop", TIMER, AGAIN], accept=(0, 5))  # 5: one has fired and gone
+
+
+def forget() -> None:
+    import shutil
+
+    shutil.rmtree(UNDO, ignore_errors=True)

@@ -1,0 +1,213 @@
+"""Keys that may do a few things only, and the root-owned copy of the kit that does these for them."""
+
+import os
+import re
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ...system import System
+from ...wire import Drift, Failed, Refused, Resource
+from ..files import File, replace, seal, text_of, unified, untouched
+from ..host.users import User
+
+UNITS = "/etc/systemd/system"
+LINE = re.compile(r'restrict,command="exec \S+ -ISB \S+ (\S+) (\S+)" (\S+) (\S+) (\S+)')
+HEAD = "# Written by Ashore: `fab ci.key` adds a key, `fab ci.key --revoke` takes one away.\n"
+EVERY = "all"
+Key = dict[str, str]
+
+
+def keys_in(path: str) -> list[Key]:
+    """The keys in an authorized_keys that `fab ci.key` wrote: {"app", "id", "type", "base64", "name"}."""
+    found = []
+    for line in (text_of(path) or "").splitlines():
+        if match := LINE.fullmatch(line):
+            found.append(dict(zip(("app", "id", "type", "base64", "name"), match.groups(), strict=True)))
+    return found
+
+
+def line_of(key: Key, kit: str) -> str:
+    """A key's line in authorized_keys. kit: the directory of the copy of the kit that is to serve it."""
+    relay = f"exec /usr/bin/python3 -ISB {kit}/deploy/ci/relay.py {key['app']} {key['id']}"
+    return f'restrict,command="{relay}" {key["type"]} {key["base64"]} {key["name"]}\n'
+
+
+@dataclass(frozen=True)
+class Keyring(Resource):
+    """The keys in an authorized_keys: those that are there, with `add`, and without those of the IDs in `revoke`.
+
+    What is there is looked at in the moment of writing: of two operators at a time, one cannot give back what the other
+    has taken away. kit: the copy of the kit that serves them; "": as it is. add: (type, base64, name, ID) of each.
+    """
+
+    path: str
+    app: str
+    kit: str
+    add: tuple[tuple[str, str, str, str], ...] = ()
+    revoke: tuple[str, ...] = ()
+    force: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"keys in {self.path}"
+
+    @property
+    def shares(self) -> str:
+        return f"keys-{self.app}"
+
+    def check(self, system: System) -> list[Drift]:
+        text = self._text()
+        found = text_of(self.path)
+        if found is not None and not untouched(found) and not self.force and not self.revoke:
+            return File(self.path, text).check(system)  # edited by hand: refused, with the difference
+        if found == text or (found is None and not self._keys()):
+            return []
+        return [Drift("keys", "others", "as wanted", unified(self.path, found or "", text))]
+
+    def apply(self, system: System) -> None:
+        replace(self.path, self._text().encode(), 0o644, 0, 0)
+
+    def _keys(self) -> list[Key]:
+        named = ("type", "base64", "name", "id")
+        more = [{"app": self.app, **dict(zip(named, values, strict=True))} for values in self.add]
+        known = {key["id"]: key for key in (*keys_in(self.path), *more)}
+        return [key for id_, key in known.items() if id_ not in self.revoke and EVERY not in self.revoke]
+
+    def _text(self) -> str:
+        """Only our own lines: in a file that somebody has edited, the edit goes with a key that is revoked."""
+        if self.kit:
+            return seal(HEAD + "".join(line_of(key, self.kit) for key in self._keys()))
+        left = {(key["id"], key["base64"]) for key in self._keys()}
+        lines = (text_of(self.path) or "").splitlines(keepends=True)
+        kept = [line for line in lines if (match := LINE.fullmatch(line.rstrip("\n"))) and (match[2], match[4]) in left]
+        return seal(HEAD + "".join(kept))
+
+
+@dataclass(frozen=True)
+class Disconnected(Resource):
+    """No connection of a key that does not get in any more is at work on the app."""
+
+    app: str
+    path: str
+
+    @property
+    def title(self) -> str:
+        return "what revoked keys had under way has ended"
+
+    def check(self, system: System) -> list[Drift]:
+        from ...overrule import at_work, connections
+
+        holder = at_work(self.app)
+        if holder and holder["ci"] not in {key["id"] for key in keys_in(self.path)}:
+            return [Drift(str(holder.get("verb")), "at work", "ended")]
+        return [Drift("connections", "open", "ended")] if self not in system.done and connections(self.app) else []
+
+    def apply(self, system: System) -> None:
+        from ...locks import described
+        from ...overrule import KEYS_CHANGED, Overrule, at_work, connections
+
+        for pid in connections(self.app):
+            with suppress(ProcessLookupError):
+                os.kill(pid, KEYS_CHANGED)  # each looks whether its own key still gets in
+        system.done.add(self)
+        overrule = Overrule(self.app, system.emit, KEYS_CHANGED)
+        while self.check(system):
+            holder = at_work(self.app)
+            if holder and not overrule(holder):
+                raise Failed(f"{described(holder)}, and does not end", "on the server, end its process", str(holder))
+
+
+@dataclass(frozen=True)
+class LoginUser(User):
+    """A user whom a key logs in, and who owns nothing, its home included: it cannot let others in."""
+
+    shell: str = "/bin/sh"
+
+    def check(self, system: System) -> list[Drift]:
+        import pwd
+
+        if len(self.name) > 32:
+            hint = "CI keys are for apps whose name has 29 letters at most"
+            raise Refused(f"a user's name has 32 letters at most, and {self.name} has {len(self.name)}", hint)
+        try:
+            found = pwd.getpwnam(self.name)
+        except KeyError:
+            return [Drift("user", "absent", "present")]
+        if found.pw_dir != self.home:
+            raise Refused(f"{self.name} is already somebody else on this server", f"its home is {found.pw_dir}")
+        return [*super().check(system), *([] if self._unlocked() else [Drift("login by key", "locked", "possible")])]
+
+    def apply(self, system: System) -> None:
+        if any(drift.what != "login by key" for drift in self.check(system)):
+            super().apply(system)
+        system.run(["usermod", "--password", "*", self.name])  # none fits; "!", as useradd leaves it, can shut out keys
+
+    def _proved(self) -> bool:
+        return True  # its home, which is compared before, is below a directory of the kit
+
+    def _unlocked(self) -> bool:
+        return f"\n{self.name}:*:" in "\n" + (text_of("/etc/shadow") or "")
+
+
+@dataclass(frozen=True)
+class Tree(Resource):
+    """A directory with these files and no others: root's, readable by all, complete once it has its name."""
+
+    directory: str
+    files: tuple[tuple[str, str], ...]
+    name: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} in {self.directory}"
+
+    def check(self, system: System) -> list[Drift]:
+        if not os.path.isdir(self.directory):
+            return [Drift("directory", "absent", "present")]
+        wanted = dict(self.files)
+        found = {path: text_of(f"{self.directory}/{path}") for path in self._paths()}
+        changed = sorted(path for path in {*wanted, *found} if wanted.get(path) != found.get(path))
+        return [Drift(path, "another text" if path in found else "absent", "as it was put there") for path in changed]
+
+    def _paths(self) -> list[str]:
+        found = []
+        for top, directories, names in os.walk(self.directory):
+            directories[:] = [name for name in directories if name != "__pycache__"]
+            found += [os.path.relpath(f"{top}/{name}", self.directory) for name in names]
+        return found
+
+    def apply(self, system: System) -> None:
+        building = f"{self.directory}.building"
+        shutil.rmtree(building, ignore_errors=True)  # left by an interrupted run
+        for path, text in self.files:
+            os.makedirs(os.path.dirname(f"{building}/{path}"), 0o755, exist_ok=True)
+            replace(f"{building}/{path}", text.encode(), 0o644, 0, 0)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        os.rename(building, self.directory)
+        system.run(["python3", "-ISm", "compileall", "-q", self.directory])
+
+
+@dataclass(frozen=True)
+class Unused(Resource):
+    """No copy of the kit is left that no unit starts: those of older versions, and those of keys that are gone."""
+
+    parent: str
+    prefix: str
+
+    @property
+    def title(self) -> str:
+        return "copies of the kit that no unit starts are removed"
+
+    def check(self, system: System) -> list[Drift]:
+        return [Drift(path, "present", "absent") for path in self._unused()]
+
+    def apply(self, system: System) -> None:
+        for path in self._unused():
+            shutil.rmtree(path)
+
+    def _unused(self) -> list[str]:
+        copies = [name for name in os.listdir(self.parent) if name.startswith(self.prefix)]
+        units = [name for name in os.listdir(UNITS) if name.startswith("ashore-ci-") and name.endswith("@.service")]
+        texts = [text_of(f"{UNITS}/{name}") or "" for name in units] if copies else []
+        return sorted(f"{self.parent}/{name}" for name in copies if not any(f"/{name}'" in text for text in texts))

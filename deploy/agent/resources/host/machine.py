@@ -1,0 +1,176 @@
+"""What the machine must be before anything is built on it."""
+
+import glob
+import os
+import re
+from dataclasses import dataclass
+
+from ...system import System
+from ...wire import Drift, Refused, Resource
+from ..files import replace, unified
+
+HOSTS = "/etc/hosts"
+RESOLVERS = "/etc/resolv.conf"
+
+
+@dataclass(frozen=True)
+class Platform(Resource):
+    """One of the systems that the kit knows, by ID or ID_LIKE of os-release."""
+
+    ids: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return f"system is {' or '.join(name.capitalize() for name in self.ids)}"
+
+    def check(self, system: System) -> list[Drift]:
+        release = os_release()
+        if release.get("ID") not in self.ids:
+            name = release.get("PRETTY_NAME") or release.get("ID") or "an unknown system"
+            raise Refused(
+                f"the server runs {name}", f"use a server with {' or '.join(name.capitalize() for name in self.ids)}"
+            )
+        return []
+
+
+@dataclass(frozen=True)
+class Port(Resource):
+    """A TCP port that is free, or in the hands of the named program."""
+
+    number: int
+    program: str
+
+    @property
+    def title(self) -> str:
+        return f"port {self.number} is free for {self.program}"
+
+    def check(self, system: System) -> list[Drift]:
+        sockets = listening_sockets(system.tcp(), self.number)
+        for name, pid in owners(sockets) if sockets else ():
+            if name != self.program:
+                raise Refused(
+                    f"port {self.number} is taken by {name} (process {pid})",
+                    f"stop it and keep it from starting (a service: `systemctl disable --now {name}`), then run again",
+                )
+        return []
+
+
+@dataclass(frozen=True)
+class HostNames(Resource):
+    """/etc/hosts knows localhost and the host's own name; or every sudo complains and may wait for DNS."""
+
+    @property
+    def title(self) -> str:
+        return f"host names in {HOSTS}"
+
+    def check(self, system: System) -> list[Drift]:
+        found = self._read()
+        wanted = with_host_names(found, os.uname().nodename)
+        return [] if found == wanted else [Drift("names", "missing", "present", unified(HOSTS, found, wanted))]
+
+    def apply(self, system: System) -> None:
+        replace(HOSTS, with_host_names(self._read(), os.uname().nodename).encode(), 0o644, 0, 0)
+
+    def _read(self) -> str:
+        if not os.path.exists(HOSTS):
+            return ""
+        with open(HOSTS, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+
+
+@dataclass(frozen=True)
+class SecretKey(Resource):
+    """A random key in a file for systemd's EnvironmentFile=, made once on the server and never shown."""
+
+    path: str
+    name: str = "SECRET_KEY"
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}, generated on the server"
+
+    def check(self, system: System) -> list[Drift]:
+        if os.path.exists(self.path) and os.path.getsize(self.path):
+            return []
+        return [Drift(self.name, "absent", "[hidden]")]
+
+    def apply(self, system: System) -> None:
+        import secrets
+
+        replace(self.path, f"{self.name}={secrets.token_hex(32)}\n".encode(), 0o600, 0, 0)
+
+
+def dns_is_link_local() -> bool:
+    """Whether a process here asks a link-local address for names, as in Google's cloud."""
+    try:
+        with open(RESOLVERS, encoding="utf-8", errors="replace") as file:
+            return any(re.match(r"\s*nameserver\s+(169\.254\.|fe80:)", line, re.I) for line in file)
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class DnsElsewhere(Resource):
+    """A step for servers that resolve names without a link-local address; for others, `otherwise`."""
+
+    step: Resource
+    otherwise: Resource
+
+    @property
+    def title(self) -> str:
+        return self._chosen().title
+
+    @property
+    def shares(self) -> str:
+        return self.step.shares
+
+    def check(self, system: System) -> list[Drift]:
+        return self._chosen().check(system)
+
+    def apply(self, system: System) -> None:
+        self._chosen().apply(system)
+
+    def _chosen(self) -> Resource:
+        return self.otherwise if dns_is_link_local() else self.step
+
+
+def with_host_names(text: str, hostname: str) -> str:
+    """The text of /etc/hosts, with lines added at its end for what it does not name."""
+    named = {name for line in text.splitlines() for name in line.split("#")[0].split()[1:]}
+    own = f"127.0.1.1 {hostname}" + (f" {hostname.split('.')[0]}" if "." in hostname else "")
+    missing = [line for name, line in (("localhost", "127.0.0.1 localhost"), (hostname, own)) if name not in named]
+    start = text if not text or text.endswith("\n") else text + "\n"
+    return start + "".join(f"{line}\n" for line in missing)
+
+
+def listening_sockets(table: str, port: int) -> set[str]:
+    """Inodes of the sockets that listen on a port, from /proc/net/tcp and tcp6."""
+    rows = [line.split() for line in table.splitlines()]
+    return {row[9] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
+
+
+def owners(sockets: set[str]) -> list[tuple[str, int]]:
+    """(program, pid) for each process that holds one of the sockets."""
+    found = []
+    wanted = {f"socket:[{inode}]" for inode in sockets}
+    for directory in glob.glob("/proc/[0-9]*/fd"):
+        try:
+            if any(os.readlink(entry.path) in wanted for entry in os.scandir(directory)):
+                with open(f"{directory[:-3]}/comm", encoding="utf-8", errors="replace") as comm:
+                    found.append((comm.read().strip(), int(directory.split("/")[2])))
+        except OSError:
+            continue  # it ended while we looked
+    return found
+
+
+def os_release() -> dict[str, str]:
+    found = {}
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        if os.path.exists(path):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    key, equals, value = line.strip().partition("=")
+                    if equals:
+                        found[key] = value.strip("\"'")
+            break
+    return found

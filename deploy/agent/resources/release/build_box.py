@@ -1,0 +1,173 @@
+"""Building an app's packages in a box like the app's own: a build runs code, which may do no more than the app.
+
+For operators and CI keys alike: what it makes is root's afterwards, and no process and no cache of it is left.
+"""
+
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from ...system import ENVIRONMENT, System, complaint
+from ...wire import Cancelled, Failed
+from ..files import required_ids
+from ..host.machine import dns_is_link_local
+from .commands import end, follow, stop
+
+SECONDS = 1800
+ORPHAN_SECONDS = 3
+SPARE_BYTES, SPARE_FILES, SPARE_PART = 64 << 20, 5000, 10  # what a build must leave free on the disk
+BOX = (
+    "NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateDevices=yes",
+    "TemporaryFileSystem=/tmp:size=64M,nr_inodes=10k,mode=1777 /var/tmp:size=64M,nr_inodes=10k,mode=1777"
+    " /dev/shm:size=64M,nr_inodes=10k,mode=1777",
+    "DevicePolicy=closed", "PrivateUsers=yes", "PrivateMounts=yes", "PrivateIPC=yes", "ProtectProc=invisible",
+    "ProcSubset=pid", "ProtectClock=yes", "ProtectHostname=yes", "ProtectKernelLogs=yes", "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes", "ProtectControlGroups=yes", "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+    "RestrictNamespaces=yes", "RestrictRealtime=yes", "RestrictSUIDSGID=yes", "LockPersonality=yes",
+    "SystemCallArchitectures=native", "SystemCallFilter=@system-service", "SystemCallFilter=~@privileged @resources",
+    "SystemCallFilter=@chown", "SystemCallErrorNumber=EPERM", "CapabilityBoundingSet=", "AmbientCapabilities=",
+    "KeyringMode=private", "UMask=0022", "MemoryMax=75%", "TasksMax=512", "OOMPolicy=stop", "TimeoutStopSec=3",
+    # Whoever listens there could start something outside, or tells what other apps are started with.
+    "InaccessiblePaths=-/run/dbus -/run/user -/run/systemd/private -/run/systemd/transient -/run/ashore-ci"
+    " -/run/ashore",
+)  # fmt: skip
+
+
+def boxed(
+    argv: Sequence[str], unit: str, user: str, top: str, at: str, cwd: str, environment: dict[str, str]
+) -> list[str]:
+    """The argv that runs another one as `user` in BOX; it can write to one directory, and nothing of it outlives it."""
+    own = [f"User={user}", f"Group={user}", f"ReadWritePaths={at}", f"WorkingDirectory={cwd}"]
+    own += [f"BindPaths={top}:{at}"] if at != top else []
+    own += [f"InaccessiblePaths=-/var/lib/{user}", f"RuntimeMaxSec={SECONDS}", f"SyslogIdentifier={user}"]
+    own += [] if dns_is_link_local() else ["IPAddressDeny=link-local"]  # what the firewall says more exactly
+    own += [f"LogNamespace={user}", *(f"Environment={name}={value}" for name, value in environment.items())]
+    options = [word for item in (*BOX, *own) for word in ("-p", item)]
+    return ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", f"--unit={unit}", *options, "--", *argv]
+
+
+def build(
+    system: System, argv: Sequence[str], user: str, top: str, cwd: str, environment: dict[str, str], at: str = ""
+) -> str:
+    """Run a command in the box, as `user` in `cwd`; it may fill the directory `top`, which root has just made.
+
+    at: where the box has that directory, if it is to have another name later: one that is there, too.
+    When this returns, all in it is root's. Returns what the command wrote to standard output. Failed with its last
+    lines where it does not end well or fills the disk; Cancelled where the operator wants it stopped, or nobody waits.
+    """
+    unit = f"{user}-build.service"
+    stop(unit)  # of a run that died
+    scratch = f"{top}/.scratch"
+    uid, gid = required_ids(user, user)
+    os.mkdir(scratch, 0o700)
+    for path in (scratch, top):
+        os.chown(path, uid, gid)
+    inside = f"{at or top}/.scratch"
+    environment = environment | {
+        "HOME": inside,
+        "TMPDIR": inside,  # on the disk: what a compiler needs does not fit into a small server's memory
+        "UV_CACHE_DIR": f"{inside}/cache",  # which no other build has filled
+    }
+
+    orphans = Orphans(unit)
+    least = [max(spare, free // SPARE_PART) for spare, free in zip((SPARE_BYTES, SPARE_FILES), room(top), strict=True)]
+
+    def look() -> None:
+        try:
+            system.stop_if_cancelled()
+            if system.unwanted():
+                raise Cancelled("the client that asked for it has gone")
+            if lacking := short_of(room(top), least):
+                what = f"the packages would fill the disk of the server ({lacking}); their build was stopped"
+                raise Failed(what, MAKE_ROOM)
+            orphans.end()
+        except Failed:
+            end(process, unit)
+            raise
+
+    process = system.start(boxed(argv, unit, user, top, at or top, cwd, environment))
+    out, err = follow(process, look)
+    lacking = short_of(room(top), least)
+    shutil.rmtree(scratch, ignore_errors=True)
+    hand_over(top)
+    system.emit({"event": "output", "argv": list(argv), "text": out + err})
+    if process.returncode:
+        what, detail = complaint(argv, process.returncode, err or out)
+        if lacking or NO_SPACE.search(err):
+            lacking = lacking or "no space, or no more files"
+            raise Failed(f"the disk of the server has no room for the packages ({lacking})", MAKE_ROOM, detail)
+        raise Failed(what, "", detail)
+    return out
+
+
+# ENOSPC and EDQUOT, as Rust and Python write them: a build that failed has often removed what it made.
+NO_SPACE = re.compile(r"\b(os error|Errno) (28|122)\b")
+MAKE_ROOM = "make room (`df -h`, `df -i`), or ask for smaller packages, then deploy again"
+
+
+def short_of(free: tuple[int, int], least: list[int]) -> str:
+    """What of bytes and files there is less than wanted of, in words; "" where there is enough of both."""
+    found = [f"{free[0] >> 20} MB are left"] if free[0] < least[0] else []
+    return " and ".join(found + ([f"{free[1]} more files fit"] if free[1] < least[1] else []))
+
+
+def room(path: str) -> tuple[int, int]:
+    """Bytes and files that may still come to this disk."""
+    space = os.statvfs(path)
+    return space.f_bavail * space.f_frsize, space.f_favail if space.f_files else 1 << 62
+
+
+class Orphans:
+    """Processes of a unit whose parent has ended: uv would wait for what they hold open, and a build needs none."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        self.seen: dict[str, float] = {}
+        self.looked = time.monotonic()
+
+    def end(self) -> None:
+        """Kill those that have been there for ORPHAN_SECONDS; looks every second."""
+        now = time.monotonic()
+        if now < self.looked + 1:
+            return
+        self.looked = now
+        argv = ["systemctl", "show", "-p", "MainPID", "--value", self.unit]
+        main = subprocess.run(argv, capture_output=True, env=ENVIRONMENT).stdout.decode().strip()
+        found = {pid for pid in os.listdir("/proc") if pid.isdigit() and pid != main and self._is_one(pid)}
+        self.seen = {pid: self.seen.get(pid, now) for pid in found}
+        for pid, since in self.seen.items():
+            if now > since + ORPHAN_SECONDS and self._is_one(pid):
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+
+    def _is_one(self, pid: str) -> bool:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                parent = file.read().rpartition(b")")[2].split()[1]
+            if parent != b"1":
+                return False
+            with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
+                return f"/{self.unit}\n" in file.read()
+        except OSError:  # it has ended
+            return False
+
+
+def hand_over(top: str) -> None:
+    """All of a tree is root's from now on, and nobody else's to write. Links are not followed.
+
+    Only for a tree that no process of its owner can write to any more.
+    """
+    for _, directories, files, at in os.fwalk(top):
+        for name in (*directories, *files):
+            mode = os.lstat(name, dir_fd=at).st_mode
+            os.chown(name, 0, 0, dir_fd=at, follow_symlinks=False)
+            if not stat.S_ISLNK(mode) and mode & 0o7022:
+                os.chmod(name, mode & 0o755, dir_fd=at)
+    os.chown(top, 0, 0)
+    os.chmod(top, 0o755)

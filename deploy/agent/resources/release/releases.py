@@ -1,0 +1,258 @@
+"""What makes a release on the server: its source tree, its virtualenv, and the end of old ones."""
+
+import glob
+import json
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ...system import System, upstream
+from ...wire import Cancelled, Drift, Entry, Failed, Refused, Resource
+from ..files import replace, required_ids, text_of
+from .uploads import MANIFEST, ancestors_of, escaping, known_files, manifest_of, stored_name
+
+UNITS = "/etc/systemd/system"
+MARKER = ".complete"
+GUNICORN_SINCE = (25, 1)  # --no-control-socket in templates/systemd/app@.service.j2
+
+
+@dataclass(frozen=True)
+class Source(Resource):
+    """A release's source tree: root's, readable by the app's group, hard links to what earlier releases had.
+
+    Made from the manifest that came with the survey and the files that `Uploaded` left in APP/incoming; or from those
+    of the release `base`. Complete once it has its name.
+    """
+
+    app_directory: str
+    release: str
+    group: str
+    base: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"source of release {self.release}" + (f", as in {self.base}" if self.base else "")
+
+    @property
+    def directory(self) -> str:
+        return f"{self.app_directory}/releases/{self.release}"
+
+    def check(self, system: System) -> list[Drift]:
+        return [] if os.path.isdir(f"{self.directory}/source") else [Drift("source", "absent", "present")]
+
+    def apply(self, system: System) -> None:
+        _, gid = required_ids("root", self.group)
+        entries = system.manifest
+        if self.base:
+            entries = manifest_of(f"{self.app_directory}/releases/{self.base}")
+        if wrong := escaping(entries):
+            raise Refused(f"the source has a name that could leave its directory: {wrong}")
+        have = known_files(self.app_directory)
+        partial = f"{self.directory}/source.partial"
+        shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted run
+        make_directory(self.directory, gid)
+        make_directory(partial, gid)
+        made = {""}
+        for entry in entries:
+            for part in ancestors_of(entry.path):
+                if part not in made:
+                    make_directory(f"{partial}/{part}", gid)
+                    made.add(part)
+            place(entry, have.get(stored_name(entry), ""), f"{partial}/{entry.path}", gid)
+        replace(f"{self.directory}/{MANIFEST}", json.dumps(entries).encode(), 0o600, 0, 0)
+        os.sync()  # before it can get traffic: a power cut must not leave empty files behind a switched link
+        os.rename(partial, f"{self.directory}/source")
+        if not self.base:
+            shutil.rmtree(f"{self.app_directory}/incoming", ignore_errors=True)  # what was in it is in the release
+
+
+def make_directory(path: str, gid: int) -> None:
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o750)
+    os.chown(path, 0, gid)
+    os.chmod(path, 0o750)
+
+
+def place(entry: Entry, stored: str, path: str, gid: int) -> None:
+    if entry.kind == "l":
+        os.symlink(entry.hash, path)
+        return
+    try:
+        os.link(stored, path)
+    except OSError:  # too many links to one file, or another file system
+        shutil.copyfile(stored, path)
+    os.chown(path, 0, gid)
+    os.chmod(path, 0o750 if entry.kind == "x" else 0o640)
+
+
+BUILD = (  # with uv, the directory and the requirements as its arguments
+    '"$1" venv --quiet --allow-existing --no-project --python /usr/bin/python3 "$2"\n'
+    'exec "$1" pip install --python "$2/bin/python" --compile-bytecode -r "$3"\n'
+)
+
+
+@dataclass(frozen=True)
+class Virtualenv(Resource):
+    """A virtualenv with what a requirements file names, shared by all releases with the same hash in its path.
+
+    Built as `user` in a box, and with nothing that an earlier build left; then it is root's, and complete once it has
+    root's marker.
+    """
+
+    path: str
+    source: str
+    requirements: str
+    uv: str
+    user: str
+
+    @property
+    def title(self) -> str:
+        return f"virtualenv {os.path.basename(self.path)} from {self.requirements}"
+
+    @property
+    def marker(self) -> str:
+        return f"{self.path}/{MARKER}"
+
+    def check(self, system: System) -> list[Drift]:
+        if not self._complete:
+            return [Drift("virtualenv", "absent", "built")]
+        lost = lacking(self.path)
+        return [Drift("virtualenv", f"without {lost}", "complete")] if lost else []
+
+    @property
+    def _complete(self) -> bool:
+        try:
+            return os.lstat(self.marker).st_uid == os.geteuid()
+        except FileNotFoundError:
+            return False
+
+    def apply(self, system: System) -> None:
+        from .build_box import build
+
+        # One that lacks something may still be in use: it stays in its place until another is there.
+        top = f"{self.path}.fresh" if self._complete else self.path
+        shutil.rmtree(top, ignore_errors=True)  # left by an interrupted run
+        os.mkdir(top, 0o755)
+        system.progress(20, "packages of the app")
+        argv = ["/bin/sh", "-ec", BUILD, "build", self.uv, self.path, self.requirements]
+        try:
+            build(system, argv, self.user, top, self.source, uv_environment(), at=self.path)
+            self._judge(top)
+        except Cancelled:
+            shutil.rmtree(top, ignore_errors=True)
+            raise
+        except Failed as failure:
+            shutil.rmtree(top, ignore_errors=True)
+            if failure.hint:
+                raise
+            what = f"the packages that {self.requirements} asks for could not be installed"
+            raise Failed(what, f"fix {self.requirements}; the lines above are uv's", failure.detail) from failure
+        with suppress(FileNotFoundError):
+            os.unlink(f"{top}/.lock")  # uv's
+        replace(f"{top}/{MARKER}", b"", 0o644, 0, 0)
+        if top != self.path:
+            broken = f"{self.path}.broken"
+            shutil.rmtree(broken, ignore_errors=True)
+            os.rename(self.path, broken)
+            try:
+                os.rename(top, self.path)
+            except OSError:
+                os.rename(broken, self.path)
+                raise
+            shutil.rmtree(broken, ignore_errors=True)
+
+    def _judge(self, top: str) -> None:
+        """Refuse a virtualenv that could not run the app."""
+        if not os.path.exists(f"{top}/bin/gunicorn"):
+            raise Failed(
+                f"{self.requirements} does not bring gunicorn", f"add a line `gunicorn` to {self.requirements}"
+            )
+        for path in glob.glob(f"{top}/lib/python*/site-packages/gunicorn-*.dist-info"):
+            version = os.path.basename(path).removesuffix(".dist-info").partition("-")[2]
+            if upstream(version)[:2] < GUNICORN_SINCE:
+                least = ".".join(map(str, GUNICORN_SINCE))
+                raise Failed(
+                    f"{self.requirements} brings Gunicorn {version}; the kit's units need {least} or later",
+                    f"ask for gunicorn>={least} in {self.requirements}",
+                )
+
+
+def lacking(venv: str) -> str:
+    """What a virtualenv has lost without which it runs nothing; "" where it is whole."""
+    for name in ("bin/python", "bin/gunicorn"):
+        if not os.path.exists(f"{venv}/{name}"):  # python is a link to the server's own
+            return name
+    python = os.path.basename(os.path.realpath(f"{venv}/bin/python"))  # after an upgrade of the server, another one
+    packages = f"lib/{python}/site-packages"
+    return "" if "." not in python or os.path.isdir(f"{venv}/{packages}") else packages
+
+
+def uv_environment() -> dict[str, str]:
+    """For uv in the build box: with the settings of the server; a virtualenv is not named after those of the source."""
+    environment = {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
+    bundle = "/etc/ssl/certs/ca-certificates.crt"  # the server's own trust, where a private CA is in the way
+    if os.path.exists(bundle):
+        environment["SSL_CERT_FILE"] = bundle
+    own = "/etc/uv/uv.toml"
+    return environment | ({"UV_CONFIG_FILE": own} if os.path.exists(own) else {"UV_NO_CONFIG": "1"})
+
+
+@dataclass(frozen=True)
+class Pruned(Resource):
+    """At most `keep` good releases beside the current one, and as many that were rolled back.
+
+    With them goes all that no release is behind: virtualenvs, unit files, what a run that died has left. A release
+    whose `state` says nothing never had traffic to the end of its watch: it is such a leftover, unless it is current.
+    """
+
+    app: str
+    app_directory: str
+    keep: int
+
+    @property
+    def title(self) -> str:
+        return f"at most {self.keep} older releases are kept, and nothing that is half done"
+
+    def check(self, system: System) -> list[Drift]:
+        return [Drift(path, "present", "absent") for path in self._surplus()]
+
+    def apply(self, system: System) -> None:
+        units = False
+        while surplus := self._surplus():  # again, for the virtualenvs that only those releases used
+            for path in surplus:
+                units = units or path.startswith(UNITS)
+                if os.path.isdir(path) and not os.path.islink(path):
+                    shutil.rmtree(path)
+                else:
+                    os.unlink(path)
+        if units:
+            system.run(["systemctl", "daemon-reload"])
+
+    def _surplus(self) -> list[str]:
+        home = self.app_directory
+        if not os.path.islink(f"{home}/current"):
+            return []  # the first release is still being made
+        current = os.path.basename(os.readlink(f"{home}/current"))
+        names = sorted(os.listdir(f"{home}/releases"))
+        kept = {current}
+        for state in ("good", "rolled back"):
+            kept |= set([name for name in names if name != current and state_of(home, name) == state][-self.keep :])
+        surplus = [f"{home}/releases/{name}" for name in names if name not in kept]
+        used = {
+            os.path.basename(os.readlink(f"{home}/releases/{name}/venv"))
+            for name in names
+            if os.path.islink(f"{home}/releases/{name}/venv")
+        }
+        surplus += [f"{home}/venvs/{name}" for name in os.listdir(f"{home}/venvs") if name not in used]
+        for name in os.listdir(UNITS):
+            app, _, release = name.removesuffix(".service").partition("@")
+            if app == self.app and release and name.endswith(".service") and release not in kept:
+                surplus.append(f"{UNITS}/{name}")
+        surplus += [entry.path for entry in os.scandir(home) if entry.name == "incoming" or entry.name[0] == "."]
+        return surplus
+
+
+def state_of(app_directory: str, release: str) -> str:
+    """good, rolled back or restarted; nothing for a release that has not had traffic to the end of its watch."""
+    return (text_of(f"{app_directory}/releases/{release}/state") or "").strip()

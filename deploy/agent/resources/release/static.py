@@ -1,0 +1,39 @@
+"""The way from Nginx to a release's static files."""
+
+import os
+from dataclasses import dataclass
+
+from ...system import System
+from ...wire import Drift, Resource
+from ..files import Link, required_ids
+
+
+@dataclass(frozen=True)
+class StaticLinks(Resource):
+    """A release's links to the directories of its static files, by which Nginx finds them through `current`.
+
+    links: (name, directory of its source).
+    """
+
+    directory: str
+    group: str
+    links: tuple[tuple[str, str], ...]
+
+    @property
+    def title(self) -> str:
+        return f"static files of {os.path.basename(self.directory)}: links for Nginx"
+
+    def check(self, system: System) -> list[Drift]:
+        return [drift for link in self._links() for drift in link.check(system)]
+
+    def apply(self, system: System) -> None:
+        made = f"{self.directory}/static"
+        os.makedirs(made, exist_ok=True)
+        os.chown(made, *required_ids("root", self.group))
+        os.chmod(made, 0o750)
+        for link in self._links():
+            if link.check(system):
+                link.apply(system)
+
+    def _links(self) -> list[Link]:
+        return [Link(f"{self.directory}/static/{name}", f"../source/{path}") for name, path in self.links]

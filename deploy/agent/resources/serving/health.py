@@ -1,0 +1,225 @@
+"""Whether what a unit runs answers over HTTP, for itself and through Nginx."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...system import System
+from ...wire import Drift, Failed, Resource
+from ..files import not_found
+from .http import Answer, http_answer, http_status
+from .reasons import hint_for, hint_logs, journal, nginx_runs, nginx_said
+
+QUICK_SECONDS = 3  # for a look; one that waits is a step of its own
+WARM_ROUNDS, WARM_SECONDS = 3, 5  # bursts for each path, and how long one may take
+MOST_WARM_SECONDS = 30  # for all of them
+MOST_FILES = 1 << 16
+VISITOR = "www-data"  # Nginx's user
+SETTLED_SECONDS = 3  # so long the same 3xx or 4xx, and it is the answer
+
+
+def as_visitor(ask: Callable[[], str], seconds: float) -> str:
+    """What `ask` answers, in a process of Nginx's user: root has no business at a socket that an app has made.
+
+    It has `seconds`, and a moment: what drips its answer is not waited for.
+    """
+    if os.geteuid():
+        return ask()
+    import pwd
+
+    try:
+        account = pwd.getpwnam(VISITOR)
+    except KeyError:
+        raise not_found(f"the user {VISITOR}", VISITOR) from None
+    groups = os.getgrouplist(VISITOR, account.pw_gid)
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.closerange(3, writing)  # the lock of the run among them, which is not to outlive us in this process
+            os.closerange(writing + 1, MOST_FILES)
+            os.setgroups(groups)
+            os.setgid(account.pw_gid)
+            os.setuid(account.pw_uid)
+            signal.setitimer(signal.ITIMER_REAL, seconds + 1)  # which ends this process
+            os.write(writing, ask().encode()[:1000])
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, encoding="utf-8", errors="replace") as answer:
+        text = answer.read()
+    os.waitpid(pid, 0)
+    return text or "no answer"
+
+
+@dataclass(frozen=True)
+class Healthy(Resource):
+    """The instance answers GET `path` with 200 on its own socket, within `seconds` of being asked."""
+
+    unit: str
+    socket: str
+    path: str
+    host: str
+    seconds: float
+
+    @property
+    def title(self) -> str:
+        return f"{self.unit.removesuffix('.service')} answers GET {self.path}"
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return (self.unit,)
+
+    def check(self, system: System) -> list[Drift]:
+        answer = as_visitor(lambda: http_status(self.socket, self.host, self.path, QUICK_SECONDS), QUICK_SECONDS)
+        return [] if answer == "200" else [Drift("answer", answer, "200")]
+
+    def apply(self, system: System) -> None:
+        deadline = time.monotonic() + self.seconds
+        last, since = Answer(""), 0.0
+        while True:
+            left = deadline - time.monotonic()
+            answer = self._ask(system, max(left, 0.1))
+            if answer.status == "200":
+                return
+            if answer.status != last.status:
+                last, since = answer, time.monotonic()
+            system.forget()
+            found = system.unit(self.unit)
+            if found.get("ActiveState") == "failed" or found.get("NRestarts", "0") != "0":
+                self._fail(system, f"{self.unit} ended while starting")
+            if answer.settled and time.monotonic() - since >= SETTLED_SECONDS:
+                what = f"{self.unit} answers GET {self.path} with {answer.short}, not with 200"
+                self._fail(system, what, settled_hint(answer, self.host))
+            if left <= 0:
+                late = f"within {self.seconds:g} s (last answer: {answer.short})"
+                self._fail(system, f"{self.unit} did not answer GET {self.path} with 200 {late}")
+            system.progress(100 * (1 - left / self.seconds), f"last answer: {answer.short}")
+            time.sleep(0.05)
+
+    def _fail(self, system: System, what: str, hint: str = "") -> None:
+        said = journal(self.unit, since=system.started.get(self.unit, 0))
+        if self.unit not in system.started:
+            hint = hint or "it was running before this command; `fab restart` replaces its processes"
+        raise Failed(what, f"{hint}\n{hint_logs(self.unit)}" if hint else hint_for(self.unit, said), said)
+
+    def _ask(self, system: System, seconds: float) -> Answer:
+        """The answer, asked for in a thread: an app that takes long to import must not keep Ctrl-C waiting."""
+        found: list[str] = []
+
+        def ask() -> None:
+            try:
+                found.append(as_visitor(lambda: http_answer(self.socket, self.host, self.path, seconds).lines, seconds))
+            except OSError as error:  # this machine cannot ask: no process or no file is to be had
+                found.append(error.strerror or "no answer")
+            except Failed as error:
+                found.append(error.what)
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        while asking.is_alive():
+            system.stop_if_cancelled()
+            asking.join(0.05)
+        return Answer.of(found[0])
+
+
+def settled_hint(answer: Answer, host: str) -> str:
+    """Why an app may answer so, and what to do."""
+    other = "set health_path in deploy.toml to a path that answers 200 to everybody"
+    if answer.status[0] == "3":
+        return f"it redirects to {answer.location or 'another place'}: {other}"
+    if answer.status == "400":
+        return f"does the app accept {host} as its host (Django: ALLOWED_HOSTS)? Or {other}"
+    reasons = {"401": "it wants a login", "403": "it lets nobody in there", "404": "the app has no such path"}
+    return f"{reasons.get(answer.status, 'it takes no such request')}: {other}"
+
+
+@dataclass(frozen=True)
+class Warmed(Resource):
+    """Every worker of the instance has answered GET `paths` before, so that no visitor waits for what is done once.
+
+    Templates are compiled then, connections to databases made. What it answers is not judged. current: the link to the
+    release that visitors get: one that serves is warm. burst: requests at the same time, enough to reach each worker.
+    """
+
+    unit: str
+    socket: str
+    paths: tuple[str, ...]
+    host: str
+    burst: int
+    current: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.unit.removesuffix('.service')} is warmed up by GET {', '.join(self.paths)}"
+
+    def check(self, system: System) -> list[Drift]:
+        serves = os.path.realpath(f"{self.current}/http.sock") == os.path.realpath(self.socket)
+        return [] if serves or self in system.done else [Drift("first answers", "slow", "given")]
+
+    def apply(self, system: System) -> None:
+        ends = time.monotonic() + MOST_WARM_SECONDS
+        for path in self.paths * WARM_ROUNDS:
+            system.stop_if_cancelled()
+            began = time.monotonic()
+            as_visitor(lambda path=path: self._burst(path), WARM_SECONDS)  # type: ignore[misc]
+            if time.monotonic() - began >= WARM_SECONDS or time.monotonic() > ends:
+                break  # that one is slow at all times
+        system.done.add(self)
+
+    def _burst(self, path: str) -> str:
+        asking = [
+            threading.Thread(target=http_status, args=(self.socket, self.host, path, WARM_SECONDS), daemon=True)
+            for _ in range(self.burst)
+        ]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join()
+        return "asked"
+
+
+@dataclass(frozen=True)
+class Reachable(Resource):
+    """The site answers GET `path` with 200 through Nginx, as visitors reach it.
+
+    Once is enough: right after a switch, a connection that Nginx keeps may still lead to a release that is dead.
+    """
+
+    host: str
+    path: str
+    seconds: float
+    port: int = 80
+
+    @property
+    def title(self) -> str:
+        return f"Nginx passes visitors of {self.host} to it"
+
+    def check(self, system: System) -> list[Drift]:
+        if self in system.done:
+            return []
+        answer = http_status(("127.0.0.1", self.port), self.host, self.path, self.seconds)
+        return [] if answer == "200" else [Drift("answer through Nginx", answer, "200")]
+
+    def apply(self, system: System) -> None:
+        deadline = time.monotonic() + self.seconds
+        answer = ""
+        scheme = "https" if self.port == 443 else "http"
+        while time.monotonic() < deadline:
+            drifts = self.check(system)
+            if not drifts:
+                system.done.add(self)
+                return
+            answer = str(drifts[0].found)
+            time.sleep(0.05)
+        if not nginx_runs():
+            hint = "the lines above are Nginx's; `fab provision` puts its configuration right and starts it"
+            raise Failed(f"Nginx does not run, so nobody reaches {self.host}", hint, nginx_said())
+        raise Failed(
+            f"GET {scheme}://{self.host}{self.path} through Nginx did not answer with 200 (last answer: {answer})",
+            "fab logs --nginx",
+            nginx_said(),
+        )

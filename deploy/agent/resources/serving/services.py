@@ -1,0 +1,250 @@
+"""systemd units: running or not, at boot or not, with their files as they are."""
+
+import os
+import subprocess
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ...system import ENVIRONMENT, System
+from ...wire import Drift, Failed, Resource
+from ..files import File, Link, text_of
+
+RUN = "/run/ashore"  # root's, empty after a boot like the facts it holds
+UNITS = "/etc/systemd/system"
+RELOAD_SECONDS = 5
+WANTS = f"{UNITS}/multi-user.target.wants"
+CGROUP_NOT_READY = "219"  # systemd's EXIT_CGROUP: the unit's old control group was still being removed
+
+
+@dataclass(frozen=True)
+class Service(Resource):
+    """A unit's state now (`active`) and at boot (`enabled`; None: as it is).
+
+    watches: files and directories that it reads at start; where they are not as the process has loaded them,
+    the unit is refreshed: "reload" or "restart". Told by the machine itself, so an interrupted run is caught up with.
+    """
+
+    unit: str
+    active: bool = True
+    enabled: bool | None = None
+    watches: tuple[str, ...] = ()
+    refresh: str = "reload"
+
+    @property
+    def title(self) -> str:
+        unit = self.unit.removesuffix(".service")
+        if not self.active:
+            return f"{unit} is stopped"
+        files = ", with its files as they are" if self.watches else ""
+        return f"{unit} runs{files}{', and at boot' if self.enabled else ''}"
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return (self.unit,)
+
+    @property
+    def shares(self) -> str:
+        return self.unit.removesuffix(".service") if self.watches else ""
+
+    def check(self, system: System) -> list[Drift]:
+        found = system.unit(self.unit)
+        state = found.get("ActiveState", "unknown")
+        drifts = []
+        # "activating" is no rest either: it is what a crash loop looks like between two starts.
+        if not (state in ("active", "reloading") if self.active else state in ("inactive", "unknown")):
+            drifts.append(Drift("state", state, "active" if self.active else "inactive"))
+        if self.enabled is not None and self._at_boot(found) != self.enabled:
+            words = ("disabled", "enabled")
+            drifts.append(Drift("at boot", words[not self.enabled], words[self.enabled]))
+        if state == "active" and self.watches and not loaded(self.unit, found, self.watches):
+            drifts.append(Drift("configuration", "older than its files", f"{self.refresh}ed"))
+        return drifts
+
+    def apply(self, system: System) -> None:
+        drifts = {drift.what for drift in self.check(system)}
+        if self.enabled is not None and "at boot" in drifts:
+            self._put_at_boot(system)
+        if "state" in drifts:
+            if self.active:
+                self._start(system)
+            else:
+                system.run(["systemctl", "stop", self.unit])
+                system.run(["systemctl", "reset-failed", self.unit], accept=(0, 1))  # 1: nothing had failed
+        if "configuration" in drifts:
+            seen = fingerprint(self.watches)
+            before = children(system.unit(self.unit).get("MainPID", ""))
+            system.run(["systemctl", self.refresh, self.unit])
+            wait_for_the_old(before)
+            system.forget()
+            os.makedirs(RUN, 0o700, exist_ok=True)
+            with open(f"{RUN}/{self.unit}.loaded", "w", encoding="ascii") as marker:
+                marker.write(f"{system.unit(self.unit).get('InvocationID')} {seen}")
+
+    def _at_boot(self, found: dict[str, str]) -> bool:
+        if is_release(self.unit):
+            return os.path.islink(f"{WANTS}/{self.unit}")
+        return found.get("UnitFileState") == "enabled"
+
+    def _put_at_boot(self, system: System) -> None:
+        if not is_release(self.unit):
+            system.run(["systemctl", "enable" if self.enabled else "disable", "--quiet", self.unit])
+        elif self.enabled:  # by hand: systemctl would have systemd read all units anew, a tenth of a second
+            os.makedirs(WANTS, exist_ok=True)
+            Link(f"{WANTS}/{self.unit}", f"{UNITS}/{self.unit}").apply(system)
+        else:
+            os.unlink(f"{WANTS}/{self.unit}")
+
+    def _start(self, system: System) -> None:
+        system.started[self.unit] = time.time()
+        try:
+            system.run(["systemctl", "start", self.unit])
+        except Failed:
+            from .reasons import hint_for, journal
+
+            system.forget()
+            if system.unit(self.unit).get("ExecMainStatus") != CGROUP_NOT_READY:
+                said = journal(self.unit, since=system.started[self.unit])
+                hint = hint_for(self.unit, said) if is_release(self.unit) else ""
+                raise Failed(f"{self.unit} did not start", hint, said) from None
+            system.run(["systemctl", "start", self.unit])
+
+
+def children(pid: str) -> set[str]:
+    """Process IDs of a process's children: Gunicorn's workers, or Nginx's."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return set(file.read().split())
+    except OSError:
+        return set()
+
+
+def wait_for_the_old(workers: set[str]) -> None:
+    """Nginx's reload is over when no worker from before takes a connection any more: gone, or shutting down."""
+    deadline = time.monotonic() + RELOAD_SECONDS
+    while time.monotonic() < deadline:
+        titles = [text_of(f"/proc/{pid}/cmdline") or "" for pid in workers]
+        if not any(title and "shutting down" not in title for title in titles):
+            return
+        time.sleep(0.02)
+
+
+def is_release(unit: str) -> bool:
+    """Whether this is one of the kit's own units, one release running: its [Install] has one line, which we know."""
+    return "@" in unit
+
+
+@dataclass(frozen=True)
+class UnitFile(Resource):
+    """The file of a unit, and systemd knows it as it stands.
+
+    One that systemd has not met yet is read when it starts, which saves the reload: a tenth of a second.
+    """
+
+    unit: str
+    file: File
+
+    @property
+    def title(self) -> str:
+        return f"unit {self.unit}"
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return (self.unit,)
+
+    def check(self, system: System) -> list[Drift]:
+        drifts = self.file.check(system)
+        if system.unit(self.unit).get("NeedDaemonReload") == "yes":
+            drifts.append(Drift("what systemd knows of it", "older than its files", "the same"))
+        return drifts
+
+    def apply(self, system: System) -> None:
+        if self.file.check(system):
+            self.file.apply(system)
+            system.forget()
+        if system.unit(self.unit).get("NeedDaemonReload") == "yes":
+            system.run(["systemctl", "daemon-reload"])
+
+
+def loaded(unit: str, properties: dict[str, str], paths: tuple[str, ...]) -> bool:
+    """Whether the running process has read the files at and below these paths as they are now.
+
+    By what our last refresh of this very process left in RUN, whatever clocks say since; a process that we have not
+    refreshed has read what was there when it started.
+    """
+    marker = f"{RUN}/{unit}.loaded"
+    if os.path.exists(marker):
+        with open(marker, encoding="ascii") as file:
+            invocation, _, seen = file.read().partition(" ")
+        if invocation == properties.get("InvocationID"):
+            return seen == fingerprint(paths)
+    try:
+        started = os.lstat(f"/run/systemd/units/invocation:{unit}").st_ctime  # of the same clock as the files' times
+    except FileNotFoundError:  # it has none where it runs no process: a socket
+        entered = int(properties.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
+        started = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) + entered if entered else 0.0
+    return max((os.lstat(path).st_ctime for top in paths for path in walk(top)), default=0.0) <= started
+
+
+def fingerprint(paths: tuple[str, ...]) -> str:
+    """Another one for every change at or below the paths; by what lstat says, not by content."""
+    seen = []
+    for path in (path for top in paths for path in walk(top)):
+        info = os.lstat(path)
+        seen.append((path, info.st_ino, info.st_size, info.st_ctime_ns))
+    return f"{zlib.crc32(repr(sorted(seen)).encode()):08x}{len(seen)}"
+
+
+def walk(top: str) -> Iterator[str]:
+    if not os.path.lexists(top):
+        return
+    yield top
+    if os.path.isdir(top) and not os.path.islink(top):
+        for entry in os.scandir(top):
+            yield from walk(entry.path)
+
+
+@dataclass(frozen=True)
+class Retired(Resource):
+    """No instance of the template but one runs or starts at boot; open requests of the others are finished first."""
+
+    template: str  # "shop" for shop@.service
+    keep: str  # the instance that stays
+    drain_seconds: float
+
+    @property
+    def title(self) -> str:
+        return f"older instances of {self.template} are stopped"
+
+    def check(self, system: System) -> list[Drift]:
+        return [Drift(unit, "running or enabled", "stopped") for unit in self._others(system)]
+
+    def apply(self, system: System) -> None:
+        for unit in self._others(system):
+            release = unit.partition("@")[2].removesuffix(".service")
+            system.progress(0, f"{unit}: finishing open requests")
+            drain(f"/run/{self.template}/{release}/", self.drain_seconds)
+            system.run(["systemctl", "stop", unit])
+            with suppress(FileNotFoundError):
+                os.unlink(f"{WANTS}/{unit}")
+            system.run(["systemctl", "reset-failed", unit], accept=(0, 1))  # 1: nothing had failed
+
+    def _others(self, system: System) -> list[str]:
+        listing = ["systemctl", "list-units", "--all", "--plain", "--no-legend", f"{self.template}@*.service"]
+        loaded = [line.replace("●", " ").split() for line in system.run(listing).splitlines()]
+        units = {words[0] for words in loaded if words[2] != "inactive"}
+        if os.path.isdir(WANTS):
+            units |= {name for name in os.listdir(WANTS) if name.startswith(f"{self.template}@")}
+        return sorted(units - {f"{self.template}@{self.keep}.service"})
+
+
+def drain(directory: str, seconds: float) -> None:
+    """Wait until no connection waits in the queue of a socket there: a sync worker would lose those at its stop."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        listing = subprocess.run(["ss", "-Hxl"], capture_output=True, env=ENVIRONMENT).stdout.decode()
+        if all(words[2] == "0" for words in map(str.split, listing.splitlines()) if words[4].startswith(directory)):
+            return
+        time.sleep(0.02)

@@ -1,0 +1,174 @@
+"""Who else answers visitors: the names and addresses of Nginx's other sites, the kit's and anybody's."""
+
+import glob
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ...system import System
+from ...wire import Drift, Refused, Resource
+
+MAIN = "/etc/nginx/nginx.conf"
+WORD = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{};]|(?:\\.|\$\{\w+\}|[^\s{};\\])+""", re.S)
+NESTED = 8  # files that include each other, at most
+OURS = re.compile(r"# Written by Ashore from templates/nginx/site\.conf\.j2\b")
+
+
+@dataclass
+class Server:
+    """One `server { … }`: what it listens on, "ADDRESS:PORT"; of which of these it is the default; its names."""
+
+    path: str
+    listens: list[str] = field(default_factory=list)
+    defaults: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+    @property
+    def ports(self) -> set[str]:
+        return {listen.rpartition(":")[2] for listen in self.listens or ["*:80"]}
+
+    @property
+    def whose(self) -> str:
+        """Of which app it is, and in which file; or in which file of somebody else's."""
+        with open(self.path, encoding="utf-8", errors="replace") as file:
+            ours = OURS.match(file.readline())
+        name = os.path.basename(self.path).removesuffix(".conf")
+        return f"the app {name} ({self.path})" if ours else self.path
+
+
+@dataclass(frozen=True)
+class ServerNames(Resource):
+    """The site's names, and what it listens on for itself alone, are no other site's.
+
+    Nginx only warns of a name that two sites have, and gives it to the one that it reads first. So a site that has it
+    already, and is read first, keeps it.
+
+    own: the site's file. listens: each "ADDRESS:PORT" of which the site is the default.
+    """
+
+    names: tuple[str, ...]
+    ports: tuple[int, ...]
+    listens: tuple[str, ...]
+    own: str
+    main: str = MAIN
+
+    @property
+    def title(self) -> str:
+        return f"names {', '.join(self.names)}: no other site has them"
+
+    def check(self, system: System) -> list[Drift]:
+        ports = {str(port) for port in self.ports}
+        theirs = set(self.names)
+        for server in servers(self.main):
+            found = [name for name in server.names if name in theirs] if ports & server.ports else []
+            if server.path == self.own:
+                theirs -= set(found)
+            elif found:
+                hint = BY_ADDRESS if ADDRESS.fullmatch(found[0]) and found[0] != self.names[0] else HINT
+                raise Refused(f"{found[0]} is the name of another site on this server: {server.whose}", hint)
+            elif taken := [listen for listen in server.defaults if listen in self.listens]:
+                raise Refused(f"{taken[0]} is taken by another site on this server: {server.whose}", HINT)
+        return []
+
+
+ADDRESS = re.compile(r"[\d.]+|.*:.*")
+BY_ADDRESS = "a host named by -H is a name of the site, too: put it into `hosts` in deploy.toml in place of -H"
+HINT = (
+    "give each app a `domain` of its own in deploy.toml, or deploy this one to another host; if that site is not needed"
+    " any more, remove its link from /etc/nginx/sites-enabled and run `systemctl reload nginx`"
+)
+
+
+@dataclass(frozen=True)
+class DefaultServer(Resource):
+    """Nobody else's server answers for names that Nginx does not know; the kit's own gives them nothing.
+
+    ours: the files of the kit, and those that it takes away.
+    """
+
+    listens: tuple[str, ...]
+    ours: tuple[str, ...]
+    main: str = MAIN
+
+    @property
+    def title(self) -> str:
+        return f"{', '.join(self.listens)}: no other default server"
+
+    def check(self, system: System) -> list[Drift]:
+        for server in servers(self.main) if os.path.exists(self.main) else ():
+            taken = [listen for listen in server.defaults if listen in self.listens]
+            if taken and server.path not in self.ours:
+                raise Refused(
+                    f"{server.path} on the server answers for all names on {taken[0]} (default_server)",
+                    "take `default_server` out of its listen lines, or remove that site; unknown names get no answer"
+                    " then",
+                )
+        return []
+
+
+def servers(main: str) -> Iterator[Server]:
+    """Nginx's servers in the order in which it reads them, as far as its configuration can be understood."""
+    yield from within(main, main, NESTED)
+
+
+def within(path: str, main: str, depth: int, server: Server | None = None) -> Iterator[Server]:
+    """The servers that a file defines; or, of a file that is included in one, what it says of that server."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except OSError:  # a link to nothing, or a directory: Nginx will say so
+        return
+    if not re.search(r"\b(listen|server_name|include)\b", text):
+        return
+    real = os.path.realpath(path)
+    words: list[str] = []
+    blocks: list[str] = []
+    for found in WORD.finditer(text):
+        word = found[0]
+        if word[0] == "#":
+            continue
+        if word == "{":
+            blocks.append(words[0] if words else "")
+            if words == ["server"] and len(blocks) <= 2 and server is None:
+                server = Server(real)
+            words = []
+        elif word == "}":
+            if blocks and blocks.pop() == "server" and server and "server" not in blocks:
+                yield server
+                server = None
+            words = []
+        elif word != ";":
+            words.append(word.strip("\"'"))
+        else:
+            inside = blocks[-1] if blocks else ""
+            if words[:1] == ["include"] and depth and inside in ("", "http", "server"):
+                for pattern in words[1:]:
+                    for name in sorted(glob.glob(os.path.join(os.path.dirname(main), pattern))):
+                        yield from within(name, main, depth - 1, server)
+            elif server and words and inside in ("", "server"):
+                told(server, words)
+            words = []
+
+
+def told(server: Server, words: list[str]) -> None:
+    """Take what a directive says of its server."""
+    if words[0] == "server_name":
+        for name in map(str.lower, words[1:]):
+            server.names += [name[1:], f"*{name}"] if name.startswith(".") else [name]
+    elif words[0] == "listen" and len(words) > 1 and "quic" not in words:
+        server.listens.append(normal(words[1]))
+        if "default_server" in words or "default" in words:
+            server.defaults.append(normal(words[1]))
+
+
+def normal(listen: str) -> str:
+    """What a server listens on, always in the form "ADDRESS:PORT"; all addresses of IPv4 are *."""
+    if listen.isdigit():
+        return f"*:{listen}"
+    if listen.startswith("unix:"):
+        return f"{listen}:"
+    address, colon, port = listen.rpartition(":")
+    if not colon or listen.endswith("]"):
+        address, port = listen, "80"
+    return f"{'*' if address in ('0.0.0.0', '*') else address}:{port}"

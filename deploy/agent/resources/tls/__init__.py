@@ -1,0 +1,1 @@
+"""Certificates: the operator's own, and those from an authority."""

@@ -1,0 +1,170 @@
+"""Wrong command lines: what Invoke and Fabric refuse, told as all errors are."""
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from invoke.exceptions import Exit, ParseError, UnknownFileType
+from invoke.util import yaml  # type: ignore[attr-defined]
+from paramiko import SSHException
+
+from ..config.values import Wrong, login
+from ..errors import ConfigError, DeployError, SandboxError, SourceError
+from ..screen.console import Screen, silence
+from .variables import NAME
+
+UNSEEN = ("env.set", "run", "--")  # a secret may be typed behind them
+PROMPTS = ("prompt-for-sudo-password", "prompt-for-login-password", "prompt-for-passphrase")
+LIST_FORMATS = ("flat", "nested", "json")
+ALL_COMMANDS = "fab --list shows all commands"
+
+
+def typed(words: list[str]) -> str:
+    """The command line as it was typed, with "…" for what may be a secret: env.set's value, the command of run."""
+    for place, word in enumerate(words, 1):
+        if word in UNSEEN:
+            told, rest = words[:place], words[place:]
+            if word == "env.set" and rest and re.fullmatch(NAME, rest[0]):
+                told.append(rest.pop(0))
+            return shlex.join(["fab", *told]) + (" …" if rest else "")
+    return shlex.join(["fab", *words])
+
+
+def tell(screen: Screen, error: DeployError) -> None:
+    """Show an error; where it names no place, and a server has no part in it, that is the command line."""
+    if isinstance(error, (ConfigError, SourceError, SandboxError)):
+        error.where = error.where or typed(sys.argv[1:])
+    screen.error(error)
+
+
+def explain_misuse(program: Any, about: str | None) -> None:
+    """Have what goes wrong around the tasks told as what goes wrong in them. program: Fabric's, see its `run`.
+
+    about: what the commands are for together, to be shown above the list of them.
+    """
+    program.parse_tasks = told(partial(parse, program, program.parse_tasks))
+    program.parse_cleanup = told(partial(list_or_help, program, about, program.parse_cleanup))
+    program.update_config = told(partial(read_settings, program, program.update_config))
+    program.execute = told(program.execute)  # the hosts of -H
+
+
+def open_streams() -> None:
+    """Standard streams that whoever started us has closed, as by `fab deploy <&-`, are empty."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
+def told(step: Callable[[], None]) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            step()
+        except DeployError as error:
+            tell(Screen(as_json=not {"--json", "-j"}.isdisjoint(sys.argv)), error)
+            raise Exit(code=error.status) from None
+
+    return run
+
+
+def parse(program: Any, parse_tasks: Callable[[], None]) -> None:
+    try:
+        parse_tasks()
+    except (ParseError, ValueError) as error:
+        raise misuse(error, sorted(program.collection.task_names)) from None
+    if program.core.remainder and not program.args.complete.value:
+        hint = 'fab run "COMMAND" runs a command beside the app'
+        raise ConfigError('no command takes what is behind "--"', hint=hint)  # Fabric's way to run it skips host keys
+
+
+def list_or_help(program: Any, about: str | None, parse_cleanup: Callable[[], None]) -> None:
+    shape = program.args["list-format"].value
+    if program.args.list.value and shape not in LIST_FORMATS:
+        raise ConfigError(f"--list-format is flat, nested or json, not {shape}", hint="fab --list --list-format nested")
+    try:
+        print_help(about if program.args.list.value is True and shape == "flat" else "", parse_cleanup)
+    except ParseError as error:
+        raise misuse(error, sorted(program.collection.task_names)) from None
+    except Exit as end:
+        if not end.message:  # it is done
+            raise
+        name, groups = program.args.list.value, sorted(program.collection.collections)
+        hint = f"{guess(name, groups)}--list alone shows all commands, or those of {', '.join(groups)}"
+        raise ConfigError(f"there is no group of commands {name}", hint=hint) from None
+
+
+def print_help(about: str | None, parse_cleanup: Callable[[], None]) -> None:
+    try:
+        try:
+            if about:
+                print(about)
+            parse_cleanup()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # `fab --list | head`
+        silence(sys.stdout)
+        raise Exit(code=0) from None
+
+
+def read_settings(program: Any, update_config: Callable[[], None]) -> None:
+    """What Fabric reads before the first task: its own configuration, SSH's, and passwords."""
+    hint = "-S names SSH's configuration, -f Fabric's; without them, ~/.ssh/config and ~/.fabric.yaml are read"
+    try:
+        update_config()
+    except EOFError:
+        sys.stderr.write("\n")  # the cursor is still behind the question
+        asked = " and ".join(f"--{name}" for name in PROMPTS if program.args[name].value)
+        hint = "it is asked for at a terminal; where there is none, use an SSH key, and a user that needs no password"
+        raise ConfigError(f"{asked}: nothing was typed", hint=hint) from None
+    except OSError as error:
+        what = f"{error.filename or 'a configuration'} cannot be read: {error.strerror}"
+        raise ConfigError(what, hint=hint) from None
+    except (SSHException, UnknownFileType, ValueError, yaml.YAMLError) as error:
+        what = "a configuration of SSH or Fabric cannot be read"
+        raise ConfigError(what, hint=hint, detail=str(error)) from None
+
+
+def host_of(written: str) -> dict[str, Any]:
+    """A host of -H, as Fabric's Connection takes it."""
+    try:
+        user, name, port = login(written)
+    except Wrong as wrong:
+        hint = "fab -H root@203.0.113.10 deploy; several hosts have commas between them"
+        raise ConfigError(f"-H {wrong}", hint=hint) from None
+    return {"host": name, "user": user or None, "port": port or None}
+
+
+def guess(word: str, known: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, known, 1, 0.5)
+    return f"did you mean {near[0]}? " if near else ""
+
+
+def misuse(error: ParseError | ValueError, names: list[str]) -> ConfigError:
+    """What is wrong with the words of a command line. names: of all commands."""
+    context = getattr(error, "context", None)
+    command = context.name if context is not None and context.name else ""
+    text, hint = str(error), f"fab --help {command} shows its options" if command else ALL_COMMANDS
+    if found := re.fullmatch(r"No idea what '(.*)' is!", text, re.S):
+        return unknown_word(found[1], command, [*context.flags] if context is not None else [], names, hint)
+    if found := re.search(r"did not receive required positional arguments: (.*)", text):
+        text = f"{command} wants {found[1]}"
+    elif found := re.search(r"Flag '?<Argument: ([\w-]+).*needed value", text):
+        text = f"the option {'-' if len(found[1]) == 1 else '--'}{found[1]} wants a value"
+    elif found := re.search(r"invalid literal for int\(\) with base 10: (.*)", text):
+        text = f"{found[1]} is not a whole number"
+    return ConfigError(text, hint=hint)
+
+
+def unknown_word(word: str, command: str, flags: list[str], names: list[str], hint: str) -> ConfigError:
+    if word.startswith("-"):
+        what = f"{command} has no option {word}" if command else f"fab has no option {word}"
+        return ConfigError(what, hint=guess(word, flags) + hint)
+    if command == "env.set" and not guess(word, names):  # not quoted: it may be the value
+        hint = f"fab env.set NAME asks for the value; {hint}"
+        return ConfigError("env.set takes one name, in capitals, and no value on the command line", hint=hint)
+    return ConfigError(f"there is no command {word}", hint=guess(word, names) + hint)

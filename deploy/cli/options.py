@@ -1,0 +1,160 @@
+"""What tasks have in common: their options, a screen for each, the verb behind each, how a command line ends."""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from fabric import task
+from fabric.executor import Executor
+from invoke.exceptions import Exit
+
+from ..errors import WOULD_CHANGE, ConfigError, DeployError, Interrupted, Unread
+from ..screen.console import Screen
+from ..session import interrupts
+from ..session.session import Call, Options, Session
+from .misuse import host_of, tell
+
+CHECK = "show what would change, as diffs, and change nothing; ends with status 2 if something would"
+FORCE = "replace files that were edited by hand on the server (a copy stays beside each)"
+WAIT = "if somebody else is at work there, wait for the end of that; if that run waits for a silent operator, end it"
+BREAK_LOCK = "if somebody else is at work there, have that stop and undo, as by their own Ctrl-C, and go on then"
+JSON = "one event a line, as JSON"
+JSON_FOR_ALL = "ashore_json"  # key of Invoke's config: a task of the command line has --json, so all of them have it
+VERBOSE = "the output of the commands that run on the server, too"
+CHANGING = {"check": CHECK, "force": FORCE, "wait": WAIT, "break_lock": BREAK_LOCK, "json": JSON, "verbose": VERBOSE}
+SWITCHING = {key: value for key, value in CHANGING.items() if key != "check"}
+WAITING = {key: CHANGING[key] for key in ("wait", "break_lock", "json")}
+READING = {"json": JSON}
+SWITCHES = ("check", "force", "wait", "break_lock")  # what `Options` holds
+
+
+@contextmanager
+def telling(
+    context: Any,
+    as_json: bool = False,
+    verbose: bool = False,
+    session: Session | None = None,
+    reading: bool = False,
+) -> Iterator[Screen]:
+    """A screen for one task; failures are told on it in the kit's words and end with a status that is not zero.
+
+    session: learns whether a dry run found something, for tasks that have one. reading: see `Screen`.
+    """
+    as_json = as_json or context.config.get(JSON_FOR_ALL, False)
+    screen = Screen(as_json=as_json, verbose=verbose, reading=reading)
+    try:
+        with interrupts.raised():
+            require_no_dry_run(context)
+            yield screen
+    except DeployError as error:
+        tell(screen, error)
+        raise Exit(code=error.status) from None
+    except KeyboardInterrupt:
+        screen.error(Interrupted("interrupted", state="nothing is under way on a server"))
+        raise Exit(code=Interrupted.status) from None
+    except Unread:  # `fab logs | head`
+        pass  # what else is on the command line may change something, and is carried out
+    if session is not None:
+        session.would_change = session.would_change or screen.would_change
+
+
+def ending(session: Session) -> type[Executor]:
+    """Carries out a command line: all of its tasks, then the status that dry runs among them came to."""
+
+    class Ending(Executor):  # type: ignore[misc]  # Fabric has no types
+        def execute(self, *tasks: Any) -> Any:
+            self.config[JSON_FOR_ALL] = any("json" in task.args and task.args.json.value for task in tasks)
+            try:
+                results = super().execute(*tasks)
+            finally:
+                interrupts.ignore()
+            if session.would_change:
+                raise Exit(code=WOULD_CHANGE)
+            return results
+
+        def normalize_hosts(self, hosts: Any) -> list[dict[str, Any]]:
+            return [host_of(host) if isinstance(host, str) else host for host in hosts or ()]
+
+    return Ending
+
+
+def require_no_dry_run(context: Any) -> None:
+    """Fabric's -R only keeps `Connection.run` from running; what the kit does goes another way, and would be done."""
+    if context.config.run.dry:
+        what = "-R (--dry), Fabric's dry run, does not hold for these commands: they would really be carried out"
+        hint = "--check, behind the command: fab deploy --check; provision, deploy, rollback and ci.key have it"
+        raise ConfigError(what, hint=hint)
+
+
+@dataclass(frozen=True)
+class Typed:
+    """One command as it was typed: on which screen it shows what it does, with which options."""
+
+    session: Session
+    context: Any
+    screen: Screen
+    options: Options
+
+    @contextmanager
+    def verb(self, name: str, *, first: bool = False, may_install: bool = False) -> Iterator[tuple[Any, Call]]:
+        """The module of a verb, which is loaded while the hosts are being connected to, and its call.
+
+        first: on the stage's first host only. may_install: Python, where a server has none.
+        """
+        config = self.session.config()
+        hosts = self.session.hosts(self.context, config)
+        if first and len(hosts) > 1:
+            sys.stderr.write(f"note: on {hosts[0].name} only, the first of {len(hosts)} hosts\n")
+            hosts = hosts[:1]
+        self.screen.several = len(hosts) > 1
+        with self.session.reaching(hosts, self.screen, may_install=may_install) as run:
+            module = import_module(f"deploy.verbs.{name}")
+            yield module, Call(self.session, config, hosts, self.screen, self.options, run)
+
+
+def command(session: Session, words: dict[str, str], *, reading: bool = False, **settings: Any) -> Any:
+    """Makes a task of a function that gets a `Typed` and the words of its own.
+
+    words: those that it shares with others, and their help. reading: see `Screen`. settings: Fabric's, as `help` for
+    the function's own words.
+    """
+
+    def made(function: Callable[..., None]) -> Any:
+        def body(c: Any, **given: Any) -> None:
+            switches = {key: given.pop(key) for key in SWITCHES if key in given}
+            shown = {key: given.pop(key, False) for key in ("json", "verbose")}
+            with telling(c, shown["json"], shown["verbose"], session, reading) as screen:
+                function(Typed(session, c, screen, Options(**switches)), **given)
+
+        own = list(inspect.signature(function).parameters.values())[1:]
+        context = inspect.Parameter("c", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        more = [inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False) for key in words]
+        body.__signature__ = inspect.Signature([context, *own, *more])  # type: ignore[attr-defined]  # Invoke reads it
+        body.__name__, body.__doc__ = function.__name__, function.__doc__
+        return task(**{**settings, "help": {**settings.get("help", {}), **words}})(body)
+
+    return made
+
+
+def stage_names() -> list[str]:
+    """The stages of deploy.toml, as it stands; a broken file is told of by the task that reads it, not by --list."""
+    try:
+        text = Path("deploy.toml").read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return []
+    return sorted(set(re.findall(r"^\s*\[stages\.([a-z][a-z0-9_-]*)", text, re.M)))
+
+
+def left_out(command: str, shape: str, words: list[str]) -> bool:
+    """Whether a command line gives a command none of the words that it can do without.
+
+    Invoke's positional arguments are all required, so such a one is made positional only where it is given: where a
+    word of its shape (a regular expression) stands behind the command.
+    """
+    return command not in words or not any(re.fullmatch(shape, word) for word in words[words.index(command) + 1 :])

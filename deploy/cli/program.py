@@ -1,0 +1,29 @@
+"""Fabric's program as the kit has it: our commands, our errors, our end."""
+
+import atexit
+import gc
+
+from fabric.main import program
+from invoke.collection import Collection
+
+from ..session.session import Session
+from .ci import ci_tasks
+from .env import env_tasks
+from .misuse import explain_misuse, open_streams
+from .options import ending, stage_names
+from .sandbox import sandbox_tasks
+from .tasks import stage_task, tasks, tls_tasks
+
+
+def namespace(about: str) -> Collection:
+    """All commands. about: what they are for together."""
+    session = Session()  # Invoke hands tasks nothing of each other's; one connection serves a whole command line
+    program.executor_class = ending(session)
+    explain_misuse(program, about)
+    open_streams()
+    atexit.register(gc.freeze)  # last of all: a process that ends need not look for garbage first (20 ms)
+    atexit.register(session.close)
+    made = Collection(*tasks(session), *(stage_task(session, name) for name in stage_names()))
+    for group in (env_tasks, tls_tasks, sandbox_tasks, ci_tasks):
+        made.add_collection(group(session))
+    return made

@@ -1,0 +1,88 @@
+"""`fab sandbox` and its kin. Nothing of the sandbox itself is loaded before one of them runs."""
+
+from typing import Any
+
+from fabric import task
+from invoke.collection import Collection
+from invoke.exceptions import Exit
+
+from ..errors import ConfigError
+from ..session.session import Session
+from .options import JSON, telling
+
+NAME = "which sandbox; several live side by side"
+RELEASE = "Debian's release: bookworm (12) or trixie (13)"
+
+DISK = "how many megabytes a new one can write (8000); they take room here once they are written"
+LEAST_MEGABYTES = 500  # a provisioned server takes 300
+
+
+def checked(megabytes: int) -> int:
+    if megabytes < LEAST_MEGABYTES:
+        what = f"a disk of {megabytes} MB is too small for a server"
+        raise ConfigError(what, "--disk", hint=f"at least {LEAST_MEGABYTES}")
+    return megabytes
+
+
+def sandbox_tasks(session: Session) -> Collection:
+    """The tasks; `session` is told which stage the machine is."""
+
+    @task(name="up", default=True, help={"name": NAME, "release": RELEASE, "disk": DISK, "json": JSON})
+    def sandbox_up(
+        c: Any, name: str = "default", release: str = "bookworm", disk: int = 8000, json: bool = False
+    ) -> None:
+        """Work on a throwaway server on this machine, booting it first: fab sandbox provision deploy."""
+        from .. import sandbox
+
+        with telling(c, json) as screen:
+            machine = sandbox.up(name, release, say=screen.say, megabytes=checked(disk))
+            session.sandbox = sandbox.stage(machine)
+
+    @task(name="down", help={"name": NAME})
+    def sandbox_down(c: Any, name: str = "default") -> None:
+        """Stop the throwaway server; its disk is kept."""
+        from .. import sandbox
+
+        with telling(c) as screen:
+            screen.say(f"sandbox {name} is stopped" if sandbox.down(name) else f"sandbox {name} was not running")
+
+    @task(name="destroy", help={"name": NAME})
+    def sandbox_destroy(c: Any, name: str = "default") -> None:
+        """Stop the throwaway server and delete its disk."""
+        from .. import sandbox
+
+        with telling(c) as screen:
+            sandbox.destroy(name)
+            screen.say(f"sandbox {name} is gone, and its disk with it")
+
+    @task(name="reset", help={"name": NAME, "release": RELEASE + "; as it was, if not said", "disk": DISK})
+    def sandbox_reset(c: Any, name: str = "default", release: str = "", disk: int = 8000) -> None:
+        """Throw its disk away and boot it afresh."""
+        from .. import sandbox
+
+        with telling(c) as screen:
+            machine = sandbox.reset(name, release or None, say=screen.say, megabytes=checked(disk))
+            screen.say(f"sandbox {name} is fresh, at {machine.address}")
+
+    @task(name="shell", help={"name": NAME})
+    def sandbox_shell(c: Any, name: str = "default") -> None:
+        """Open a shell on it, by SSH."""
+        from .. import sandbox
+
+        with telling(c):
+            raise Exit(code=sandbox.shell(name))
+
+    @task(name="list", help={"json": "one object a sandbox: name, address, user, key_file, host_key, state"})
+    def sandbox_list(c: Any, json: bool = False) -> None:
+        """List the throwaway servers of this machine."""
+        from .. import sandbox
+
+        with telling(c, json, reading=True) as screen:
+            machines = sandbox.machines()
+            for machine in machines:
+                text = f"{machine.name:<12} {machine.state:<8} {machine.address:<15} Debian {machine.release}"
+                screen.result({"event": "sandbox", "host": machine.name, **sandbox.as_json(machine)}, text)
+            if not machines and not screen.as_json:
+                screen.say("no sandbox; `fab sandbox` boots one")
+
+    return Collection("sandbox", sandbox_up, sandbox_down, sandbox_destroy, sandbox_reset, sandbox_shell, sandbox_list)

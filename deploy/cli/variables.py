@@ -1,0 +1,101 @@
+"""Values for `fab env.set`: from a file, from what is piped in, or typed unseen. Never from the command line."""
+
+import re
+import sys
+
+from ..config.paths import expanded
+from ..config.values import RESERVED
+from ..errors import NOTHING, ConfigError
+from ..screen.prompts import unseen
+
+NAME = r"[A-Z_][A-Z0-9_]*"
+AS_TEXT = "encode it, as base64 say"
+LINES = "a file has one NAME=value a line, names in capitals, as UTF-8 text; # begins a comment"
+LINE = re.compile(rf"(?:export\s+)?({NAME})\s*=\s*(.*)")
+
+
+def wanted(name: str, file: str) -> dict[str, str]:
+    """Values by name: all of a file of NAME=value lines ("-" is standard input), or the one of a name."""
+    if bool(file) == bool(name):
+        hint = "fab env.set NAME asks for the value; fab env.set --file .env takes several"
+        raise ConfigError("env.set wants a name or a file", "", NOTHING, hint)
+    if file:
+        return from_file(file)
+    check(name)
+    unanswered = ConfigError(f"no value of {name} was typed", hint=f"fab env.set {name} asks for it, and Enter ends it")
+    typed = unseen(f"{name}: ", unanswered) if sys.stdin.isatty() else piped().removesuffix("\n")
+    if not typed:
+        hint = f"fab env.unset {name} takes it away; an empty one is a line {name}= in a file (--file)"
+        raise ConfigError(f"the value of {name} is empty", "env.set", NOTHING, hint)
+    return {name: sound(name, typed)}
+
+
+def check(name: str) -> None:
+    bare, equals, _ = name.partition("=")
+    if equals:
+        hint = f"fab env.set {bare}   asks for the value; or pipe it in: printf %s … | fab env.set {bare}"
+        raise ConfigError("a value on the command line stays in your shell's history", bare, NOTHING, hint)
+    if name in RESERVED:
+        raise ConfigError(f"{name} is set by the kit itself", "env.set", NOTHING, "deploy.toml has settings for it")
+
+
+def piped() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise ConfigError("what is piped in is not UTF-8 text", "standard input", hint=AS_TEXT) from None
+
+
+def sound(name: str, value: str) -> str:
+    if "\0" in value:
+        raise ConfigError(f"the value of {name} has a NUL byte in it", "env.set", NOTHING, AS_TEXT)
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # it was read in the locale "C"
+        raise ConfigError(f"the value of {name} is not UTF-8 text", "env.set", NOTHING, AS_TEXT) from None
+    return value
+
+
+def from_file(path: str) -> dict[str, str]:
+    try:
+        text = piped() if path == "-" else expanded(path, f"--file {path}").read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", "") or "it is not UTF-8 text"
+        raise ConfigError(f"{path} cannot be read: {reason}", path, NOTHING, LINES) from None
+    found = parse(text, path)
+    if not found:
+        raise ConfigError(f"there is no NAME=value line in {path}", path, NOTHING, LINES)
+    return found
+
+
+def parse(text: str, path: str) -> dict[str, str]:
+    """The variables of a .env file: NAME=value a line, # comments, quotes, `export`; a quoted value may span lines.
+
+    In double quotes \\n, \\" and \\\\ mean what they mean elsewhere; in single quotes everything is as it stands.
+    """
+    found: dict[str, str] = {}
+    lines = iter(enumerate(text.splitlines(), 1))
+    for number, line in lines:
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = LINE.fullmatch(line.strip())
+        if not match:
+            where = f"{path}, line {number}"
+            raise ConfigError("this line is not NAME=value", where, NOTHING, LINES)  # not quoted: a secret
+        name, value = match[1], match[2]
+        check(name)
+        if value[:1] in ("'", '"'):
+            quote = value[0]
+            while not (end := re.match(rf"{quote}((?:[^{quote}\\]|\\.)*){quote}\s*(?:#.*)?$", value, re.S)):
+                _, more = next(lines, (0, None))
+                if more is None:
+                    hint = "close it at the end of the value, or write the value without quotes"
+                    raise ConfigError(f"the quote of {name} is not closed", f"{path}, line {number}", NOTHING, hint)
+                value += "\n" + more
+            value = end[1]
+            if quote == '"':
+                value = re.sub(r"\\(.)", lambda m: {"n": "\n", "t": "\t", "r": "\r"}.get(m[1], m[1]), value, flags=re.S)
+        else:
+            value = re.sub(r"\s+#.*$", "", value)
+        found[name] = sound(name, value)
+    return found

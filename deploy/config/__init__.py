@@ -1,0 +1,1 @@
+"""deploy.toml and what it means: one schema of keys, checked values, frozen results. Reads no server."""

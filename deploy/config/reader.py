@@ -1,0 +1,249 @@
+"""deploy.toml → frozen values. Every mistake is a ConfigError that names file, line and key."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from .schema import APP_KEYS, STAGE_KEYS
+from .values import Env, Wrong, kind_of
+
+FILE = "deploy.toml"
+TAKEN = ("sandbox", "provision", "deploy", "rollback", "releases", "history", "env", "restart", "run", "shell",
+         "maintenance", "logs", "tls", "ci")  # the commands of fabfile.py, which a stage cannot be called  # fmt: skip
+
+
+@dataclass(frozen=True)
+class App:
+    """The program. `static` maps a URL prefix to a directory of the source; `workers` 0 means one for each CPU.
+
+    release_command: run with /bin/sh before each new release gets traffic; "" for none.
+    """
+
+    name: str
+    wsgi: str
+    requirements: str = "requirements.txt"
+    include: tuple[str, ...] = ()
+    include_anyway: tuple[str, ...] = ()
+    static: tuple[tuple[str, str], ...] = ()
+    env: Env = ()
+    health_path: str = "/"
+    health_seconds: int = 30
+    warm_paths: tuple[str, ...] = ("/",)
+    watch_seconds: int = 10
+    release_command: str = ""
+    release_seconds: int = 300
+    keep_releases: int = 5
+    worker_class: str = "gthread"
+    workers: int = 0
+    threads: int = 8
+    timeout_seconds: int = 30
+    max_body_megabytes: int = 10
+    requests_per_second: int = 0
+    connections_per_address: int = 500
+    data_megabytes: int = 0
+    memory_percent: int = 75
+    cpu_percent: int = 0
+    tasks_max: int = 512
+    tmp_megabytes: int = 256
+    outbound: bool = True
+    allow_link_local: bool = False
+    allow_jit: bool = False
+    writable_paths: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where the app runs and how visitors reach it. Without a `domain`, a host's own address is the site's name.
+
+    certificate, certificate_key, acme_ca: paths on this machine, from the project's directory on.
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+    domain: str = ""
+    aliases: tuple[str, ...] = ()
+    serve_aliases: bool = False
+    tls: str = "acme"
+    certificate: str = ""
+    certificate_key: str = ""
+    acme_email: str = ""
+    acme_directory: str = "https://acme-v02.api.letsencrypt.org/directory"
+    acme_ca: str = ""
+    hsts_days: int = 7
+    trusted_proxies: tuple[str, ...] = ()
+    host_keys: tuple[str, ...] = ()
+    env: Env = ()
+    firewall: bool = True
+    open_ports: tuple[str, ...] = ()
+    key_file: str = ""
+    authority: str = ""  # path of the CA that its certificate is from, where only this machine knows it
+    pin: bool = True  # write a host key that was accepted into known_hosts
+
+
+@dataclass(frozen=True)
+class Config:
+    app: App
+    stages: tuple[Stage, ...]
+    directory: Path = field(default_factory=Path)
+
+    def stage(self, name: str) -> Stage:
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        known = ", ".join(stage.name for stage in self.stages) or "none"
+        raise ConfigError(
+            f"there is no stage {name!r} in {FILE} (there: {known})",
+            where=str(self.directory / FILE),
+            hint=f'add a table [stages.{name}] with hosts = ["user@host"], or name a host: fab -H user@host …',
+        )
+
+    def app_on(self, stage: Stage) -> App:
+        """The app with the stage's environment over its own."""
+        return replace(self.app, env=tuple(sorted({**dict(self.app.env), **dict(stage.env)}.items())))
+
+
+def load(directory: Path) -> Config:
+    """The config in a project's directory."""
+    path = directory / FILE
+    source = _source(path)
+    import tomllib  # late: the server's side of a CI key reads values, not TOML, and may be a Python without it
+
+    try:
+        data = tomllib.loads(source)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"{FILE} is not TOML: {error}", where=str(path), detail=_line(source, str(error)), hint=_FIX
+        ) from error
+    return read(data, source, directory)
+
+
+_FIX = "fix that line; docs/config.md has every key"
+
+
+def _source(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        hint = (
+            "go to the directory that has it (`cd`), or copy the commented one of the kit and set name, wsgi and hosts"
+        )
+        raise ConfigError(f"there is no {FILE} here", where=str(path.parent.resolve()), hint=hint) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", "") or "it is not UTF-8 text"
+        hint = f"it is a plain file that you may read? `ls -l {FILE}` shows that"
+        raise ConfigError(f"{FILE} cannot be read: {reason}", where=str(path), hint=hint) from None
+
+
+def _line(source: str, message: str) -> str:
+    found = re.search(r"line (\d+), column (\d+)", message)
+    if not found:
+        return ""
+    line, column = int(found[1]), int(found[2])
+    return f"{source.splitlines()[line - 1]}\n{' ' * (column - 1)}^"
+
+
+def read(data: dict[str, Any], source: str, directory: Path) -> Config:
+    reader = _Reader(source, directory / FILE)
+    reader.known(data, ("app", "stages"), "")
+    if "app" not in data:
+        raise reader.error("app", "the table [app] is missing")
+    app = reader.table(data["app"], APP_KEYS, "app", required=("name", "wsgi"))
+    stages = data.get("stages", {})
+    if not isinstance(stages, dict):
+        raise reader.error("stages", f"stages should be tables [stages.NAME], not {kind_of(stages)}")
+    made = []
+    for name, table in stages.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name in TAKEN:
+            raise reader.error(
+                name, f"{name!r} cannot be a stage's name (small letters, digits, - and _; not a command's)"
+            )
+        stage = Stage(name=name, **reader.table(table, STAGE_KEYS, f"stages.{name}", required=("hosts",)))
+        require_certificate(stage, reader)
+        require_hosts_of_keys(stage, reader)
+        made.append(stage)
+    return Config(App(**app), tuple(made), directory)
+
+
+def require_certificate(stage: Stage, reader: "_Reader") -> None:
+    """What a stage says of TLS must go together."""
+    prefix = f"stages.{stage.name}"
+    if stage.tls == "files" and not (stage.certificate and stage.certificate_key):
+        raise reader.error("tls", f'{prefix}: tls = "files" wants certificate and certificate_key, paths of PEM files')
+    if stage.tls != "files" and (stage.certificate or stage.certificate_key):
+        key = "certificate" if stage.certificate else "certificate_key"
+        raise reader.error(key, f'{prefix}.{key} is for tls = "files", and tls is "{stage.tls}"')
+    if stage.tls == "files" and not stage.domain:
+        raise reader.error("tls", f'{prefix}: tls = "files" wants a domain that the certificate is for')
+    if stage.aliases and not stage.domain:
+        raise reader.error("aliases", f"{prefix}.aliases wants a domain that they stand for")
+    wild = [name for name in stage.aliases if name.startswith("*")]
+    if wild and not stage.serve_aliases:
+        raise reader.error(
+            "aliases", f"{prefix}.aliases: {wild[0]} can be served (serve_aliases = true), not redirected"
+        )
+    if wild and stage.tls == "acme":
+        what = (
+            f'{prefix}.aliases: a certificate for {wild[0]} cannot be proved over http; bring your own, tls = "files"'
+        )
+        raise reader.error("aliases", what)
+    if stage.trusted_proxies and stage.tls != "off":
+        raise reader.error("trusted_proxies", f'{prefix}.trusted_proxies is for tls = "off", behind another proxy')
+
+
+def host_and_port(written: str) -> tuple[str, int]:
+    """Of "host", "host:port", "[host]:port" or an IPv6 address: (the host in small letters, its port or 0 for none)."""
+    found = re.fullmatch(r"\[(.+)\](?::(\d+))?", written) or re.fullmatch(r"([^:]+):(\d+)", written)
+    return (found[1].lower(), int(found[2] or 0)) if found else (written.lower(), 0)
+
+
+def require_hosts_of_keys(stage: Stage, reader: "_Reader") -> None:
+    """An entry of host_keys that names a host names one of the stage's."""
+    there = {host_and_port(host.rpartition("@")[2]) for host in stage.hosts}
+    for entry in stage.host_keys:
+        name = entry.rpartition(" ")[0]
+        if name and host_and_port(name) not in there:
+            hosts = ", ".join(host.rpartition("@")[2] for host in stage.hosts)
+            what = f"stages.{stage.name}.host_keys has a key for {name}, which is not one of its hosts"
+            raise reader.error("host_keys", what, f"as in hosts, without the user: {hosts}")
+
+
+@dataclass(frozen=True)
+class _Reader:
+    source: str
+    path: Path
+
+    def error(self, key: str, what: str, hint: str = _FIX) -> ConfigError:
+        lines = self.source.splitlines()
+        pattern = re.compile(rf'\s*(\[.*\b)?["\']?{re.escape(key)}["\']?\s*(=|\]|\.)')
+        line = next((number for number, text in enumerate(lines, 1) if pattern.match(text)), 0)
+        return ConfigError(what, where=f"{self.path}" + (f", line {line}" if line else ""), hint=hint)
+
+    def known(self, table: dict[str, Any], keys: Iterable[str], prefix: str) -> None:
+        for key in table:
+            if key not in keys:
+                import difflib
+
+                near = difflib.get_close_matches(key, list(keys), 1, 0.4)
+                guess = f"did you mean {near[0]}?" if near else f"known here: {', '.join(keys)}"
+                raise self.error(key, f"unknown key {prefix}{key}", guess)
+
+    def table(
+        self, table: Any, keys: dict[str, Callable[[Any], Any]], name: str, required: tuple[str, ...]
+    ) -> dict[str, Any]:
+        if not isinstance(table, dict):
+            raise self.error(name.rpartition(".")[2], f"{name} should be a table [{name}], not {kind_of(table)}")
+        self.known(table, keys, f"{name}.")
+        for key in required:
+            if key not in table:
+                raise self.error(name.rpartition(".")[2], f"{name}.{key} is missing")
+        found = {}
+        for key, value in table.items():
+            try:
+                found[key] = keys[key](value)
+            except Wrong as wrong:
+                raise self.error(key, f"{name}.{key} {wrong}") from None
+        return found

@@ -1,0 +1,154 @@
+"""How visitors reach the app on one host: its names, and what it shows of itself over TLS."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..agent.wire import Secret
+from ..errors import NOTHING, ConfigError
+from .paths import expanded
+from .reader import FILE, Stage
+
+NO_KEY = Secret("")
+
+
+@dataclass(frozen=True)
+class Site:
+    """names: served as they are, the one that visitors use first. aliases: sent on to that one.
+
+    tls: "acme", "files" or "off". certificate, key: PEM texts of "files"; "" where the server keeps what it has.
+    ca: PEM text of the CA that the ACME server's own certificate is from; "" for one that everybody knows.
+    """
+
+    names: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+    tls: str = "off"
+    hsts_days: int = 0
+    acme_email: str = ""
+    acme_directory: str = ""
+    acme_ca: str = ""
+    certificate: str = ""
+    key: Secret = NO_KEY
+    ended: str = ""  # the day on which that certificate ran out
+    trusted_proxies: tuple[str, ...] = ()
+    authority: str = ""  # path on this machine, where the certificate's CA is one that only this machine knows
+
+    @property
+    def encrypted(self) -> bool:
+        return self.tls != "off"
+
+    @property
+    def port(self) -> int:
+        return 443 if self.encrypted else 80
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where Nginx listens for this site alone: where a bare address is its name, as a sandbox's is."""
+        return (self.names[0], "127.0.0.1") if self.encrypted and is_address(self.names[0]) else ()
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.encrypted else 'http'}://{self.names[0]}/"
+
+
+def is_address(name: str) -> bool:
+    return ":" in name or name.replace(".", "").isdigit()
+
+
+def site_of(stage: Stage, address: str, named: bool, directory: Path) -> Site:
+    """The site of a host at `address`. named: by -H, so that it is to be reached by that address, too."""
+    domains = (stage.domain,) if stage.domain else ()
+    own = (address,) if named or not domains else ()
+    served = stage.aliases if stage.serve_aliases else ()
+    site: dict[str, Any] = {
+        "names": (*domains, *own, *served),
+        "aliases": () if stage.serve_aliases else stage.aliases,
+        "tls": effective(stage),
+        "hsts_days": stage.hsts_days,
+        "acme_email": stage.acme_email,
+        "acme_directory": stage.acme_directory,
+        "trusted_proxies": stage.trusted_proxies,
+        "authority": stage.authority,
+    }
+    if site["tls"] == "acme" and stage.acme_ca:
+        site["acme_ca"] = text_of(directory, stage.acme_ca, "acme_ca")
+    if site["tls"] == "files":
+        site |= pair(stage, directory, (*domains, *own))
+    return Site(**site)
+
+
+def effective(stage: Stage) -> str:
+    """Nobody gives out a certificate for a bare address: without a domain, the site is http."""
+    return stage.tls if stage.domain or stage.tls == "files" else "off"
+
+
+def text_of(directory: Path, name: str, key: str) -> str:
+    path = directory / expanded(name, f"{key} in {FILE}")
+    try:
+        return path.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", "") or "it is not PEM"
+        raise ConfigError(f"{key} = {name!r} cannot be read: {reason}", str(path), NOTHING, PEM) from None
+
+
+PEM = "a file in PEM format, as text that begins with -----BEGIN"
+
+
+def pair(stage: Stage, directory: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """The certificate with its chain, and its key, once they are known to be what browsers will take."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+    certificate = text_of(directory, stage.certificate, "certificate")
+    key = text_of(directory, stage.certificate_key, "certificate_key")
+    where = str(directory / expanded(stage.certificate, FILE))
+    try:
+        leaf = x509.load_pem_x509_certificates(certificate.encode())[0]
+    except ValueError:
+        raise ConfigError(
+            f"certificate = {stage.certificate!r} has no certificate in it", where, NOTHING, PEM
+        ) from None
+    where_key = str(directory / expanded(stage.certificate_key, FILE))
+    try:
+        public = load_pem_private_key(key.encode(), None).public_key()
+    except TypeError:
+        hint = "take the passphrase off: openssl pkey -in KEY -out PLAIN_KEY"
+        raise ConfigError("the certificate's key has a passphrase", where_key, NOTHING, hint) from None
+    except ValueError:
+        what = f"certificate_key = {stage.certificate_key!r} has no private key in it"
+        raise ConfigError(what, where_key, NOTHING, PEM) from None
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if public.public_bytes(*form) != leaf.public_key().public_bytes(*form):
+        hint = "the first certificate in the file is to be the site's own, the others its chain"
+        raise ConfigError("certificate and certificate_key do not belong together", where, NOTHING, hint)
+    require_fit(leaf, (*names, *stage.aliases), where)
+    return {"certificate": certificate, "key": Secret(key), "ended": ended(leaf)}
+
+
+def ended(leaf: Any) -> str:
+    """The day on which a certificate ran out; "" while it is good. Whether that one may be used, the server knows."""
+    from datetime import datetime, timezone
+
+    ends = leaf.not_valid_after_utc
+    return f"{ends:%Y-%m-%d}" if ends < datetime.now(timezone.utc) else ""
+
+
+def require_fit(leaf: Any, names: tuple[str, ...], where: str) -> None:
+    """Refuse a certificate that browsers will not take for one of the names."""
+    from cryptography import x509
+
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        known = {*found.get_values_for_type(x509.DNSName), *map(str, found.get_values_for_type(x509.IPAddress))}
+    except x509.ExtensionNotFound:
+        known = set()
+    missing = [name for name in names if not covered(name, known)]
+    if missing:
+        has = ", ".join(sorted(known)) or "none"
+        what = f"the certificate is not for {', '.join(missing)} (it names: {has})"
+        raise ConfigError(what, where, NOTHING, "get one for all names, or leave the others out of aliases")
+
+
+def covered(name: str, known: set[str]) -> bool:
+    """A wildcard stands for one label."""
+    return name in known or f"*.{name.partition('.')[2]}" in known

@@ -1,0 +1,132 @@
+"""The agent as it travels: its source, packed, in the first bytes of the channel; nothing of it stays on the server."""
+
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+from ..agent.wire import Plan, Resource
+from .imports import module_named, reached, source
+
+BOOT = "import sys,zlib;r=sys.stdin.buffer;n=int(r.readline());exec(zlib.decompress(r.read(n)))"
+LOADER = """
+import sys, gc
+gc.disable()  # it lives for seconds; collecting costs a tenth of its start
+if sys.version_info < (3, 10):
+    sys.stderr.write("%d.%d" % sys.version_info[:2])
+    sys.exit(92)
+class Loader:
+    def find_spec(self, name, path=None, target=None):
+        if name in SOURCES:
+            return type(sys.__spec__)(name, self, is_package=any(n.startswith(name + ".") for n in SOURCES))
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        exec(compile(SOURCES[module.__name__], "<%s>" % module.__name__, "exec"), module.__dict__)
+sys.meta_path.insert(0, Loader())
+try:
+    from agent.loop import main
+except ImportError as error:
+    if (error.name or "").split(".")[0] == "agent":
+        raise  # ours is missing, not Python's
+    sys.stderr.write(str(error))
+    sys.exit(93)
+main()
+"""
+
+
+class Status:
+    """Exit statuses of what starts the agent."""
+
+    NO_PYTHON, NO_SUDO, OLD_PYTHON, PARTIAL_PYTHON = 90, 91, 92, 93
+
+
+PROMPT = "ashore-asks-for-the-password:"
+READY = "ashore-is-root"  # said once sudo has what it wants, and reads our input no more
+
+
+def plain(errors: str) -> str:
+    """What was said on stderr, but for what sudo and the start of the agent say to us."""
+    return errors.replace(PROMPT, "").replace(f"{READY}\n", "").strip()
+
+
+def command(root: bool, password: bool) -> str:
+    """The line that starts the agent. Constant but for how it becomes root; what varies travels on stdin."""
+    checks = f"command -v python3 >/dev/null || exit {Status.NO_PYTHON}; "
+    if root:
+        return f"sh -c '{checks}exec python3 -ISc \"{BOOT}\"'"
+    agent = f'sudo -n python3 -ISc "{BOOT}"'
+    if password:
+        agent = f'sudo -S -p "{PROMPT}" sh -c "echo {READY} >&2; exec python3 -ISc \\"{BOOT}\\""'
+    return f"sh -c '{checks}command -v sudo >/dev/null || exit {Status.NO_SUDO}; exec {agent}'"
+
+
+def install_python_command(root: bool, password: bool) -> str:
+    """The one raw command of the kit: a server without Python 3 gets it, so that the agent can run."""
+    script = "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -y -q install python3"
+    check = f"command -v apt-get >/dev/null || exit {Status.NO_PYTHON}"
+    become = "" if root else f'sudo -S -p "{PROMPT}" ' if password else "sudo -n "
+    ready = f"echo {READY} >&2; " if password and not root else ""
+    return f"sh -c '{check}; exec {become}sh -c \"{ready}{script}\"'"
+
+
+@cache
+def core() -> frozenset[str]:
+    """What every conversation needs, so what is sent first."""
+    return frozenset(reached(["agent.loop"], late=False))
+
+
+def modules_for(message: dict[str, Any]) -> set[str]:
+    """The agent's modules that a request needs beside the core: only those are sent."""
+    if message["request"] == "logs":
+        named = {"agent.questions.journal"}
+    elif message["request"] == "run":
+        named = {"agent.questions.oneoff"}
+    elif message["request"] == "survey":
+        named = {"agent.questions.facts"}
+    elif message["request"] == "ask":
+        named = {module_named(message["module"])}
+    elif message["request"] != "plan":
+        return set()  # what only the server's side of a CI key answers
+    else:
+        plan = message["plan"]
+        every = [part for step in (*plan.steps, *plan.undo, *plan.finish) for part in within(step)]
+        named = {type(part).__module__.partition(".")[2] for part in every}
+    return reached(named, late=True) - core()
+
+
+def within(step: Resource) -> Iterator[Resource]:
+    """The step, and those that it is made of."""
+    yield step
+    for value in vars(step).values():
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Resource):
+                yield from within(part)
+
+
+def sources(modules: Iterable[str]) -> dict[str, str]:
+    """Module → its text as it is sent."""
+    return {name: bare(source(name)) for name in sorted(modules)}
+
+
+@cache
+def payload(modules: frozenset[str]) -> bytes:
+    """What BOOT reads: a length line, and the core's and these modules' source as one packed program."""
+    program = f"SOURCES = {sources(core() | modules)!r}\n{LOADER}"
+    packed = zlib.compress(program.encode(), 9)
+    return b"%d\n" % len(packed) + packed
+
+
+def pack_ahead(plan: Plan) -> None:
+    """Make the payload that a plan will need, while the connection is still being made."""
+    payload(frozenset(modules_for({"request": "plan", "plan": plan})))
+
+
+DOCSTRING = re.compile(r'^( *)""".*?"""$', re.M | re.S)
+COMMENT = re.compile(r"^ *#.*\n|  # .*$", re.M)
+
+
+def bare(source: str) -> str:
+    """The agent's source without its prose: a payload above 12 kB would cost a round trip more."""
+    return COMMENT.sub("", DOCSTRING.sub(r"\g<1>0", source))

@@ -1,0 +1,276 @@
+"""SSH: one Fabric connection to a host whose key is known (see `host_keys`), and channels on it."""
+
+import atexit
+import logging
+import socket
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fabric import Connection
+from paramiko import Agent as AgentKeys
+from paramiko import AuthenticationException, SSHException, Transport
+from paramiko.ssh_exception import NoValidConnectionsError
+
+from ..config.reader import Stage
+from ..config.values import login
+from ..errors import ConfigError, ConnectionFailed
+from ..screen.visible import visible
+from .host_keys import Lookup, Pinned, Told, preferred
+
+CONNECT_SECONDS = 15
+PROOF_SECONDS = 12  # less than the server waits for a proof
+DEAD_LINK_SECONDS = 30
+LEAVE_SECONDS = 1  # for a last word
+LINK_ERRORS = (SSHException, OSError, EOFError)  # what a link can end in, as paramiko tells it
+UNREACHABLE = "is the server running, the address right, and port 22 open in its firewall?"
+
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it would print tracebacks of what we explain
+logging.getLogger("paramiko").propagate = False
+
+
+def address(connection: Connection, user: str = "") -> str:
+    """As -H and deploy.toml take it. user: another one than the connection's."""
+    port = "" if connection.port == 22 else f":{connection.port}"
+    host = f"[{connection.host}]" if ":" in connection.host else connection.host
+    return f"{user or connection.user}@{host}{port}"
+
+
+def again(made: Connection, stage: Stage, own: tuple[str, ...]) -> Connection:
+    """An unopened second connection: the same address, user, keys and way there. own: see `Told`."""
+    more = Connection(made.original_host, made.user, made.port, config=made.config, gateway=made.gateway)
+    more.connect_timeout = PROOF_SECONDS
+    # Not by the constructor: it would add the keys of ssh_config once more, and sshd lets one try six.
+    more.connect_kwargs = {**made.connect_kwargs, "banner_timeout": PROOF_SECONDS, "auth_timeout": PROOF_SECONDS}
+    more.client.set_missing_host_key_policy(Told(Lookup.of(more, stage), own))
+    return more
+
+
+def connection(host: str, stage: Stage, config: Any, ask: Callable[[str], str] | None) -> Connection:
+    """An unopened connection; `~/.ssh/config`, -i and the other options of `fab` are in Fabric's config."""
+    arguments: dict[str, Any] = {}
+    if stage.key_file:
+        arguments["connect_kwargs"] = {"key_filename": stage.key_file, "look_for_keys": False, "allow_agent": False}
+    user, name, port = login(host)
+    try:
+        made = Connection(name, user or None, port or None, config=config, **arguments)
+    except ValueError as error:
+        what = f"SSH's configuration has a port for {host} that is no number: {error}"
+        hint = f"look at Port and ProxyJump in ~/.ssh/config; `ssh -G {host}` reads it, too"
+        raise ConfigError(what, "SSH's configuration", hint=hint) from None
+    hop = made
+    while isinstance(hop, Connection):
+        hop.connect_timeout = hop.connect_timeout or CONNECT_SECONDS
+        trust(hop, stage, ask)
+        hop = hop.gateway
+    return made
+
+
+def trust(made: Connection, stage: Stage, ask: Callable[[str], str] | None) -> None:
+    policy = Pinned(Lookup.of(made, stage), ask)
+    made.client.set_missing_host_key_policy(policy)
+
+    def transport(*arguments: Any, **options: Any) -> Transport:
+        opened = Transport(*arguments, **options)
+        security = opened.get_security_options()
+        security.key_types = preferred(policy.types, tuple(security.key_types))
+        return opened
+
+    made.connect_kwargs = {**made.connect_kwargs, "transport_factory": transport}
+
+
+def terminal_question() -> Callable[[str], str] | None:
+    """A way to ask a person, or None where there is none."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+
+    def ask(question: str) -> str:
+        sys.stderr.write(visible(question))
+        sys.stderr.flush()
+        return sys.stdin.readline()
+
+    return ask
+
+
+def restored_at_exit() -> None:
+    """The terminal shows again what is typed, also where Ctrl-C ends `fab` while a thread asks for a password."""
+    with suppress(ImportError):
+        import termios
+
+        atexit.register(termios.tcsetattr, sys.stdin.fileno(), termios.TCSANOW, termios.tcgetattr(sys.stdin))
+
+
+def opened(made: Connection) -> Connection:
+    """The connection, open; or ConnectionFailed with what was in the way."""
+    where = address(made)
+    try:
+        made.open()
+    except ConnectionFailed:
+        raise
+    except AuthenticationException as error:
+        if offers_nothing(made):
+            raise no_key(made) from error
+        raise ConnectionFailed(
+            f"{made.host} does not let {made.user} in with the keys that were offered",
+            where,
+            "nothing was changed",
+            f"is the user right (root, debian, ubuntu, …)? Does `ssh {made.user}@{made.host}` work?\n"
+            "Name a key with -i, or IdentityFile in ~/.ssh/config; a new server wants `ssh-copy-id` first",
+            str(error),
+        ) from error
+    except NoValidConnectionsError as error:
+        reasons = {str(getattr(reason, "strerror", "") or reason) for reason in error.errors.values()}
+        if any(isinstance(reason, ConnectionRefusedError) for reason in error.errors.values()):
+            what, hint = (
+                f"{made.host} refuses connections on port {made.port}",
+                "is sshd running there, and is this its port?",
+            )
+        else:
+            what, hint = f"{made.host} cannot be reached: {', '.join(sorted(reasons))}", UNREACHABLE
+        raise ConnectionFailed(what, where, "nothing was changed", hint) from error
+    except ConnectionRefusedError as error:
+        hint = "is sshd running there, and is this its port?"
+        raise ConnectionFailed(
+            f"{made.host} refuses connections on port {made.port}", where, "nothing was changed", hint
+        ) from error
+    except socket.gaierror as error:
+        hint = "is it spelled right in deploy.toml? A new domain can take an hour to be known"
+        raise ConnectionFailed(
+            f"the name {made.host} is not known ({error.strerror})", where, "nothing was changed", hint
+        ) from error
+    except TimeoutError as error:
+        what = f"{made.host} did not answer within {made.connect_timeout} s"
+        raise ConnectionFailed(what, where, "nothing was changed", UNREACHABLE) from error
+    except LINK_ERRORS as error:
+        if isinstance(error, FileNotFoundError) and error.filename in named_keys(made):
+            raise missing_key(made, error.filename) from error
+        if isinstance(error, SSHException) and greeted(made) and offers_nothing(made):
+            raise no_key(made) from error
+        raise no_session(made, error) from error
+    quick(made)
+    return made
+
+
+MAKE_KEY = "ssh-keygen -t ed25519"
+
+
+def greeted(made: Connection) -> bool:
+    """Whether the server was there and had a key that is taken: what failed is about us."""
+    transport = made.client.get_transport()
+    return transport is not None and bool(transport.initial_kex_done)
+
+
+def named_keys(made: Connection) -> list[str]:
+    named = made.connect_kwargs.get("key_filename") or []
+    return [named] if isinstance(named, str) else list(named)
+
+
+def offers_nothing(made: Connection) -> bool:
+    """Whether there is no key at all: none was named, none is in ~/.ssh, and no agent has one."""
+    if named_keys(made) or made.connect_kwargs.get("pkey") or made.connect_kwargs.get("password"):
+        return False
+    if any((Path.home() / ".ssh" / f"id_{kind}").exists() for kind in ("ed25519", "ecdsa", "rsa")):
+        return False
+    return not AgentKeys().get_keys()
+
+
+def no_key(made: Connection) -> ConnectionFailed:
+    port = "" if made.port == 22 else f"-p {made.port} "
+    hint = (
+        f"make one: {MAKE_KEY}\nlet it in: ssh-copy-id {port}{made.user}@{made.host} (it asks for the password there)\n"
+        "or paste ~/.ssh/id_ed25519.pub into your provider's control panel; -i names a key that is elsewhere"
+    )
+    what = f"there is no SSH key to offer to {made.host}: none in ~/.ssh, none in an agent, none named"
+    return ConnectionFailed(what, address(made), "nothing was changed", hint)
+
+
+def missing_key(made: Connection, path: str) -> ConnectionFailed:
+    """One that was named: ssh passes over a key that is not there, paramiko does not."""
+    hint = f"name another one (-i, IdentityFile in ~/.ssh/config, key_file), or make it: {MAKE_KEY} -f {path}"
+    return ConnectionFailed(f"the SSH key {path} is not there", address(made), "nothing was changed", hint)
+
+
+def no_session(made: Connection, error: Exception) -> ConnectionFailed:
+    what = f"no SSH session with {made.host}: {error or 'it hung up'}"
+    return ConnectionFailed(what, address(made), "nothing was changed", "run the same command again")
+
+
+def quick(made: Connection) -> None:
+    """Small packets at once, and a dead link noticed within DEAD_LINK_SECONDS, where the platform can.
+
+    Through jump hosts, the link that can die is the one to the first of them.
+    """
+    hop = made
+    while isinstance(hop, Connection):
+        sock = hop.transport.sock
+        if isinstance(sock, socket.socket):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_LINK_SECONDS * 1000)
+        hop.transport.set_keepalive(DEAD_LINK_SECONDS // 2)
+        hop = hop.gateway
+
+
+class Command:
+    """A command on a host with its pipes: bytes in, lines out, and what it said on stderr."""
+
+    def __init__(self, made: Connection, command: str) -> None:
+        try:
+            self.channel = made.create_session()
+            self.channel.exec_command(command)
+        except LINK_ERRORS as error:
+            raise no_session(made, error) from error
+        self.errors = b""
+        self.sending = threading.Lock()
+        self.spoke = threading.Condition()
+        self._drain = threading.Thread(target=self._read_errors, daemon=True)
+        self._drain.start()  # or it stalls once its stderr fills the window
+        self._lines: deque[bytes] = deque()
+        self._rest = b""
+
+    def _read_errors(self) -> None:
+        while data := self.channel.recv_stderr(1 << 16):
+            with self.spoke:
+                self.errors += data
+                self.spoke.notify_all()
+        with self.spoke:
+            self.spoke.notify_all()
+
+    def send(self, data: bytes) -> None:
+        """All of it, with nothing of another thread in between. If the other side has gone, `line` and `end` tell."""
+        with self.sending, suppress(*LINK_ERRORS):
+            self.channel.sendall(data)
+
+    def send_last(self, data: bytes) -> None:
+        """As `send`, and the end of what is sent; not where another thread is stuck in sending, as on a dead link."""
+        if self.sending.acquire(timeout=LEAVE_SECONDS):
+            try:
+                with suppress(*LINK_ERRORS):
+                    self.channel.settimeout(LEAVE_SECONDS)
+                    self.channel.sendall(data)
+                    self.channel.shutdown_write()
+            finally:
+                self.sending.release()
+
+    def line(self) -> bytes | None:
+        """The next line of its output; None at the end."""
+        while not self._lines:
+            try:
+                data = self.channel.recv(1 << 16)
+            except (OSError, EOFError):
+                return None
+            if not data:
+                return None
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            self._lines.extend(lines)
+        return self._lines.popleft()
+
+    def end(self) -> tuple[int, str]:
+        """Its exit status and stderr, once it has ended; -1 where the link ended first."""
+        status = self.channel.recv_exit_status()
+        self._drain.join(5)
+        return status, self.errors.decode(errors="replace")

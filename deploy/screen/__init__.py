@@ -1,0 +1,1 @@
+"""What is shown: events as lines, as plain text or as JSON; tables; hidden prompts."""

@@ -1,0 +1,15 @@
+"""Questions at the operator's terminal whose answers are not shown."""
+
+import getpass
+import sys
+
+from ..errors import DeployError
+
+
+def unseen(prompt: str, unanswered: DeployError) -> str:
+    """What is typed; raises `unanswered` at Ctrl-D."""
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:
+        sys.stderr.write("\n")  # the cursor is still behind the question
+        raise unanswered from None

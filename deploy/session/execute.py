@@ -1,0 +1,131 @@
+"""One plan on one host: carried out, counted, shown."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..agent.wire import BY_US, Plan
+from ..connection.agent import Agent, Event
+from ..errors import Interrupted, StepFailed
+from ..screen.console import Screen
+from .session import Host, Options, operator
+
+
+@dataclass
+class Count:
+    """How many steps ended how, from the events that pass."""
+
+    ok: int = 0
+    changed: int = 0
+    done: set[str] = field(default_factory=set)  # titles of the steps that changed something
+    end: Event = field(default_factory=dict)
+    noticed: Event = field(default_factory=dict)  # the last look at the server, see `agent.resources.noticed`
+
+    def take(self, event: Event) -> None:
+        if event["event"] == "step":
+            self.ok += event["state"] == "ok"
+            self.changed += event["state"] in ("changed", "would change")
+            if event["state"] == "changed":
+                self.done.add(event["step"])
+        elif event["event"] == "end":
+            self.end = event
+        elif event["event"] == "noticed":
+            self.noticed = event
+
+
+def title(screen: Screen, verb: str, host: Host, options: Options) -> None:
+    checking = " --check: what would change; nothing is" if options.check else ""
+    screen.say(f"{verb} {host.stage.name} on {host.made.user}@{host.made.host}{checking}", "bold")
+
+
+def agent_of(host: Host) -> Agent:
+    assert host.agent is not None, "`reaching` connects before it runs the job"
+    return host.agent
+
+
+def carry_out(
+    plan: Plan, host: Host, screen: Screen, options: Options, done: str, run: Event, count: Count, **upload: Any
+) -> None:
+    """Carry out a plan on a host and show it. done: the word for its success. run: for the server's history."""
+    run = {**run, "verb": plan.verb, "who": operator(), "break_lock": options.break_lock}
+
+    def ask(show: Callable[[Event], None]) -> Event:
+        return agent_of(host).plan(plan, check=options.check, run=run, wait=options.wait, on_event=show, **upload)
+
+    see_through(ask, host, screen, options, done, count)
+
+
+def see_through(
+    ask: Callable[[Callable[[Event], None]], Event],
+    host: Host,
+    screen: Screen,
+    options: Options,
+    done: str,
+    count: Count,
+) -> None:
+    """Show what a plan on a host does, and how it ends. ask: has it carried out, given whom to tell of each event."""
+
+    def show(event: Event) -> None:
+        if event["event"] == "prove":
+            from .second_login import prove
+
+            agent_of(host).send(prove(host, event))
+            return
+        count.take(event)
+        screen.event(host.name, event)
+
+    try:
+        end = ask(show)
+    except StepFailed as error:
+        end = count.end
+        line = {"event": "step", "step": end["step"], "state": "failed", "seconds": 0.0, "drift": []}
+        if end["step"]:
+            screen.event(host.name, line)
+        tell_probe(end, host, screen)
+        if end["state"] == "cancelled" and end["what"].startswith(BY_US):
+            raise Interrupted(
+                "interrupted", error.where, error.state, "run the same command again to finish the job"
+            ) from error
+        raise
+    tell_probe(end, host, screen)
+    changes = f"{count.changed} would change" if options.check else f"{count.changed} changed"
+    word = "checked" if options.check else end.get("done", done)
+    summary = f"{word}: {changes}, {count.ok} ok, in {end['seconds']:.1f} s"
+    screen.say(summary, "bold", host.name)
+
+
+def left_as(count: Count, release: str, before: str, is_new: bool) -> str:
+    """How a change of the release that failed has left the server: what has the traffic, and what became of the rest.
+
+    before: the release that had the traffic when the change began.
+    """
+    serves, errors = count.end.get("serves", before), count.end.get("undo_errors")
+    switched = f"traffic goes to {release}" in count.done
+    if not serves:
+        stands = "no release has the traffic"
+    elif serves == before != release:
+        stands = f"traffic {'is back' if switched else 'stays'} on {serves}"
+    else:
+        stands = f"traffic {'stays on' if serves == before else 'goes to'} {serves}"
+    if errors:
+        return "\n".join([f"{stands}; not everything could be undone:", *errors])
+    if serves == release:
+        return stands
+    return f"{stands}; {release} was {'stopped and removed' if is_new else 'stopped'}"
+
+
+def how_left(end: Event, release: str, current: str) -> str:
+    """How a change that failed has left one of several hosts, in short."""
+    if end.get("switched"):
+        return f"on {release}, but not finished"
+    how = "unchanged" if not end.get("applied") else "not all undone" if end.get("undo_errors") else "undone"
+    serves = end.get("serves", current)  # not the one from before, where going back has failed
+    return f"{how}, on {serves}" if serves else how
+
+
+def tell_probe(end: Event, host: Host, screen: Screen) -> None:
+    """What visitors noticed: our own requests, from before the switch until the old release had stopped."""
+    if (probe := end.get("probe")) and probe["requests"]:  # none: there was only the release before to ask
+        first = f" (the first: {probe['first_failure']})" if probe["failed"] else ""
+        text = f"{probe['failed']} of {probe['requests']} requests failed{first}, slowest {probe['slowest_ms']} ms"
+        screen.say(text, "bold red" if probe["failed"] else "bold green", host.name)

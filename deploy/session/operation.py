@@ -1,0 +1,171 @@
+"""One change of the release that serves, on one host: what deploy, rollback, restart and the others have in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ..agent import layout
+from ..agent.wire import Plan
+from ..config.reader import App, Config
+from ..config.site import Site, site_of
+from ..connection.agent import Event
+from ..errors import DeployError, HostError, Interrupted, StepFailed
+from ..plan.activate import activate, copy
+from ..plan.decide import By, run_of
+from ..plan.provision import Facts, Release
+from ..plan.record import as_recorded
+from ..screen.console import Screen
+from .dns import Lookup
+from .execute import Count, agent_of, carry_out, how_left, left_as, title
+from .planner import planner_of
+from .rollout import Rollout
+from .session import Call, Host, Options, operator
+from .summary import conclude, of_certificate, require_well, warn
+
+Gathered = TypeVar("Gathered")
+
+
+@dataclass
+class Operation:
+    """What the verbs that change it have in common. Facts are known once `survey` has asked."""
+
+    verb: str
+    host: Host
+    app: App
+    site: Site
+    screen: Screen
+    options: Options
+    rollout: Rollout
+    who: str = field(default_factory=operator)
+    last: Event = field(default_factory=dict)  # the run before this one, if nobody heard how it ended
+    switched: bool = False  # a failed run had come as far as that
+    count: Count = field(default_factory=Count)  # of the last plan
+
+    def __post_init__(self) -> None:
+        self.lookup = Lookup.of((*self.site.names, *self.site.aliases))  # answered by the time that it is needed
+
+    @property
+    def by(self) -> By:
+        now, elsewhere = self.rollout.now, self.rollout.elsewhere(self.host)
+        return By(self.who, now, self.site, self.host.reached_at, self.options.force, elsewhere=elsewhere)
+
+    def survey(self, manifest: list[Any] | None = None) -> tuple[Facts, Event]:
+        """What is on the server, once it is this host's turn to be changed."""
+        title(self.screen, self.verb, self.host, self.options)
+        lock = {"verb": self.verb, "who": self.who, "break_lock": self.options.break_lock}
+        reply = agent_of(self.host).request(
+            {
+                "request": "survey",
+                "app": self.app.name,
+                "app_directory": layout.home(self.app.name),
+                "lock": None if self.options.check or self.verb == "ci.key" else lock,
+                "wait": self.options.wait,
+                "manifest": manifest,
+                "compare": self.options.check,
+            },
+            self.show,
+        )
+        facts = Facts.of(reply)
+        planner_of(self).require(facts)
+        self.rollout.looked(self.host, facts, self.last)
+        return facts, reply
+
+    def show(self, event: Event) -> None:
+        if event["event"] == "last":
+            self.last = event["run"]
+        self.screen.event(self.host.name, event)
+
+    def existing(self, facts: Facts, release_id: str) -> Release:
+        return self.by.existing(facts, release_id)
+
+    def copied(self, facts: Facts) -> Release:
+        """A new release with the code of the current one."""
+        record = {key: value for key, value in facts.record.items() if key not in ("state", "note")}
+        return self.by.release(self.verb, facts, record)
+
+    def require_release(self, facts: Facts) -> None:
+        if facts.current:
+            return
+        where = agent_of(self.host).where
+        if not facts.good:
+            raise HostError(f"no release of {self.app.name} serves yet", where, "nothing was changed", "fab deploy")
+        what = f"no release of {self.app.name} has the traffic: {layout.current(self.app.name)} is not there"
+        hint = "fab rollback gives it to the newest good release, fab deploy to a new one; then run this again"
+        raise HostError(what, where, "nothing was changed", hint)
+
+    def carry_out(self, plan: Plan, facts: Facts, release: Release, done: str, **upload: Any) -> None:
+        run = run_of(self.app, release, facts)
+        count = self.count = Count()
+        try:
+            carry_out(plan, self.host, self.screen, self.options, done, run, count, **upload)
+        except (StepFailed, Interrupted) as error:
+            self.switched = bool(count.end.get("switched"))
+            error.state = error.state or left_as(count, release.id, facts.current, release.id not in facts.records)
+            self.rollout.leave(self.host, how_left(count.end, release.id, facts.current))
+            raise
+        self.rollout.leave(self.host, f"on {release.id}")
+
+    def serve(self, plan: Plan, facts: Facts, release: Release, app: App | None, done: str, **upload: Any) -> None:
+        """Carry it out, and tell of what then serves; also where only what comes after the switch has failed.
+
+        app: None where the three answers are not asked for.
+        """
+        try:
+            self.carry_out(plan, facts, release, done, **upload)
+        except StepFailed:
+            if self.switched:
+                self.conclude(facts, release, app)
+            raise
+        answer = self.conclude(facts, release, app)
+        if not self.options.check:
+            require_well(self.host, facts, release, self.count, answer)
+
+    def serve_copy(
+        self,
+        facts: Facts,
+        release: Release,
+        environment: dict[str, str | None],
+        done: str,
+        leave: dict[str, str] | None = None,
+    ) -> None:
+        """A release with the current one's code, and its environment but for what is changed in that.
+
+        leave: release ID → the state that it gets, once all went well.
+        """
+        app = as_recorded(self.app, facts.record)
+        built = copy(app, release, facts.current, environment)
+        plan = activate(self.verb, app, release, facts, built, leave, self.options.force)
+        self.serve(plan, facts, release, None, done)
+
+    def conclude(self, facts: Facts, release: Release, app: App | None) -> str:
+        if self.options.check:
+            warn(self.screen, self.host, self.count, of_certificate(release.site, self.count))
+            return ""
+        return conclude(self.screen, self.host, facts, release, self.count, self.lookup, app)
+
+
+def change_each(
+    call: Call,
+    verb: str,
+    job: Callable[[Operation, Gathered], None],
+    gather: Callable[[Config, App], Gathered],
+) -> None:
+    """Host after host, see `rollout`. `gather` runs while they connect."""
+    app = call.config.app_on(call.hosts[0].stage)  # they are all of one stage
+    sites = {host.key: site_of(host.stage, host.made.host, host.named, call.config.directory) for host in call.hosts}
+    rollout = Rollout(call.hosts, call.session.now, call.session.interrupted)
+    gathered = gather(call.config, app)
+
+    def work(host: Host) -> None:
+        job(Operation(verb, host, app, sites[host.key], call.screen, call.options, rollout), gathered)
+
+    try:
+        call.run(work)
+    except DeployError as error:
+        if not call.options.check:
+            error.state = rollout.state(error)
+        raise
+
+
+def nothing(config: Config, app: App) -> None:
+    """What a verb gathers that needs nothing of this machine."""

@@ -1,0 +1,141 @@
+"""Who decides what a change of the release comes to: this machine, or the server, where a CI key let us in.
+
+Both decide by the same code, `plan.decide`. Nothing else in the kit asks which of them it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..ci import kit, limits
+from ..ci.inputs import as_table
+from ..connection.agent import Event
+from ..errors import NOTHING, HostError, Interrupted, StepFailed
+from ..plan import decide, record
+from ..plan.provision import Facts, Release, require_provisioned
+from ..source.upload import AHEAD_BYTES, Local
+from . import preview
+from .execute import Count, agent_of, how_left, left_as, see_through
+from .summary import conclude, of_certificate, require_well, warn
+
+if TYPE_CHECKING:
+    from .operation import Operation
+
+Blobs = Callable[[list[int]], Iterable[bytes]]
+
+
+class Planner(Protocol):
+    def require(self, facts: Facts) -> None:
+        """HostError where the server is not ready for the change."""
+
+    def deploy(self, local: Local, facts: Facts, reply: Event, news: str) -> None:
+        """reply: of the survey. news: what is uploaded, in words."""
+
+    def rollback(self, wanted: str, facts: Facts) -> None:
+        """Back to the release `wanted`; "" is the newest good one before the current."""
+
+
+def planner_of(change: Operation) -> Planner:
+    return ByServer(change) if agent_of(change.host).ci else ByOperator(change)
+
+
+class ByOperator:
+    """The plan is made here, and sent."""
+
+    def __init__(self, change: Operation) -> None:
+        self.change = change
+        self.agent = agent_of(change.host)
+
+    def require(self, facts: Facts) -> None:
+        require_provisioned(self.change.app, self.change.site, facts, self.agent.where)
+
+    def deploy(self, local: Local, facts: Facts, reply: Event, news: str) -> None:
+        change, options = self.change, self.change.options
+        brought = decide.Brought(local.source.entries, local.requirements, local.source.commit)
+        made = decide.deploy(change.app, change.by, facts, brought, news)
+        new = made.release.id not in facts.records
+        if options.check and new:
+            venv = made.release.record["venv"]
+            packages = preview.packages(self.agent, change.app, facts, local.requirements, venv)
+            preview.show(change.screen, change.host, facts, reply, packages, local.source)
+
+        def blobs(indices: list[int]) -> Iterator[bytes]:
+            return local.blobs(indices, change.show)
+
+        missing: list[int] = reply["missing"]
+        at_once = new and missing and local.size_bytes(missing) <= AHEAD_BYTES and not options.check
+        plan = limits.kept(made.plan, change.app, change.site) if facts.ci else made.plan
+        if facts.ci not in ("", kit.version()):
+            what = "CI keys work with another version of the kit than this one; `fab ci.key` brings them up to date"
+            change.screen.say(f"note: {what}", "yellow", change.host.name)
+        ahead = missing if at_once else None
+        change.serve(plan, facts, made.release, change.app, made.done, blobs=blobs, ahead=ahead)
+
+    def rollback(self, wanted: str, facts: Facts) -> None:
+        change = self.change
+        made = decide.rollback(change.app, change.by, facts, wanted, change.last, self.agent.where)
+        change.serve(made.plan, facts, made.release, made.app, made.done)
+
+
+class ByServer:
+    """The server makes the plan and carries it out, and we see it through."""
+
+    def __init__(self, change: Operation) -> None:
+        self.change = change
+        self.agent = agent_of(change.host)
+
+    def require(self, facts: Facts) -> None:
+        """The server's side judges by what it needs itself."""
+        if self.change.options.break_lock:
+            what, hint = "a CI key cannot take the lock of anybody", "--wait waits for the end of what is under way"
+            raise HostError(what, self.agent.where, NOTHING, hint)
+
+    def deploy(self, local: Local, facts: Facts, reply: Event, news: str) -> None:
+        source = local.source
+        if self.change.options.check:
+            venv = record.venv_key(source.entries, local.requirements, facts.python, True)
+            packages = [] if venv == facts.record.get("venv") else [UNTOLD]
+            preview.show(self.change.screen, self.change.host, facts, reply, packages, source)
+        message = {"request": "ci_deploy", "requirements": local.requirements, "commit": source.commit}
+        self.see_through(message, facts, lambda indices: local.blobs(indices, self.change.show))
+
+    def rollback(self, wanted: str, facts: Facts) -> None:
+        self.see_through({"request": "ci_rollback", "release": wanted}, facts)
+
+    def see_through(self, message: Event, facts: Facts, blobs: Blobs = lambda indices: ()) -> None:
+        change = self.change
+        screen, host, options = change.screen, change.host, change.options
+        if facts.ci != kit.version():
+            what = "the server makes the plan with another version of the kit; an operator's `fab ci.key` changes that"
+            screen.say(f"note: {what}", "yellow", host.name)
+        message |= {"app": as_table(change.app), "who": change.who}
+        message |= {"check": options.check, "wait": options.wait, "force": options.force}
+        planned: dict[str, Any] = {}
+        count = Count()
+
+        def ask(show: Callable[[Event], None]) -> Event:
+            def see(event: Event) -> None:
+                if event["event"] == "planned":
+                    planned.update(event)
+                show(event)
+
+            return self.agent.carry(message, see, blobs)
+
+        try:
+            see_through(ask, host, screen, options, "done", count)
+        except (StepFailed, Interrupted) as error:
+            if planned:
+                error.state = error.state or left_as(count, planned["release"], facts.current, planned["new"])
+                change.rollout.leave(host, how_left(count.end, planned["release"], facts.current))
+            raise
+        release = Release(planned["release"], limits.site_from_json(planned["site"]), planned["record"])
+        if options.check:
+            warn(screen, host, count, of_certificate(release.site, count))
+            return
+        app = record.as_recorded(change.app, release.record)
+        answer = conclude(screen, host, facts, release, count, change.lookup, app)
+        require_well(host, facts, release, count, answer)
+
+
+UNTOLD = "not the same; which, an operator's `fab deploy --check` tells"

@@ -1,0 +1,278 @@
+"""One command line: its stage, the agents on that stage's hosts, and Ctrl-C.
+
+`fab provision deploy` is two tasks on one connection, so somebody must hold it in between: `fabfile.py` makes one
+Session for the life of the process.
+"""
+
+import getpass
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from fabric import Connection
+
+from ..config.reader import FILE, App, Config, Stage, load
+from ..connection.agent import Agent
+from ..connection.host_keys import ASKING
+from ..connection.ssh import connection, opened, restored_at_exit, terminal_question, trust
+from ..errors import NOTHING, ConfigError, DeployError, HostError, Interrupted, NotReached, Unread
+from ..screen.console import Screen
+from ..screen.prompts import unseen
+from . import interrupts
+
+DEFAULT_STAGE = "production"
+SWITCH_SECONDS = 0.0005  # ten times Python's own: planning must not keep the SSH handshake waiting
+Job = Callable[["Host"], Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The words that change how a verb is carried out, see `cli.options`."""
+
+    check: bool = False
+    force: bool = False
+    wait: bool = False
+    break_lock: bool = False
+
+
+@dataclass
+class Host:
+    """One server of this run, and the agent on it once the connection stands."""
+
+    name: str
+    made: Connection
+    stage: Stage
+    named: bool = False  # by -H, there and then
+    agent: Agent | None = None
+    error: DeployError | Unread | None = None
+    connected: threading.Event = field(default_factory=threading.Event)  # or failed to
+    done: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def reached_at(self) -> str:
+        """The server's address as this machine reaches it; "" through a jump host, whose view is another."""
+        if self.made.gateway or self.agent is None:
+            return ""
+        peer = str(self.agent.connection.transport.sock.getpeername()[0])
+        return peer.removeprefix("::ffff:").partition("%")[0]
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return self.made.user, self.made.host, self.made.port
+
+
+def operator() -> str:
+    """Who is at work, for the lock and the release's record."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def wait_for(events: Iterable[threading.Event]) -> None:
+    """Not Thread.join: a Ctrl-C in it can make a thread look ended that is not. Bounded, for Windows' sake."""
+    for event in events:
+        while not event.wait(0.5):
+            pass
+
+
+@dataclass(frozen=True)
+class Call:
+    """One verb as it was typed, on the hosts that are being connected to. run: has a job done on each, at once."""
+
+    session: "Session"
+    config: Config
+    hosts: Sequence[Host]
+    screen: Screen
+    options: Options
+    run: Callable[[Job], None]
+
+    @property
+    def app(self) -> App:
+        return self.config.app
+
+
+@contextmanager
+def each_told_of(hosts: Sequence[Host], done: str) -> Iterator[None]:
+    """An error of several hosts that are worked on at the same time says how each is. done: of those without one."""
+    try:
+        yield
+    except DeployError as error:
+        if len(hosts) > 1:
+            error.state = by_state(hosts, [_state_of(host, done) for host in hosts])
+        raise
+
+
+def _state_of(host: Host, done: str) -> str:
+    failed = host.error.state if isinstance(host.error, DeployError) else ""
+    return failed or (NOTHING if host.error or not host.done.is_set() else done)
+
+
+def by_state(hosts: Sequence[Host], states: Sequence[str]) -> str:
+    """One line of several hosts' states, those of the same state together."""
+    told: dict[str, list[str]] = {}
+    for host, text in zip(hosts, states, strict=True):
+        told.setdefault(text, []).append(host.name)
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in told.items())
+
+
+@dataclass
+class Session:
+    stage_name: str = DEFAULT_STAGE
+    sandbox: Stage | None = None  # set by the task `sandbox`, once the machine is up
+    agents: dict[tuple[str, str, int], Agent] = field(default_factory=dict)
+    passwords: dict[str, str] = field(default_factory=dict)
+    now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # one clock for all hosts
+    interrupted: threading.Event = field(default_factory=threading.Event)  # by Ctrl-C
+    would_change: bool = False  # what a dry run of this command line has found
+
+    def config(self) -> Config:
+        return load(Path.cwd())
+
+    def stage(self, config: Config) -> Stage:
+        return self.sandbox or config.stage(self.stage_name)
+
+    def hosts(self, context: Any, config: Config) -> list[Host]:
+        """The hosts of the stage; or the one that `fab -H` named."""
+        ask = terminal_question()
+        if isinstance(context, Connection):
+            known = {stage.name: stage for stage in config.stages}
+            stage = known.get(self.stage_name, Stage(self.stage_name, ()))
+            trust(context, stage, ask)
+            return [Host(context.host, context, stage, named=True)]
+        stage = self.stage(config)
+        if not stage.hosts:
+            raise ConfigError(f"the stage {stage.name} has no hosts", FILE, hint='hosts = ["user@host"]')
+        made = [connection(host, stage, context.config, ask) for host in stage.hosts]
+        servers = [(link.host, link.port) for link in made]
+        for number, server in enumerate(servers):
+            if server in servers[:number]:
+                what = f"two hosts of the stage {stage.name} are one server: {server[0]}, port {server[1]}"
+                raise ConfigError(what, FILE, hint="name it once in hosts")
+        return [Host(link.host, link, stage) for link in made]
+
+    @contextmanager
+    def reaching(self, hosts: Sequence[Host], screen: Screen, *, may_install: bool) -> Iterator[Callable[[Job], None]]:
+        """Connect to all hosts at once, each in a thread, while the body runs; it gets what runs a job on all of them.
+
+        That raises the first host's error after all have ended, the others' having been shown.
+        """
+        if self.interrupted.is_set():  # in the task before, which was too far to be undone
+            raise Interrupted("interrupted", state="what is told above was done, and nothing else was begun")
+        ready = threading.Event()
+        jobs: list[Job] = []
+        sys.setswitchinterval(SWITCH_SECONDS)
+
+        def work(host: Host) -> None:
+            try:
+                host.agent = self._agent(host, may_install)
+                host.connected.set()
+                host.agent.open()
+                ready.wait()
+                if self.interrupted.is_set():
+                    raise Interrupted("interrupted", host.name, "nothing was changed", "run the same command again")
+                jobs[0](host)
+            except (DeployError, Unread) as error:
+                host.error = error
+                if isinstance(error, DeployError):
+                    error.host = error.host or host.name
+            except Exception:  # a bug of ours must not look like success
+                host.error = DeployError(
+                    "the kit failed (a bug of ours)",
+                    host.name,
+                    hint="report the lines above",
+                    detail=traceback.format_exc(),
+                    host=host.name,
+                )
+            finally:
+                host.connected.set()
+                host.done.set()
+
+        def stop() -> None:
+            self.interrupted.set()
+            ready.set()
+            self._stop(hosts, screen)
+
+        def run(job: Job) -> None:
+            jobs.append(job)
+            ready.set()
+            try:
+                wait_for(host.done for host in hosts)
+                interrupts.too_late()
+            except KeyboardInterrupt:
+                stop()
+            self._raise_first(hosts, screen)
+
+        try:
+            for host in hosts:
+                threading.Thread(target=work, args=(host,), daemon=True).start()
+            yield run
+        except KeyboardInterrupt:
+            stop()
+            self._raise_first(hosts, screen)
+
+    def _raise_first(self, hosts: Sequence[Host], screen: Screen) -> None:
+        for host in hosts:
+            if host.error:
+                agent = self.agents.pop(host.key, None)
+                if agent is not None:
+                    agent.close()  # it releases the lock, and knows that its failure was heard
+        failed = [host.error for host in hosts if host.error and not isinstance(host.error, NotReached)]
+        for error in failed[1:]:
+            if isinstance(error, DeployError):
+                screen.error(error)
+        if failed:
+            raise failed[0]
+        missed = [host.name for host in hosts if host.error or not host.done.is_set()]
+        if missed:  # Ctrl-C, where other hosts were too far to be undone; or these were not connected yet
+            hint = "run the same command again"
+            raise Interrupted("interrupted", ", ".join(missed), "nothing was changed", hint)
+
+    def _agent(self, host: Host, may_install: bool) -> Agent:
+        agent = self.agents.get(host.key)
+        if agent is None or not agent.connection.is_connected:
+            agent = Agent(opened(host.made), self._password, self.interrupted, may_install=may_install)
+            self.agents[host.key] = agent
+        agent.may_install = may_install
+        return agent
+
+    def _password(self, where: str) -> str | None:
+        """sudo's password, asked for once for all hosts of the run."""
+        if terminal_question() is None:
+            return None
+        with ASKING:
+            user = where.partition("@")[0]
+            if user not in self.passwords:
+                restored_at_exit()
+                hint = f"run it again and type it, or let {user} use sudo without one"
+                unanswered = HostError("no password was typed for sudo", where, "nothing was changed", hint)
+                self.passwords[user] = unseen(f"sudo password of {where}: ", unanswered)
+            return self.passwords[user]
+
+    def _stop(self, hosts: Sequence[Host], screen: Screen) -> None:
+        """Ctrl-C: ask the servers to stop and undo, and wait for how that ends; a second Ctrl-C leaves them to it."""
+        try:
+            told = [host.agent for host in hosts if host.agent is not None and host.agent.asked]
+            if not told:
+                raise Interrupted("interrupted", state="nothing was changed") from None
+            if not all(host.done.is_set() for host in hosts):  # it may have come with the last line
+                then = "then undoes a release without traffic (again: do not wait for it)"
+                screen.say(f"Ctrl-C: the server ends its step, {then}")
+            for agent in told:
+                agent.cancel()
+            wait_for(host.done for host in hosts if host.agent in told)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "interrupted twice",
+                state="the server ends its step, undoes what is not switched to, and releases the lock",
+                hint="the next command shows how it ended",
+            ) from None
+
+    def close(self) -> None:
+        for agent in self.agents.values():
+            agent.close()
+        self.agents.clear()

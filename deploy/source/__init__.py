@@ -1,0 +1,1 @@
+"""What is uploaded of the app: its files, their hashes, its requirements."""

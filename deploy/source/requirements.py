@@ -1,0 +1,131 @@
+"""Requirements files as they are read here, before anything is uploaded: what they include, what they can lead to."""
+
+import errno
+import posixpath
+import re
+from pathlib import Path
+
+from ..agent.resources.release.releases import GUNICORN_SINCE
+from ..agent.wire import Entry
+from ..errors import SourceError
+
+INCLUDES = re.compile(r"^[^\S\n]*(?:-r|-c|--requirement|--constraint)[=\s]*(\S+)", re.M)
+# Of a requirements file, the lines that say all there is to know of what they install: a package of an index by name
+# and version, another file that is read as well, a hash, or where the index is.
+PLAIN = re.compile(
+    r"""(?:(?!\S*\.(?:whl|zip|egg|t?gz|bz2|xz|tar|tbz|tlz|txz|zst|lz|lzma)\b)
+        [A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?\s*(?:\[[\w\s.,-]*\])?\s*
+        \(?(?:(?:[=~!<>]=|===|<|>)\s*[\w.*+!-]+\s*,?\s*)*\)?\s*(?:;[^@/\\]*)?
+    |(?:-r|-c|--requirement|--constraint)(?:[=\s]\s*)(?!\S*:)\S+
+    |(?:-i|--index-url|--extra-index-url)(?:[=\s]\s*)https?://\S+
+    |--(?:pre|require-hashes|prefer-binary)|--(?:only|no)-binary(?:[=\s]\s*)[\w.:,-]+)?
+    (?:\s+--hash[=\s]\w+:[0-9a-f]+)*""",
+    re.X,
+)
+
+
+def is_plain(path: str, text: str) -> bool:
+    """Whether requirements lead to an index only: the same text, the same packages. In doubt, they do not."""
+    if path.endswith(".toml"):
+        return is_plain_project(text)
+    lines = re.sub(r"\\\r?\n", " ", bare(text)).splitlines()
+    return all(PLAIN.fullmatch(line.strip()) for line in lines)
+
+
+def is_plain_project(text: str) -> bool:
+    """As `is_plain`, for a pyproject.toml; of it, uv installs the dependencies."""
+    try:
+        import tomllib  # Python 3.11; on an older server, the source counts for every CI key's virtualenv
+    except ImportError:
+        return False
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    project = data.get("project", {})
+    if not isinstance(project, dict) or project.get("dynamic") or "uv" in data.get("tool", {}):
+        return False
+    wanted = project.get("dependencies", [])
+    return isinstance(wanted, list) and all(
+        isinstance(line, str) and not line.startswith("-") and PLAIN.fullmatch(line.strip()) for line in wanted
+    )
+
+
+def bare(text: str) -> str:
+    """A requirements file without comments, and without the mark that PowerShell puts before UTF-8."""
+    return re.sub(r"(^|\s)#.*", r"\1", text.removeprefix("\ufeff"), flags=re.M)
+
+
+def included(path: str, text: str) -> list[str]:
+    """Paths of the files that a requirements file includes with -r or -c."""
+    if not path.endswith((".txt", ".in")):
+        return []
+    names = [name for name in INCLUDES.findall(bare(text)) if "://" not in name]
+    return [posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) for name in names]
+
+
+def check(entries: tuple[Entry, ...], read: dict[str, str]) -> None:
+    """Refuse, before anything is uploaded, what cannot be installed or could not run the app."""
+    names = {entry.path for entry in entries}
+    for path in read:
+        if path not in names:
+            raise refused(
+                f"there is no requirements file {path} in what is deployed",
+                "app.requirements in deploy.toml",
+                "create it (`pip freeze > requirements.txt` is a start), `git add` it, or set app.requirements",
+            )
+        if re.search(r"^[^\S\n]*(-e|--editable)\b", bare(read[path]), re.M):
+            what = f"{path} has an editable install (-e), which would tie the virtualenv to one release's directory"
+            raise refused(what, path, "name the package without -e")
+    first = next(iter(read))
+    if not any(re.search(r"\bgunicorn\b", bare(text), re.I) for text in read.values()):
+        raise refused(f"{first} does not name gunicorn, which runs the app", first, f"add a line `gunicorn` to {first}")
+    for path, text in read.items():
+        if old := too_old(bare(text)):
+            least = ".".join(map(str, GUNICORN_SINCE))
+            what = f"{old} is too old: the kit's units use options that Gunicorn has since {least}"
+            raise refused(what, path, f"ask for gunicorn>={least} in {path}")
+
+
+def refused(what: str, where: str, hint: str) -> SourceError:
+    return SourceError(what, where=where, state="nothing was changed", hint=hint)
+
+
+BOUND = re.compile(
+    r"^[^\S\n]*(gunicorn(?:\[[^\]]*\])?\s*\(?\s*(?:[^#;\n]*?,\s*)?(==|<=|<|~=)\s*([\d.]*\d)(\.\*)?)(?![^#\n]*;)",
+    re.M | re.I,
+)
+
+
+def too_old(text: str) -> str:
+    """The requirement that leads to a Gunicorn before GUNICORN_SINCE, as it is written; "" where none does."""
+    for line, operator, version, star in BOUND.findall(text):
+        parts = tuple(int(part) for part in version.split("."))
+        if star:  # ==20.1.* is before 20.2
+            operator, parts = "<", (*parts[:-1], parts[-1] + 1)
+        elif operator == "~=" and len(parts) > 1:  # ~=20.1 is before 21
+            operator, parts = "<", (*parts[:-2], parts[-2] + 1)
+        if parts < GUNICORN_SINCE or (operator == "<" and parts == GUNICORN_SINCE):
+            return str(line).strip()
+    return ""
+
+
+def text_of(directory: Path, path: str) -> str:
+    """The text of a requirements file; "" where there is none, which `check` tells of."""
+    file = directory / path
+    try:
+        return decoded(path, file.read_bytes()) if file.is_file() else ""
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return ""
+        raise refused(f"{path} cannot be read: {error.strerror}", str(file), "let your user read it") from None
+
+
+def decoded(path: str, data: bytes) -> str:
+    """A requirements file as its bytes are, for their hash; SourceError where they are not UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        written = "UTF-16, as PowerShell writes it with >" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
+        hint = f"save it as UTF-8; in PowerShell: pip freeze | Out-File -Encoding utf8 {path}"
+        raise refused(f"{path} is {written}; it should be UTF-8", path, hint) from None

@@ -1,0 +1,42 @@
+"""What a deploy takes from the operator's machine, and the bytes of it that are uploaded."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..config.reader import App, Config
+from . import requirements
+from .tree import Source, collect, stream
+
+AHEAD_BYTES = 256 << 10  # an upload up to so much is sent without waiting to be asked for it
+
+
+@dataclass(frozen=True)
+class Local:
+    """requirements: text of each requirements file by its path."""
+
+    source: Source
+    requirements: dict[str, str]
+
+    def size_bytes(self, indices: list[int]) -> int:
+        return sum(self.source.entries[index].size for index in indices)
+
+    def blobs(self, indices: list[int], show: Callable[[dict[str, Any]], None]) -> Iterator[bytes]:
+        """The bytes of files of the source, by their indices, as they are to be sent."""
+        sent, total = 0, self.size_bytes(indices) or 1
+        for blob in stream(self.source, indices):
+            yield blob
+            sent += len(blob)
+            show({"event": "progress", "percent": min(100, 100 * sent / total), "what": "upload"})
+
+
+def gather(config: Config, app: App) -> Local:
+    source = collect(config.directory, app.include, app.include_anyway)
+    read: dict[str, str] = {}
+    waiting = [app.requirements]
+    while waiting:
+        path = waiting.pop()
+        read[path] = requirements.text_of(config.directory, path)
+        waiting += [name for name in requirements.included(path, read[path]) if name not in read]
+    requirements.check(source.entries, read)
+    return Local(source, read)

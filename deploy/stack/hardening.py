@@ -1,0 +1,149 @@
+"""What closes a server, as steps of `fab provision`: SSH by key, a firewall, updates, swap. Pure.
+
+What could close the door on the operator is Guarded: it stays only if a new login works.
+"""
+
+from ..agent import layout
+from ..agent.resources.access.firewall import LOADED, ConnectionLimit, Firewall, NoFirewall, SshPorts
+from ..agent.resources.access.guarded import Guarded
+from ..agent.resources.access.sshd import Sshd
+from ..agent.resources.config_files import Config
+from ..agent.resources.files import Directory, File, Link
+from ..agent.resources.host.packages import SinceVersion
+from ..agent.resources.host.swap import Swap
+from ..agent.resources.serving.services import Service, UnitFile
+from ..agent.wire import Resource
+from ..config.reader import App, Stage
+from .render import render, unsealed
+
+PACKAGES = ("nftables", "unattended-upgrades")
+UNITS = "/etc/systemd/system"
+EARLY = f"{UNITS}/sysinit.target.wants"
+FIREWALL, FIREWALL_APPS = "/etc/ashore/firewall.d", "/etc/ashore/firewall-apps.d"
+
+UNDO_SECONDS = 40
+PROVE_SECONDS = 20
+
+
+def closed(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
+    return (
+        Swap(),
+        *updates(force),
+        *dead_man(force),
+        ssh(force),
+        *(firewall(app, stage, force) if stage.firewall else (NoFirewall(),)),
+    )
+
+
+def bounded(app: App, force: bool) -> tuple[Resource, ...]:
+    """What the app writes has an end: see the script."""
+    unit = layout.data_unit(app.name)
+    service = render("systemd/data.service.j2", app=app, script=layout.DATA_SCRIPT)
+    return (
+        Directory(layout.KIT),
+        Config(
+            f"data of {app.name}: limited to what it may take",
+            (
+                File(layout.DATA_SCRIPT, render("systemd/data-limit.sh.j2"), force=force),
+                File(f"{UNITS}/{unit}.service", service, force=force),
+                File(f"{UNITS}/{unit}.timer", render("systemd/data.timer.j2", app=app), force=force),
+            ),
+            ("systemctl", "daemon-reload"),
+        ),
+        Service(f"{unit}.timer", enabled=True),
+    )
+
+
+def updates(force: bool) -> tuple[Resource, ...]:
+    """Security updates by themselves, with what Debian and Ubuntu have for that."""
+    return (
+        Config(
+            "security updates install by themselves",
+            (File("/etc/apt/apt.conf.d/52ashore", render("apt/updates.conf.j2"), force=force),),
+            ("apt-config", "dump"),
+        ),
+        Service("apt-daily.timer", enabled=True),
+        Service("apt-daily-upgrade.timer", enabled=True),
+    )
+
+
+def dead_man(force: bool) -> tuple[Resource, ...]:
+    unit = f"{UNITS}/ashore-undo.service"
+    return (
+        Directory("/usr/local/lib/ashore"),
+        Directory(EARLY),
+        Config(
+            "a change that would lock you out is undone by itself",
+            (
+                File(layout.UNDO_SCRIPT, render("ssh/undo.sh.j2"), force=force),
+                File(unit, render("systemd/undo.service.j2", script=layout.UNDO_SCRIPT), force=force),
+                Link(f"{EARLY}/ashore-undo.service", unit),
+            ),
+            ("systemctl", "daemon-reload"),
+        ),
+    )
+
+
+def ssh(force: bool) -> Guarded:
+    def file(rsa: bool) -> File:
+        return File("/etc/ssh/sshd_config.d/10-ashore.conf", render("ssh/sshd.conf.j2", rsa=rsa), force=force)
+
+    return Guarded("SSH takes keys only", (Sshd(file(True), file(False)),), (), UNDO_SECONDS, PROVE_SECONDS)
+
+
+def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
+    def file(path: str, template: str, **values: object) -> File:
+        return File(path, render(template, **values), force=force)
+
+    wishes = {"app": app, "ports": grouped(stage.open_ports), "proxies": by_family(stage.trusted_proxies)}
+    unit = f"{UNITS}/ashore-firewall.service"
+    rules: tuple[Resource, ...] = (
+        SshPorts(f"{FIREWALL}/ssh.nft", SSH_RULE, force),
+        SinceVersion("nginx", layout.HTTP3_SINCE, file(f"{FIREWALL}/http3.nft", "nftables/http3.nft.j2")),
+        file(f"{FIREWALL}/app-{app.name}.nft", "nftables/app.nft.j2", **wishes),
+        ConnectionLimit(f"{FIREWALL}/connections.nft", LIMIT_RULES, app.name, app.connections_per_address, force),
+        SshPorts(f"{FIREWALL_APPS}/{app.name}.nft", unsealed("nftables/apps.nft.j2", app=app), force, user=app.name),
+        file("/etc/ashore/firewall.nft", "nftables/firewall.nft.j2"),
+        UnitFile("ashore-firewall.service", file(unit, "systemd/firewall.service.j2")),
+        Link(f"{EARLY}/ashore-firewall.service", unit),
+        Firewall(),
+    )
+    title = f"the firewall lets in {', '.join(('SSH', '80', '443', *stage.open_ports))}, and nothing else"
+    return (
+        Directory("/etc/ashore"),
+        Directory(FIREWALL),
+        Directory(FIREWALL_APPS),
+        Guarded(title, rules, (LOADED,), UNDO_SECONDS, PROVE_SECONDS),
+    )
+
+
+SSH_RULE = """\
+# Written by Ashore, from deploy/hardening.py: the ports that sshd listens on, and those of its configuration.
+tcp dport { %s } ct state new jump ssh
+"""
+LIMIT_RULES = """\
+# Written by Ashore, from deploy/hardening.py: the most connections that one address may hold, or one /64 of IPv6.
+tcp dport { 80, 443 } ct state new add @visitors { ip saddr ct count over %s } drop
+tcp dport { 80, 443 } ct state new add @visitors6 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over %s } drop
+udp dport 443 ct state new add @visitors { ip saddr ct count over %s } drop
+udp dport 443 ct state new add @visitors6 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over %s } drop
+"""
+
+
+def by_family(networks: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(nft's word for the family, its networks as nft lists them) of addresses and networks; none within another."""
+    import ipaddress
+
+    fours = ipaddress.collapse_addresses(ipaddress.IPv4Network(one) for one in networks if ":" not in one)
+    sixes = ipaddress.collapse_addresses(ipaddress.IPv6Network(one) for one in networks if ":" in one)
+    families = (("ip", ", ".join(map(str, fours))), ("ip6", ", ".join(map(str, sixes))))
+    return [(family, listed) for family, listed in families if listed]
+
+
+def grouped(ports: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(protocol, its ports as nft lists them) of ports like "8443/tcp", each once."""
+    found: dict[str, list[str]] = {}
+    for port in dict.fromkeys(ports):
+        number, _, protocol = port.partition("/")
+        found.setdefault(protocol, []).append(number)
+    return [(protocol, ", ".join(numbers)) for protocol, numbers in sorted(found.items())]

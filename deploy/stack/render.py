@@ -1,0 +1,47 @@
+"""Templates → text. A template sees only the values it is given; an undefined name is an error."""
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..agent.resources.files import seal
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+
+
+@cache
+def environment() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # these are configuration files, not pages
+    )
+
+
+def render(template: str, **values: Any) -> str:
+    """The text of templates/NAME, sealed, so that the server's side can tell an edit by hand."""
+    return seal(unsealed(template, **values))
+
+
+def unsealed(template: str, **values: Any) -> str:
+    """The text of a template that the server's side completes, and seals then."""
+    from jinja2 import TemplateError
+
+    try:
+        return environment().get_template(template).render(values)
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        raise ConfigError(
+            f"the template {template} cannot be rendered: {error}",
+            where=f"templates/{template}" + (f", line {line}" if line else ""),
+            hint="fix the template; docs/how-it-works.md lists the values that it is given",
+        ) from error

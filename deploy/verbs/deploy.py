@@ -1,0 +1,33 @@
+"""`fab deploy`: the app's source becomes a new release, beside the old one until it answers."""
+
+from ..screen.console import size
+from ..session.operation import Operation, change_each
+from ..session.planner import planner_of
+from ..session.session import Call
+from ..source import pins
+from ..source.upload import Local, gather
+
+
+def deploy(call: Call) -> None:
+    change_each(call, "deploy", deploy_on, gather)
+
+
+def deploy_on(change: Operation, local: Local) -> None:
+    app, host, source = change.app, change.host, local.source
+    notes = list(source.notes)
+    if change.rollout.hosts[0] is host and host.stage.name != "sandbox":  # once is enough
+        warn_of_pins(change, local)
+    facts, reply = change.survey([list(entry) for entry in source.entries])
+    if facts.data:
+        hint = f'fab run "du -sh /var/lib/{app.name}/*" shows it, fab run "rm …" makes room'
+        notes.append(f"{facts.data}; {hint}")
+    for note in notes:
+        change.screen.say(f"note: {note}", "yellow", host.name)
+    missing: list[int] = reply["missing"]
+    new = f"{len(missing)} new of {len(source.entries)} files, {size(local.size_bytes(missing))}"
+    planner_of(change).deploy(local, facts, reply, new if missing else "nothing new")
+
+
+def warn_of_pins(change: Operation, local: Local) -> None:
+    if said := pins.note(local.requirements):
+        change.screen.say(f"note: {said}", "yellow")

@@ -1,0 +1,38 @@
+"""`fab logs`: what the app has written, from the server's journal."""
+
+from ..agent import layout
+from ..connection.agent import Event
+from ..errors import HostError
+from ..session.execute import agent_of
+from ..session.session import Call, Host
+
+
+def logs(call: Call, *, lines: int, since: str, follow: bool, release: str, nginx: bool) -> None:
+    """lines: how many, the last ones; 0 is all. release: its ID; "" is all. nginx: its lines, too."""
+    app = call.app.name
+    unit = layout.unit(app, release or "*")
+    files = [f"{layout.nginx_logs(app)}/{file}" for file in ("access.log", "error.log")]
+    asked = {
+        "request": "logs",
+        "units": [unit, *(["nginx.service"] if nginx else [])],
+        "files": files if nginx else [],
+        "lines": lines,
+        "since": since,
+        "follow": follow,
+        "app": app,
+    }
+
+    def read(host: Host) -> None:
+        shown = 0
+
+        def show(event: Event) -> None:
+            nonlocal shown
+            shown += event["event"] == "line"
+            call.screen.event(host.name, event)
+
+        agent_of(host).request(asked, show)
+        if not shown and not follow:
+            hint = f"fab logs --since '1 week ago'; is {app} deployed there?"
+            raise HostError(f"the journal has no lines of {unit}", agent_of(host).where, hint=hint)
+
+    call.run(read)

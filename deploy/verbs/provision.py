@@ -1,0 +1,26 @@
+"""`fab provision`: a bare server becomes one that can host the app, and is closed to all but it and SSH keys."""
+
+from ..connection.payload import pack_ahead
+from ..errors import StepFailed
+from ..plan import provision as plans
+from ..session.execute import Count, carry_out, title
+from ..session.second_login import require_key
+from ..session.session import Call, Host, each_told_of
+
+
+def provision(call: Call) -> None:
+    plan = plans.provision(call.app, call.hosts[0].stage, call.options.force)
+    pack_ahead(plan)
+
+    def provision_on(host: Host) -> None:
+        title(call.screen, "provision", host, call.options)
+        if not call.options.check:
+            require_key(host)
+        try:
+            carry_out(plan, host, call.screen, call.options, "provisioned", {"app": call.app.name}, Count())
+        except StepFailed as error:
+            error.state = error.state or "the steps before it stand; run again and it goes on from there"
+            raise
+
+    with each_told_of(call.hosts, "checked" if call.options.check else "provisioned"):
+        call.run(provision_on)

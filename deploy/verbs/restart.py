@@ -1,0 +1,14 @@
+"""`fab restart`: the same code and environment in fresh processes, as a release of its own."""
+
+from ..session.operation import Operation, change_each, nothing
+from ..session.session import Call
+
+
+def restart(call: Call) -> None:
+    change_each(call, "restart", restart_on, nothing)
+
+
+def restart_on(change: Operation, _: None) -> None:
+    facts = change.survey()[0]
+    change.require_release(facts)
+    change.serve_copy(facts, change.copied(facts), {}, "restarted", {facts.current: "restarted"})

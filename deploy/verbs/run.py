@@ -1,0 +1,18 @@
+"""`fab run` and `fab shell`: a command beside the app, as its user with its environment, in its sandbox."""
+
+from ..connection.terminal import Joined
+from ..session.execute import agent_of
+from ..session.session import Call, Host
+
+
+def run(call: Call, command: list[str]) -> int:
+    """A one-off command on the one host; its exit status. Nothing but its own output goes to stdout."""
+    joined = Joined(call.app.name, command)
+    joined.follow_window()
+    statuses = []
+
+    def run_on(host: Host) -> None:
+        statuses.append(joined.run(agent_of(host)))
+
+    call.run(run_on)
+    return statuses[0]

@@ -1,0 +1,48 @@
+"""`fab tls`: the certificate that visitors are shown, and another one before its time."""
+
+from ..agent import layout
+from ..agent.resources.host.machine import Platform
+from ..agent.resources.tls.acme import Revoked
+from ..agent.resources.tls.certificates import listing
+from ..agent.wire import Plan
+from ..errors import NOTHING, HostError
+from ..plan.activate import certified
+from ..plan.provision import SYSTEMS
+from ..screen import tables
+from ..session.execute import Count, agent_of, carry_out
+from ..session.operation import Operation, change_each, nothing
+from ..session.session import Call, Host
+from ..session.summary import look_from_here
+
+
+def tls(call: Call) -> None:
+    app = call.app.name
+
+    def show(host: Host) -> None:
+        found = agent_of(host).ask(listing, app=app, directory=layout.certificates(app))
+        call.screen.table(host.name, tables.certificates(found), f"{app} has no certificate on {host.name}")
+
+    call.run(show)
+
+
+def renew(call: Call, compromised: bool) -> None:
+    """compromised: the old certificate is declared void, since its key is not secret any more."""
+    change_each(call, "tls.renew", lambda change, _: renew_on(change, compromised), nothing)
+
+
+def renew_on(change: Operation, compromised: bool) -> None:
+    """A new certificate with a new key, now."""
+    facts, _ = change.survey()
+    change.require_release(facts)
+    site, app = change.site, change.app.name
+    if site.tls != "acme":
+        what = f'the stage {change.host.stage.name} has tls = "{site.tls}": there is nothing to renew'
+        hint = "put the new certificate into its files, then: fab deploy" if site.encrypted else ""
+        raise HostError(what, agent_of(change.host).where, NOTHING, hint)
+    old = agent_of(change.host).ask(listing, app=app, directory=layout.certificates(app))
+    steps = certified(change.app, site, change.host.reached_at, anew=True)
+    if compromised and old and old["state"] != "self-signed":
+        steps += (Revoked(app, old["serial"], site.acme_directory),)
+    plan = Plan("tls.renew", (Platform(SYSTEMS), *steps))
+    carry_out(plan, change.host, change.screen, change.options, "renewed", {"app": app}, Count())
+    look_from_here(change.screen, change.host, site, change.lookup)
