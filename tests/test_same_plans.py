@@ -1,0 +1,130 @@
+"""Plans are what they were before the kit was rebuilt: plans.json was written by the code before that.
+
+A step may have gained fields since; what it had, it has, and no step has come, gone or moved.
+"""
+
+import hashlib
+import json
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_plans import ENTRIES, FACTS, FIRST, NEW, OLD, OLDER, SHOP, SITE
+
+from deploy.agent.wire import Plan, Secret, pack
+from deploy.config.reader import Stage
+from deploy.config.site import Site
+from deploy.plan import activate as switching
+from deploy.plan import decide as changes
+from deploy.plan import provision as plans
+
+GOLDEN = Path(__file__).with_name("plans.json")
+NOW = datetime(2026, 3, 1, 12, 4, 5, tzinfo=timezone.utc)
+STAGE = Stage("production", ("root@203.0.113.10",), domain="shop.example.com", tls="off")
+ACME = Site(
+    ("shop.example.com",), ("www.shop.example.com",), tls="acme", acme_email="me@example.com",
+    acme_directory="https://acme.example/directory",
+)  # fmt: skip
+STATIC = replace(SHOP, static=(("/static/", "static"), ("/media/", "shop/media")))
+RELEASE = plans.Release(NEW, SITE, {"digest": "e" * 16, "commit": "abc123", "venv": "k" * 12, "python": "3.11.2"})
+
+
+def deploy(app: Any = SHOP, facts: Any = FACTS, site: Site = SITE, **by: Any) -> Plan:
+    who = changes.By("me@here", NOW, site, **by)
+    brought = changes.Brought(ENTRIES, {"requirements.txt": "gunicorn\n"}, "abc123")
+    return changes.deploy(app, who, facts, brought, "2 new of 2 files, 6 bytes").plan
+
+
+def again(app: Any = SHOP, site: Site = SITE) -> Plan:
+    """The same source once more."""
+    who = changes.By("me@here", NOW, site)
+    brought = changes.Brought(ENTRIES, {"requirements.txt": "gunicorn\n"}, "abc123")
+    made = changes.deploy(app, who, FACTS, brought, "x").release
+    facts = replace(FACTS, records={**FACTS.records, OLD: {**made.record, "state": "good"}})
+    return changes.deploy(app, who, facts, brought, "nothing new").plan
+
+
+def copied() -> Plan:
+    built = switching.copy(SHOP, RELEASE, OLD, {"KEY": "value"})
+    return switching.activate("restart", SHOP, RELEASE, FACTS, built, {OLD: "restarted"}, True)
+
+
+def back(wanted: str = "") -> Plan:
+    return changes.rollback(SHOP, changes.By("me@here", NOW, SITE), FACTS, wanted, {}, "web1").plan
+
+
+CASES = {
+    "provision": lambda: plans.provision(SHOP, STAGE),
+    "provision, acme": lambda: plans.provision(SHOP, replace(STAGE, tls="acme", acme_email="me@example.com")),
+    "provision, forced": lambda: plans.provision(SHOP, STAGE, True),
+    "provision, loosened": lambda: plans.provision(
+        replace(SHOP, allow_link_local=True, connections_per_address=0, data_megabytes=9),
+        replace(STAGE, firewall=False),
+    ),
+    "provision, ports": lambda: plans.provision(
+        SHOP, replace(STAGE, open_ports=("8443/tcp",), trusted_proxies=("192.0.2.0/24",))
+    ),
+    "first deploy": lambda: deploy(facts=FIRST),
+    "deploy": deploy,
+    "deploy, static": lambda: deploy(STATIC),
+    "deploy, acme": lambda: deploy(site=ACME, address="203.0.113.10"),
+    "deploy, own certificate": lambda: deploy(site=replace(SITE, tls="files", certificate="PEM", key=Secret("KEY"))),
+    "deploy, by its address": lambda: deploy(site=Site(("203.0.113.10",))),
+    "deploy, settings": lambda: deploy(
+        replace(
+            SHOP,
+            release_command="flask db upgrade",
+            watch_seconds=0,
+            warm_paths=(),
+            workers=3,
+            worker_class="sync",
+            health_path="/healthz",
+            keep_releases=2,
+            timeout_seconds=5,
+            devices=("/dev/fuse",),
+            outbound=False,
+        )
+    ),  # fmt: skip
+    "deploy, confined": lambda: deploy(confined=True),
+    "deploy, forced": lambda: deploy(force=True),
+    "deploy, new Nginx": lambda: deploy(facts=replace(FACTS, **{PROXY: "1.26.0-1"})),
+    "same again": again,
+    "same again, acme": lambda: again(site=ACME),
+    "rollback": back,
+    "rollback to one": lambda: back(OLDER),
+    "copied": copied,
+    "maintenance on": lambda: plans.maintenance(SHOP, ("127.0.0.1", "192.0.2.1"), True),
+    "maintenance off": lambda: plans.maintenance(SHOP, (), False),
+    "renewed": lambda: Plan("tls.renew", switching.certified(SHOP, ACME, "203.0.113.10", anew=True)),
+}
+PROXY = "nginx"
+
+
+def short(value: Any) -> Any:
+    """A packed plan with digests for long texts."""
+    if isinstance(value, str) and len(value) > 100:
+        return f"sha256 {hashlib.sha256(value.encode()).hexdigest()[:16]}, {len(value)} characters"
+    if isinstance(value, list):
+        return [short(item) for item in value]
+    return {key: short(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def had(before: Any, now: Any) -> Any:
+    """`now` without the fields that `before` does not have."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return {key: had(before[key], now[key]) for key in before if key in now}
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        return [had(old, new) for old, new in zip(before, now, strict=True)]
+    return now
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_plan_is_what_it_was(case: str):
+    before = json.loads(GOLDEN.read_text())[case]
+    assert had(before, short(pack(CASES[case]()))) == before
+
+
+def test_every_plan_is_compared():
+    assert set(json.loads(GOLDEN.read_text())) == set(CASES)
