@@ -18,6 +18,7 @@ from deploy.agent.resources.serving.http import Answer, http_answer
 from deploy.agent.resources.serving.reasons import advice, hint_for, missing_module
 from deploy.agent.system import System
 from deploy.agent.wire import Failed
+from deploy.stack.proxies.nginx import PROXY
 
 REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n"
 PAGE = b"<!doctype html>\n<style>\nh1 {}\n</style>\n<title>500 Internal Server Error</title>\n<h1>Oh</h1>"
@@ -109,7 +110,7 @@ def test_the_site_is_reached_once_it_has_answered_though_a_kept_connection_may_l
 ):
     answers = ["500", "200", "500"]
     monkeypatch.setattr(health, "http_status", lambda *_: answers.pop(0))
-    system, site = System(), Reachable("shop.example.com", "/healthz", 10)
+    system, site = System(), Reachable("shop.example.com", "/healthz", 10, 80, PROXY.front)
     put_right(site, system)
     assert answers == ["500"]
 

@@ -89,7 +89,7 @@ def test_before_nginx_is_installed_there_is_something_to_do(tmp_path: Path):
 def test_a_release_gets_links_to_its_static_files_once(tmp_path: Path):
     (tmp_path / "source/shop/static").mkdir(parents=True)
     (tmp_path / "source/shop/static/style.css").write_text("body {}")
-    links = StaticLinks(str(tmp_path), "root", ((",static,", "shop/static"), (",media,", "media")))
+    links = StaticLinks(str(tmp_path), "root", ((",static,", "shop/static"), (",media,", "media")), "Nginx")
     assert len(links.check(System())) == 2
     links.apply(System())
     assert links.check(System()) == []

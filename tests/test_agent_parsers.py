@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.questions.journal import file_lines, journal_line, nginx_line
+from deploy.agent.questions.journal import file_line, file_lines, journal_line
 from deploy.agent.resources.host.machine import listening_sockets, with_host_names
 from deploy.agent.resources.host.packages import apt_percent
 from deploy.agent.resources.release.uploads import ancestors_of, receive
@@ -105,11 +105,11 @@ def test_a_journal_line_may_hold_bytes_or_nothing():
 
 
 def test_nginx_s_lines_have_their_time_and_level():
-    line = nginx_line("/x/access.log", '2026-11-20T10:00:00+00:00 1.2.3.4 "GET / HTTP/1.1" 502 1 0.1 s', 0.0)
+    line = file_line("/x/access.log", '2026-11-20T10:00:00+00:00 1.2.3.4 "GET / HTTP/1.1" 502 1 0.1 s', 0.0)
     assert line["time"] == 1795168800 and line["level"] == 3 and line["text"].startswith("1.2.3.4")
-    line = nginx_line("/x/error.log", "2026/11/20 10:00:00 [warn] 1#1: conflicting server name", 0.0)
+    line = file_line("/x/error.log", "2026/11/20 10:00:00 [warn] 1#1: conflicting server name", 0.0)
     assert line["time"] == 1795168800 and line["level"] == 4 and line["text"].startswith("[warn]")
-    assert nginx_line("/x/error.log", "no time", 5.0)["time"] == 5.0
+    assert file_line("/x/error.log", "no time", 5.0)["time"] == 5.0
 
 
 def test_the_end_of_a_file_is_its_last_lines(tmp_path: Path):

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.resources.serving.sites import DefaultServer, ServerNames, normal, servers
+from deploy.agent.resources.serving.nginx_sites import DefaultServer, ServerNames, normal, servers
 from deploy.agent.system import System
 from deploy.agent.wire import Refused
 from deploy.config.reader import App
 from deploy.config.site import Site
-from deploy.plan import activate as switching
-from deploy.plan import record as build
+from deploy.stack.proxies.nginx import PROXY, site_text
 
 MAIN = """
 events { worker_connections 768; }
@@ -40,7 +39,7 @@ class Nginx:
         (self.directory / "sites-enabled" / name).symlink_to(f"../sites-available/{name}")
 
     def app(self, name: str, site: Site) -> None:
-        self.site(f"{name}.conf", build.site_text(App(name, "x:app"), site, {}, "1.22.1"))
+        self.site(f"{name}.conf", site_text(App(name, "x:app"), site, {}, "1.22.1"))
 
     def check(self, *names: str, ports: tuple[int, ...] = (80, 443), listens: tuple[str, ...] = ()) -> None:
         own = str(self.directory / "sites-available" / "shop.conf")
@@ -122,7 +121,7 @@ def test_of_two_sites_with_a_name_the_one_that_nginx_serves_keeps_it(nginx: Ngin
 def test_a_second_app_on_a_bare_address_is_refused_with_what_to_do(nginx: Nginx):
     bare = Site(("192.0.2.7",), tls="files")
     nginx.app("blog", bare)
-    (step,) = [switching.names_of(App("shop", "x:app"), bare)]
+    (step,) = [PROXY.names(App("shop", "x:app"), bare)]
     with pytest.raises(Refused, match=r"192\.0\.2\.7:443 is taken by another site .*blog") as raised:
         nginx.check(*step.names, ports=step.ports, listens=step.listens)
     assert "give each app a `domain` of its own" in raised.value.hint

@@ -8,6 +8,7 @@ import pytest
 
 from deploy.agent.resources.serving import traffic
 from deploy.agent.resources.serving.traffic import Counts, Log, usual, worse
+from deploy.stack.proxies.nginx import PROXY
 
 LINE = '2026-11-21T06:00:00+00:00 192.0.2.1 "GET / HTTP/1.1" {} 5 0.01 s, app 0.01 s, "-" "x \\x22 500 \\x22" id\n'
 
@@ -50,7 +51,7 @@ def test_an_outage_is_not_what_is_usual_so_a_release_that_fails_as_well_is_notic
 def test_answers_are_counted_from_where_the_log_ended(tmp_path: Path):
     path = tmp_path / "access.log"
     path.write_text(LINE.format(200) * 3 + LINE.format(502))
-    log = Log(str(path))
+    log = Log(str(path), PROXY.access_line)
     assert (log.before().requests, log.before().errors) == (4, 1)
     with path.open("a") as file:
         file.write(LINE.format(500) + LINE.format(404))
@@ -61,7 +62,7 @@ def test_answers_are_counted_from_where_the_log_ended(tmp_path: Path):
 def test_what_was_asked_before_the_switch_does_not_count_however_late_it_is_answered(tmp_path: Path):
     path = tmp_path / "access.log"
     path.write_text("")
-    log = Log(str(path))
+    log = Log(str(path), PROXY.access_line)
     switched = datetime(2026, 11, 21, 6, 0, 0, tzinfo=timezone.utc).timestamp()
     late = '2026-11-21T{} 192.0.2.1 "GET / HTTP/1.1" {} 5 {} s, app {} s, "-" "x" id\n'
     path.write_text(
@@ -76,7 +77,7 @@ def test_what_was_asked_before_the_switch_does_not_count_however_late_it_is_answ
 def test_a_line_that_is_half_written_counts_once_it_is_whole(tmp_path: Path):
     path = tmp_path / "access.log"
     path.write_text("")
-    log = Log(str(path))
+    log = Log(str(path), PROXY.access_line)
     line = LINE.format(500)
     for part in (line + line[:40], line[40:]):
         with path.open("a") as file:
@@ -89,13 +90,13 @@ def test_a_line_of_which_the_beginning_is_missing_is_not_counted(tmp_path: Path,
     path.write_text(LINE.format(500) * 2)
     for cut in range(1, len(LINE)):
         monkeypatch.setattr(traffic, "TAIL_BYTES", len(LINE.format(500)) + cut)
-        assert Log(str(path)).before().requests == 1
+        assert Log(str(path), PROXY.access_line).before().requests == 1
 
 
 def test_a_rotated_log_is_read_from_its_start(tmp_path: Path):
     path = tmp_path / "access.log"
     path.write_text(LINE.format(200) * 9)
-    log = Log(str(path))
+    log = Log(str(path), PROXY.access_line)
     os.rename(path, tmp_path / "access.log.1")
     path.write_text(LINE.format(503))
     assert log.since(0.0) == Counts(1, 1)
@@ -106,7 +107,7 @@ def test_a_log_that_is_rotated_while_it_is_looked_at_counts_nothing_and_the_next
 ):
     path = tmp_path / "access.log"
     path.write_text(LINE.format(200))
-    log = Log(str(path))
+    log = Log(str(path), PROXY.access_line)
     with path.open("a") as file:
         file.write(LINE.format(500))
     seen = log._end()
@@ -119,5 +120,5 @@ def test_a_log_that_is_rotated_while_it_is_looked_at_counts_nothing_and_the_next
 
 
 def test_a_log_that_is_not_there_yet_counts_nothing(tmp_path: Path):
-    log = Log(str(tmp_path / "none"))
+    log = Log(str(tmp_path / "none"), PROXY.access_line)
     assert log.before() == log.since(0.0) == Counts()

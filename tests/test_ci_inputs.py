@@ -14,6 +14,7 @@ from deploy.config.reader import App
 from deploy.config.site import Site
 from deploy.errors import DeployError
 from deploy.plan import record as build
+from deploy.stack.proxies.nginx import site_text
 
 HASH = "a" * 64
 SHOP = App(
@@ -53,7 +54,7 @@ PLACES = {
 
 def shape(app: App) -> list[int]:
     """How many lines, blocks and directives a unit and a site have, and what is put in when they are read."""
-    unit, site = build.unit_text(app), build.site_text(app, Site(("shop.example",)), dict(app.static), "1.22.1")
+    unit, site = build.unit_text(app), site_text(app, Site(("shop.example",)), dict(app.static), "1.22.1")
     marks = ("\n", "\r", "{", "}", ";", "$", "#", '"', "'", "\\", " ", "\0")
     return [unit.count("%"), *((unit + site).count(mark) for mark in marks)]
 

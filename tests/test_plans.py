@@ -21,10 +21,17 @@ from deploy.agent.wire import Entry, Plan, Secret, pack
 from deploy.config.reader import App, Stage
 from deploy.config.site import Site
 from deploy.errors import ConfigError, HostError
-from deploy.plan import activate as switching
 from deploy.plan import provision as plans
 from deploy.plan import record as build
+from deploy.plan.activate import activate
+from deploy.plan.build import build as build_steps
+from deploy.plan.build import copy as copy_steps
+from deploy.plan.decide import rollback_target
+from deploy.plan.facts import Facts, Release
+from deploy.plan.maintenance import addresses, maintenance
 from deploy.stack import hardening
+from deploy.stack.proxies.nginx import open_path, site_text
+from deploy.stack.runners.gunicorn import RUNNER
 
 SHOP = App("shop", "shop:app", env=(("LANGUAGE", "en"),))
 ENTRIES = (Entry("requirements.txt", "f", 3, "a" * 64), Entry("shop.py", "f", 3, "b" * 64))
@@ -35,12 +42,12 @@ def record(state: str) -> dict:
     return {"digest": "d" * 16, "venv": "k" * 12, "state": state, "app": build.recorded(SHOP)}
 
 
-FACTS = plans.Facts(
+FACTS = Facts(
     hostname="web1",
     system="Debian",
     python="3.11.2",
     cpus=2,
-    nginx="1.22.1-9+deb12u3",
+    proxy="1.22.1-9+deb12u3",
     records={OLDER: record("good"), OLD: record("good")},
     current=OLD,
     previous=OLDER,
@@ -51,17 +58,17 @@ FACTS = plans.Facts(
 FIRST = replace(FACTS, records={}, current="", previous="")
 SITE = Site(("shop.example.com",))
 FIREWALL = "the firewall lets in SSH, 80, 443, and nothing else"
-RELEASE = plans.Release(NEW, SITE, {"digest": "e" * 16, "commit": "abc123", "venv": "k" * 12})
+RELEASE = Release(NEW, SITE, {"digest": "e" * 16, "commit": "abc123", "venv": "k" * 12})
 
 
-def deployed(facts: plans.Facts = FACTS, app: App = SHOP) -> Plan:
-    built = switching.build(app, RELEASE, facts, "1 file")
-    return switching.activate("deploy", app, RELEASE, facts, built)
+def deployed(facts: Facts = FACTS, app: App = SHOP) -> Plan:
+    built = build_steps(app, RELEASE, facts, "1 file")
+    return activate("deploy", app, RELEASE, facts, built)
 
 
 def rolled_back(to: str = OLDER) -> Plan:
-    release = plans.Release(to, SITE, FACTS.records[to])
-    return switching.activate("rollback", SHOP, release, FACTS, leave={OLD: "rolled back"})
+    release = Release(to, SITE, FACTS.records[to])
+    return activate("rollback", SHOP, release, FACTS, leave={OLD: "rolled back"})
 
 
 def position(plan: Plan, wanted: object) -> int:
@@ -141,19 +148,19 @@ def test_the_first_deploy_s_failure_leaves_no_current_release():
 
 
 def test_the_current_release_deployed_again_builds_nothing_and_undoes_nothing():
-    release = plans.Release(OLD, SITE, FACTS.record)
-    plan = switching.activate("deploy", SHOP, release, FACTS)
+    release = Release(OLD, SITE, FACTS.record)
+    plan = activate("deploy", SHOP, release, FACTS)
     assert plan.undo == ()
     assert not {type(step).__name__ for step in plan.steps} & {"Source", "Environment", "Probed", "Watched"}
 
 
 def test_every_release_that_is_to_serve_has_a_whole_virtualenv():
-    release = plans.Release(OLD, SITE, FACTS.record)
-    copied = switching.activate("restart", SHOP, RELEASE, FACTS, switching.copy(SHOP, RELEASE, OLD, {}))
-    again = switching.activate("deploy", SHOP, release, FACTS)
+    release = Release(OLD, SITE, FACTS.record)
+    copied = activate("restart", SHOP, RELEASE, FACTS, copy_steps(SHOP, RELEASE, OLD, {}))
+    again = activate("deploy", SHOP, release, FACTS)
     for plan, name in ((deployed(), NEW), (rolled_back(), OLDER), (copied, NEW), (again, OLD)):
         source = f"/srv/shop/releases/{name}/source"
-        wanted = Virtualenv(f"/srv/shop/venvs/{'k' * 12}", source, "requirements.txt", plans.UV, "shop")
+        wanted = Virtualenv(f"/srv/shop/venvs/{'k' * 12}", source, "requirements.txt", plans.UV, "shop", RUNNER.package)
         assert wanted in plan.steps
 
 
@@ -168,9 +175,9 @@ def test_the_units_of_both_releases_are_looked_at_for_edits_by_hand():
 
 
 def test_rolling_back_goes_to_the_newest_good_release_before_the_current():
-    assert switching.rollback_target(FACTS, "", "web1") == OLDER
-    assert switching.rollback_target(FACTS, OLDER, "web1") == OLDER
-    assert switching.rollback_target(replace(FACTS, current=""), "", "web1") == OLD  # somebody has removed the link
+    assert rollback_target(FACTS, "", "web1") == OLDER
+    assert rollback_target(FACTS, OLDER, "web1") == OLDER
+    assert rollback_target(replace(FACTS, current=""), "", "web1") == OLD  # somebody has removed the link
 
 
 @pytest.mark.parametrize(
@@ -185,12 +192,12 @@ def test_rolling_back_goes_to_the_newest_good_release_before_the_current():
 )
 def test_a_release_that_cannot_be_gone_back_to_is_refused(wanted: str, records: dict, what: str):
     with pytest.raises(HostError, match=what):
-        switching.rollback_target(replace(FACTS, records=records), wanted, "web1")
+        rollback_target(replace(FACTS, records=records), wanted, "web1")
 
 
 def test_a_rolled_back_release_can_be_named():
     facts = replace(FACTS, records={**FACTS.records, NEW: record("rolled back")})
-    assert switching.rollback_target(facts, NEW, "web1") == NEW
+    assert rollback_target(facts, NEW, "web1") == NEW
 
 
 def test_the_environment_travels_as_a_secret_and_is_not_shown():
@@ -201,7 +208,7 @@ def test_the_environment_travels_as_a_secret_and_is_not_shown():
 
 
 def test_another_environment_is_a_release_with_the_code_of_the_current_one():
-    source, _, env, *_ = switching.copy(SHOP, RELEASE, OLD, {"TOKEN": "tide", "GONE": None})
+    source, _, env, *_ = copy_steps(SHOP, RELEASE, OLD, {"TOKEN": "tide", "GONE": None})
     assert source.base == OLD and env.base == f"/srv/shop/releases/{OLD}"
     assert env.layers == Secret("") and json.loads(env.change.value) == {"TOKEN": "tide", "GONE": None}
     assert "tide" not in repr(env)
@@ -210,7 +217,7 @@ def test_another_environment_is_a_release_with_the_code_of_the_current_one():
 def test_static_files_of_the_release_before_stay_within_reach():
     before = replace(SHOP, static=(("/static/", "old/static"), ("/gone/", "gone")))
     app = replace(SHOP, static=(("/static/", "static"), ("/new/", "new")))
-    text = build.site_text(app, SITE, dict(before.static), FACTS.nginx)
+    text = site_text(app, SITE, dict(before.static), FACTS.proxy)
     for prefix, name in (("/static/", ",static,"), ("/gone/", ",gone,"), ("/new/", ",new,")):
         assert f"location ^~ {prefix}" in text
         assert f"try_files /current/static/{name}$uri /previous/static/{name}$uri =404;" in text
@@ -219,7 +226,7 @@ def test_static_files_of_the_release_before_stay_within_reach():
 def test_another_directory_for_static_files_makes_no_other_site_and_so_no_reload():
     before = {"/static/": "old/static"}
     apps = [replace(SHOP, static=(("/static/", directory),)) for directory in ("old/static", "new/static")]
-    assert len({build.site_text(app, SITE, before, FACTS.nginx) for app in apps}) == 1
+    assert len({site_text(app, SITE, before, FACTS.proxy) for app in apps}) == 1
 
 
 def test_both_releases_have_links_to_their_static_files_before_the_switch_and_before_the_site():
@@ -236,29 +243,29 @@ def test_both_releases_have_links_to_their_static_files_before_the_switch_and_be
 
 def test_maintenance_ends_before_those_who_got_through_are_forgotten_and_begins_after_they_are_known():
     directory = "/srv/shop/maintenance"
-    off = plans.maintenance(SHOP, ("192.0.2.1",), False)
+    off = maintenance(SHOP, ("192.0.2.1",), False)
     assert [step.path for step in off.steps] == [f"{directory}/on", directory]
-    on = [step.path for step in plans.maintenance(SHOP, ("192.0.2.1",), True).steps]
+    on = [step.path for step in maintenance(SHOP, ("192.0.2.1",), True).steps]
     assert on.index(f"{directory}/let/192.0.2.1") < on.index(f"{directory}/on") == len(on) - 1
 
 
 def test_an_old_nginx_gets_no_directive_that_it_does_not_know():
-    assert "keepalive_time 1s" in build.site_text(SHOP, SITE, {}, "1.22.1-9+deb12u3")
+    assert "keepalive_time 1s" in site_text(SHOP, SITE, {}, "1.22.1-9+deb12u3")
     # Without that, a busy connection would lead to the release before long after the switch: none is kept.
-    old = build.site_text(SHOP, SITE, {}, "1.18.0-6ubuntu14")
+    old = site_text(SHOP, SITE, {}, "1.18.0-6ubuntu14")
     assert "keepalive_time " not in old and "keepalive 16" not in old
 
 
 def test_maintenance_does_not_open_the_front_page_for_its_health_s_sake():
-    assert "location = /healthz" in build.site_text(replace(SHOP, health_path="/healthz?full=1"), SITE, {}, "1.22")
-    closed = build.site_text(replace(SHOP, health_path="/"), SITE, {}, "1.22")
+    assert "location = /healthz" in site_text(replace(SHOP, health_path="/healthz?full=1"), SITE, {}, "1.22")
+    closed = site_text(replace(SHOP, health_path="/"), SITE, {}, "1.22")
     for path in ("/?h=1", "//", "/./", "/%2e", "/%2F?h=1", "/a/.."):
-        assert build.site_text(replace(SHOP, health_path=path), SITE, {}, "1.22") == closed
+        assert site_text(replace(SHOP, health_path=path), SITE, {}, "1.22") == closed
 
 
 def test_what_maintenance_leaves_open_is_named_as_nginx_compares_it():
     paths = {"/%68ealthz": "/healthz", "/a//b/./c/": "/a/b/c/", "/healthz?x=/": "/healthz", "/a%20b": "", "/a%7B": ""}
-    assert {path: build.open_path(path) for path in paths} == paths
+    assert {path: open_path(path) for path in paths} == paths
 
 
 def test_an_older_release_brings_the_settings_that_belong_to_its_code():
@@ -268,9 +275,9 @@ def test_an_older_release_brings_the_settings_that_belong_to_its_code():
 
 
 def test_addresses_are_written_as_nginx_writes_them_each_once():
-    assert plans.addresses(["::ffff:1.2.3.4", "1.2.3.4", "", "2001:DB8::0:1"]) == ("1.2.3.4", "2001:db8::1")
+    assert addresses(["::ffff:1.2.3.4", "1.2.3.4", "", "2001:DB8::0:1"]) == ("1.2.3.4", "2001:db8::1")
     with pytest.raises(ConfigError, match="not an IP address"):
-        plans.addresses(["example.com"])
+        addresses(["example.com"])
 
 
 def test_provisioning_looks_at_system_and_port_before_anything_else():

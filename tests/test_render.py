@@ -13,6 +13,7 @@ from deploy.connection.payload import within
 from deploy.errors import ConfigError
 from deploy.plan import provision as plans
 from deploy.plan import record as build
+from deploy.stack.proxies.nginx import site_text
 from deploy.stack.render import render, unsealed
 
 RENDERED = Path(__file__).parent / "rendered"
@@ -38,9 +39,9 @@ WHOLE = {
     **files(plans.provision(SHOP, STAGE)),
     "shop@.service": build.unit_text(SHOP),
     "shop.nft": seal(unsealed("nftables/apps.nft.j2", app=SHOP)),
-    "shop-http3.conf": build.site_text(SHOP, SITE, {}, "1.26.3-3+deb13u1"),
-    "shop-http.conf": build.site_text(SHOP, PROXIED, {}, "1.22.1-9+deb12u3"),
-    "shop.conf": build.site_text(SHOP, SITE, {"/old/": "shop/old"}, "1.22.1-9+deb12u3"),
+    "shop-http3.conf": site_text(SHOP, SITE, {}, "1.26.3-3+deb13u1"),
+    "shop-http.conf": site_text(SHOP, PROXIED, {}, "1.22.1-9+deb12u3"),
+    "shop.conf": site_text(SHOP, SITE, {"/old/": "shop/old"}, "1.22.1-9+deb12u3"),
     **dict(
         zip(
             ("ashore-ci-shop@.service", "ashore-ci-shop.socket"),

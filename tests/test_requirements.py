@@ -8,6 +8,7 @@ from deploy.agent.wire import Entry
 from deploy.errors import SourceError
 from deploy.plan.record import venv_key
 from deploy.source.requirements import check, decoded, included, is_plain, text_of, too_old
+from deploy.stack.runners.gunicorn import RUNNER
 
 SOURCE = (Entry("requirements.txt", "f", 5, "a" * 64), Entry("wheels/x-1-py3-none-any.whl", "f", 9, "b" * 64))
 OTHER = (SOURCE[0], Entry("wheels/x-1-py3-none-any.whl", "f", 9, "c" * 64))
@@ -124,23 +125,23 @@ def test_the_mark_that_powershell_puts_before_utf_8_is_no_part_of_the_first_line
     text = decoded("requirements.txt", "-r base.txt\ngunicorn\n".encode("utf-8-sig"))
     assert included("requirements.txt", text) == ["base.txt"] and is_plain("requirements.txt", text)
     with pytest.raises(SourceError, match="editable"):
-        check(SOURCE, {"requirements.txt": "\ufeff-e .\n"})
+        check(SOURCE, {"requirements.txt": "\ufeff-e .\n"}, RUNNER.package)
 
 
 def test_a_missing_requirements_file_and_an_editable_install_are_refused():
     with pytest.raises(SourceError, match=r"no requirements file needs\.txt"):
-        check(SOURCE, {"needs.txt": ""})
+        check(SOURCE, {"needs.txt": ""}, RUNNER.package)
     with pytest.raises(SourceError, match="editable"):
-        check(SOURCE, {"requirements.txt": "-e .\n"})
+        check(SOURCE, {"requirements.txt": "-e .\n"}, RUNNER.package)
 
 
 @pytest.mark.parametrize(
     "text", ["gunicorn==20.1.0", "gunicorn<22", "Gunicorn ~= 23.0", "gunicorn[gevent]>=20,<25.1", "gunicorn==24.*"]
 )
 def test_a_gunicorn_without_the_options_that_units_use_is_refused_before_the_upload(text: str):
-    assert too_old(f"flask\n{text}  # why\n") == text
+    assert too_old(f"flask\n{text}  # why\n", RUNNER.package) == text
     with pytest.raises(SourceError, match="is too old") as raised:
-        check(SOURCE, {"requirements.txt": f"flask\n{text}\n"})
+        check(SOURCE, {"requirements.txt": f"flask\n{text}\n"}, RUNNER.package)
     assert "ask for gunicorn>=25.1 in requirements.txt" in raised.value.hint
 
 
@@ -152,12 +153,12 @@ def test_a_gunicorn_without_the_options_that_units_use_is_refused_before_the_upl
     ],
 )  # fmt: skip
 def test_a_gunicorn_that_may_have_them_is_not_refused(text: str):
-    check(SOURCE, {"requirements.txt": text})
+    check(SOURCE, {"requirements.txt": text}, RUNNER.package)
 
 
 def test_a_missing_runner_is_told_before_the_upload():
     with pytest.raises(SourceError, match="does not name gunicorn") as raised:
-        check(SOURCE, {"requirements.txt": "flask  # gunicorn is Debian's\n"})
+        check(SOURCE, {"requirements.txt": "flask  # gunicorn is Debian's\n"}, RUNNER.package)
     assert raised.value.hint == "add a line `gunicorn` to requirements.txt"
 
 
@@ -165,7 +166,7 @@ def test_a_requirements_file_with_a_name_that_can_be_none_is_missing(tmp_path: P
     name = "a" * 300
     read = {"requirements.txt": f"gunicorn\n-r {name}\n", name: text_of(tmp_path, name)}
     with pytest.raises(SourceError, match="there is no requirements file aaa"):
-        check(SOURCE, read)
+        check(SOURCE, read, RUNNER.package)
 
 
 @pytest.mark.parametrize(

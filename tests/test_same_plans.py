@@ -16,19 +16,26 @@ from test_plans import ENTRIES, FACTS, FIRST, NEW, OLD, OLDER, SHOP, SITE
 from deploy.agent.wire import Plan, Secret, pack
 from deploy.config.reader import Stage
 from deploy.config.site import Site
-from deploy.plan import activate as switching
 from deploy.plan import decide as changes
 from deploy.plan import provision as plans
+from deploy.plan.activate import activate
+from deploy.plan.build import copy as copy_steps
+from deploy.plan.certificates import certified
+from deploy.plan.facts import Release
+from deploy.plan.maintenance import maintenance
 
 GOLDEN = Path(__file__).with_name("plans.json")
 NOW = datetime(2026, 3, 1, 12, 4, 5, tzinfo=timezone.utc)
 STAGE = Stage("production", ("root@203.0.113.10",), domain="shop.example.com", tls="off")
 ACME = Site(
-    ("shop.example.com",), ("www.shop.example.com",), tls="acme", acme_email="me@example.com",
+    ("shop.example.com",),
+    ("www.shop.example.com",),
+    tls="acme",
+    acme_email="me@example.com",
     acme_directory="https://acme.example/directory",
-)  # fmt: skip
+)
 STATIC = replace(SHOP, static=(("/static/", "static"), ("/media/", "shop/media")))
-RELEASE = plans.Release(NEW, SITE, {"digest": "e" * 16, "commit": "abc123", "venv": "k" * 12, "python": "3.11.2"})
+RELEASE = Release(NEW, SITE, {"digest": "e" * 16, "commit": "abc123", "venv": "k" * 12, "python": "3.11.2"})
 
 
 def deploy(app: Any = SHOP, facts: Any = FACTS, site: Site = SITE, **by: Any) -> Plan:
@@ -47,8 +54,8 @@ def again(app: Any = SHOP, site: Site = SITE) -> Plan:
 
 
 def copied() -> Plan:
-    built = switching.copy(SHOP, RELEASE, OLD, {"KEY": "value"})
-    return switching.activate("restart", SHOP, RELEASE, FACTS, built, {OLD: "restarted"}, True)
+    built = copy_steps(SHOP, RELEASE, OLD, {"KEY": "value"})
+    return activate("restart", SHOP, RELEASE, FACTS, built, {OLD: "restarted"}, True)
 
 
 def back(wanted: str = "") -> Plan:
@@ -86,20 +93,19 @@ CASES = {
             devices=("/dev/fuse",),
             outbound=False,
         )
-    ),  # fmt: skip
+    ),
     "deploy, confined": lambda: deploy(confined=True),
     "deploy, forced": lambda: deploy(force=True),
-    "deploy, new Nginx": lambda: deploy(facts=replace(FACTS, **{PROXY: "1.26.0-1"})),
+    "deploy, new Nginx": lambda: deploy(facts=replace(FACTS, proxy="1.26.0-1")),
     "same again": again,
     "same again, acme": lambda: again(site=ACME),
     "rollback": back,
     "rollback to one": lambda: back(OLDER),
     "copied": copied,
-    "maintenance on": lambda: plans.maintenance(SHOP, ("127.0.0.1", "192.0.2.1"), True),
-    "maintenance off": lambda: plans.maintenance(SHOP, (), False),
-    "renewed": lambda: Plan("tls.renew", switching.certified(SHOP, ACME, "203.0.113.10", anew=True)),
+    "maintenance on": lambda: maintenance(SHOP, ("127.0.0.1", "192.0.2.1"), True),
+    "maintenance off": lambda: maintenance(SHOP, (), False),
+    "renewed": lambda: Plan("tls.renew", certified(SHOP, ACME, "203.0.113.10", anew=True)),
 }
-PROXY = "nginx"
 
 
 def short(value: Any) -> Any:

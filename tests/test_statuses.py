@@ -13,7 +13,7 @@ import pytest
 from test_plans import FACTS, NEW, SITE
 
 from deploy.errors import DeployError, Interrupted, VisitorsFail
-from deploy.plan import provision as plans
+from deploy.plan.facts import Facts, Release
 from deploy.session import summary as answers
 from deploy.session.execute import Count
 
@@ -40,7 +40,7 @@ def look(c, state="ok", json=False, fail=False, reading=False):
         open("done", "w").close()
 """
 HOST: Any = SimpleNamespace(name="web1")
-RELEASE = plans.Release(NEW, SITE, {})
+RELEASE = Release(NEW, SITE, {})
 
 
 def ran(directory: Path, *words: str, **streams: Any) -> subprocess.CompletedProcess:
@@ -121,7 +121,7 @@ def test_each_kind_of_failure_has_its_status():
     assert [kind.status for kind in (DeployError, VisitorsFail, Interrupted)] == [1, 3, 130]
 
 
-def ended(answer: str, failed: int, facts: plans.Facts = FACTS) -> None:
+def ended(answer: str, failed: int, facts: Facts = FACTS) -> None:
     probe = {"requests": 49, "failed": failed, "first_failure": "502"}
     answers.require_well(HOST, facts, RELEASE, Count(end={"probe": probe}), answer)
 

@@ -2,11 +2,9 @@
 
 PROTOCOL = 1  # to be raised when the two sides of a CI key would no longer understand each other
 UV_VERSION = "0.13.8"
-HTTP3_SINCE = "1.25.1"  # of Nginx; with it came another way to say HTTP/2
 KIT = "/usr/local/lib/ashore"
 WEBROOT = "/var/www/ashore-acme"  # where names are proved to a certificate authority
 CERTIFICATE_HOOK = f"{KIT}/certificate-hook.sh"
-DRAIN_SCRIPT = f"{KIT}/drain.sh"  # has visitors' kept connections closed before Nginx is reloaded
 ROOM_SCRIPT = f"{KIT}/room.sh"  # which makes what a running release has in /run
 DATA_SCRIPT = f"{KIT}/data-limit.sh"
 UNDO_SCRIPT = f"{KIT}/undo.sh"
@@ -54,7 +52,7 @@ def venv(app: str, key: str) -> str:
 
 
 def socket(app: str, release_id: str) -> str:
-    """Where Nginx meets a release: a name that root gives to the socket which the app has made, see ROOM_SCRIPT."""
+    """Where the proxy meets a release: a name that root gives to the socket which the app has made, see ROOM_SCRIPT."""
     return f"/run/{app}/{release_id}/http.sock"
 
 
@@ -69,14 +67,6 @@ def link_local(app: str) -> str:
 
 def unit_file(app: str, release_id: str) -> str:
     return f"/etc/systemd/system/{unit(app, release_id)}"
-
-
-def site(app: str) -> str:
-    return f"/etc/nginx/sites-available/{app}.conf"
-
-
-def site_link(app: str) -> str:
-    return f"/etc/nginx/sites-enabled/{app}.conf"
 
 
 def certificates(app: str) -> str:
@@ -94,8 +84,9 @@ def journal_socket(app: str) -> str:
     return f"/etc/systemd/system/systemd-journald@{app}.socket.d/50-ashore.conf"
 
 
-def nginx_logs(app: str) -> str:
-    return f"/var/log/nginx/{app}"
+def static_name(prefix: str) -> str:
+    """What a release calls its link to the directory of a URL prefix: "/a/b/" is ",a,b,"."""
+    return prefix.replace("/", ",")
 
 
 def secrets(app: str) -> str:

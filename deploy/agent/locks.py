@@ -84,7 +84,7 @@ class Locks:
 
     @contextmanager
     def alone(self, name: str, stop: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold the short lock of something that apps share, as Nginx's configuration, for one step.
+        """Hold the short lock of something that apps share, as the proxy's configuration, for one step.
 
         stop: called while it waits; raises to give up.
         """

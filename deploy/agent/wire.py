@@ -71,6 +71,10 @@ class Cancelled(Failed):
 BY_US = "stopped by the operator"
 
 
+class Value:
+    """Plain data that resources are made of. Subclasses are frozen dataclasses, found as kinds of resource are."""
+
+
 class Resource:
     """A thing that must be true on a host. Subclasses are frozen dataclasses listed in `resources.KINDS`."""
 
@@ -86,7 +90,7 @@ class Resource:
 
     @property
     def shares(self) -> str:
-        """What it changes that runs on other apps change, too, as "nginx"; one at a time does. "" for most."""
+        """The program whose files it changes and runs on other apps change, too; one at a time does. "" for most."""
         return ""
 
     def check(self, system: "System") -> list[Drift]:

@@ -12,6 +12,7 @@ from ..agent.resources.release.uploads import ancestors_of, escaping
 from ..agent.wire import Entry, Refused
 from ..config.reader import App, read
 from ..source.requirements import check, included
+from ..stack.runners import runner
 
 MOST_ENTRIES = 50_000
 MOST_DIRECTORIES = 10_000
@@ -121,5 +122,5 @@ def requirements(texts: dict[str, Any], app: App, entries: Iterable[Entry]) -> d
         waiting += set(included(path, text))
         if len(found) > MOST_ITEMS:
             raise Refused(f"there are more than {MOST_ITEMS} requirements files")
-    check(tuple(there.values()), found)
+    check(tuple(there.values()), found, runner().package)
     return found

@@ -8,13 +8,17 @@ from ..connection.imports import HOME, file_of, reached
 
 ROOT = HOME.parent
 PROGRAMS = ("ci.server", "ci.relay")  # what is started there; the copy has all that they import, and the whole agent
+BY_NAME = ("stack.runners", "stack.proxies")  # packages whose modules are found by name
 PACKAGES = ("python3-jinja2",)  # Debian's; all else is in the standard library
 
 
 @cache
 def files() -> tuple[tuple[str, str], ...]:
     """(path in the copy, text), sorted."""
-    needed = [file_of(module) for module in reached(PROGRAMS, late=True)]
+    named = [
+        f"{package}.{path.stem}" for package in BY_NAME for path in (HOME / package.replace(".", "/")).glob("[a-z]*.py")
+    ]
+    needed = [file_of(module) for module in reached((*PROGRAMS, *named), late=True)]
     agent, templates = (HOME / "agent").rglob("*.py"), (ROOT / "templates").rglob("*.j2")
     paths = {HOME / "__init__.py", *filter(None, needed), *agent, *templates}
     return tuple(sorted((path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in paths))

@@ -28,8 +28,10 @@ from ..agent.resources.access.keys import keys_in
 from ..agent.wire import BY_US, Cancelled, Failed, Refused
 from ..config.reader import App
 from ..errors import DeployError, HostError
-from ..plan import decide as changes
-from ..plan import provision as plans
+from ..plan import decide
+from ..plan.decide import Brought, By, Decision
+from ..plan.facts import Facts
+from ..plan.provision import require_provisioned
 from . import VERBS, inputs, limits
 from .frames import Malformed, Pace, read_line, read_message, skip_payload
 
@@ -206,12 +208,12 @@ class Endpoint(Conversation):
         commit = inputs.word(commit, inputs.COMMIT, "a commit of git's")
         if not self.manifest:
             raise Refused(NOT_OURS)
-        brought = changes.Brought(tuple(self.manifest), inputs.requirements(texts, app, self.manifest), commit)
+        brought = Brought(tuple(self.manifest), inputs.requirements(texts, app, self.manifest), commit)
         by, facts = self.start("deploy", who, app, check, wait)
         self.require_allowed(app)
         lacking = missing(layout.home(self.app), self.manifest, False)["missing"]
         news = f"{len(lacking)} new of {len(self.manifest)} files" if lacking else "nothing new"
-        return self.finish(changes.deploy(app, by, facts, brought, news), by, facts, check, wait)
+        return self.finish(decide.deploy(app, by, facts, brought, news), by, facts, check, wait)
 
     def rollback(self, message: dict[str, Any]) -> Run:
         kinds = {"app": dict, "release": str, "who": str, "check": bool, "wait": bool, "force": bool}
@@ -224,7 +226,7 @@ class Endpoint(Conversation):
         by, facts = self.start("rollback", who, app, check, wait)
         if not facts.current and not facts.good:
             raise Refused(f"no release of {self.app} serves yet", "fab deploy")
-        made = changes.rollback(app, by, facts, wanted, last, facts.hostname)
+        made = decide.rollback(app, by, facts, wanted, last, facts.hostname)
         self.require_allowed(made.app)
         return self.finish(made, by, facts, check, wait)
 
@@ -241,20 +243,20 @@ class Endpoint(Conversation):
             what = f"this would give {self.app} more of the server than an operator has allowed"
             raise Refused(what, inputs.OPERATOR, "\n".join(more))
 
-    def start(self, verb: str, who: str, app: App, check: bool, wait: bool) -> tuple[changes.By, plans.Facts]:
+    def start(self, verb: str, who: str, app: App, check: bool, wait: bool) -> tuple[By, Facts]:
         """Take the lock, and look at the server as it is now."""
         claimed = f" ({who})" if re.fullmatch(inputs.NAME, who, re.ASCII) else ""
         who = f"{layout.ci_user(self.app)} {self.key[:8]}{claimed}"
         self.begin(self.app, None if check else {"verb": verb, "who": who}, wait=wait)
         self.require_key()  # again: it may have been for `--revoke` that we waited
-        facts = plans.Facts.of(survey(self.app, layout.home(self.app)))
+        facts = Facts.of(survey(self.app, layout.home(self.app)))
         try:
-            plans.require_provisioned(app, self.limits().site, facts, facts.hostname)
+            require_provisioned(app, self.limits().site, facts, facts.hostname)
         except HostError as error:
             raise Refused(error.what, "an operator runs `fab provision ci.key`") from None
-        return changes.By(who, datetime.now(timezone.utc), self.limits().site, confined=True), facts
+        return By(who, datetime.now(timezone.utc), self.limits().site, confined=True), facts
 
-    def finish(self, made: changes.Change, by: changes.By, facts: plans.Facts, check: bool, wait: bool) -> Run:
+    def finish(self, made: Decision, by: By, facts: Facts, check: bool, wait: bool) -> Run:
         release, plan = made.release, made.plan
         self.emit(
             {
@@ -265,7 +267,7 @@ class Endpoint(Conversation):
                 "new": release.id not in facts.records,
             }
         )
-        run = changes.run_of(made.app, release, facts) | {"verb": plan.verb, "who": by.who, "from": self.origin}
+        run = decide.run_of(made.app, release, facts) | {"verb": plan.verb, "who": by.who, "from": self.origin}
         system = self.look(plan.units)
         system.unwanted = self.gone.is_set
         try:

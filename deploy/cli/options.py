@@ -132,7 +132,7 @@ def command(session: Session, words: dict[str, str], *, reading: bool = False, *
             with telling(c, shown["json"], shown["verbose"], session, reading) as screen:
                 function(Typed(session, c, screen, Options(**switches)), **given)
 
-        own = list(inspect.signature(function).parameters.values())[1:]
+        own = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD][1:]
         context = inspect.Parameter("c", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         more = [inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False) for key in words]
         body.__signature__ = inspect.Signature([context, *own, *more])  # type: ignore[attr-defined]  # Invoke reads it

@@ -7,6 +7,7 @@ from fabric import task
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 
+from ..agent.defaults import PROXY
 from ..errors import NOTHING, ConfigError, Interrupted
 from ..session.session import Session
 from .options import CHANGING, READING, SWITCHING, WAITING, Typed, command, left_out, telling
@@ -26,7 +27,7 @@ def tasks(session: Session) -> list[Any]:
 
     @command(session, CHANGING)
     def provision(typed: Typed) -> None:
-        """Make a server ready for the app, once: packages, users, Nginx, uv, SSH by key only, a firewall."""
+        """Make a server ready for the app, once: packages, users, the proxy, uv, SSH by key only, a firewall."""
         with typed.verb("provision", may_install=not typed.options.check) as (verb, call):
             verb.provision(call)
 
@@ -97,24 +98,23 @@ def tasks(session: Session) -> list[Any]:
 
     @command(
         session,
-        READING,
+        {PROXY: f"the lines of {PROXY}, too", **READING},
         reading=True,
         help={
             "n": "how many lines, the last ones (200; 0: all)",
             "follow": "go on with new lines as they come, until Ctrl-C",
             "since": 'from when on, e.g. "1 hour ago", yesterday, "2026-11-20 10:00" (UTC)',
             "release": "of one release only, by its ID",
-            "nginx": "Nginx's lines, too",
         },
     )
     def logs(
-        typed: Typed, follow: bool = False, n: int = 200, since: str = "", release: str = "", nginx: bool = False
+        typed: Typed, follow: bool = False, n: int = 200, since: str = "", release: str = "", **proxies: bool
     ) -> None:
         """Read what the app has written, from the server's journal."""
         lines = count(n, "logs")
         try:
             with typed.verb("logs") as (verb, call):
-                verb.logs(call, lines=lines, since=since, follow=follow, release=release, nginx=nginx)
+                verb.logs(call, lines=lines, since=since, follow=follow, release=release, with_proxy=proxies[PROXY])
         except Interrupted:
             raise Exit(code=0) from None  # Ctrl-C is how one leaves a log
 

@@ -35,7 +35,7 @@ def check(name: str) -> None:
     if equals:
         hint = f"fab env.set {bare}   asks for the value; or pipe it in: printf %s … | fab env.set {bare}"
         raise ConfigError("a value on the command line stays in your shell's history", bare, NOTHING, hint)
-    if name in RESERVED:
+    if RESERVED.fullmatch(name):
         raise ConfigError(f"{name} is set by the kit itself", "env.set", NOTHING, "deploy.toml has settings for it")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from .values import app_name, env, flag, host, inside, network, number, port, static, texts, word
 
-PATH = r"/[A-Za-z0-9._~!&()*+,=:@%/?-]*"  # nothing that means something in Nginx's configuration
+PATH = r"/[A-Za-z0-9._~!&()*+,=:@%/?-]*"  # nothing that means something in a proxy's configuration
 APP_KEYS: dict[str, Callable[[Any], Any]] = {
     "name": app_name,
     "wsgi": word(r"[\w.]+:\w+(\(\))?", '"module:callable" or "module:factory()"'),
@@ -27,7 +27,7 @@ APP_KEYS: dict[str, Callable[[Any], Any]] = {
     "timeout_seconds": number(1, 3600),
     "max_body_megabytes": number(1, 10_000),
     "requests_per_second": number(0, 100_000),
-    "connections_per_address": number(0, 65_535),  # Nginx's own most
+    "connections_per_address": number(0, 65_535),  # the most that the proxy takes
     "data_megabytes": number(0, 1_000_000_000),
     "memory_percent": number(1, 100),
     "cpu_percent": number(0, 100_000),

@@ -43,7 +43,7 @@ class Site:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Where Nginx listens for this site alone: where a bare address is its name, as a sandbox's is."""
+        """Where the proxy listens for this site alone: where a bare address is its name, as a sandbox's is."""
         return (self.names[0], "127.0.0.1") if self.encrypted and is_address(self.names[0]) else ()
 
     @property

@@ -4,11 +4,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-RESERVED = ("RELEASE_ID", "DATA_DIR", "WSGI_APP", "GUNICORN_CMD_ARGS")
+from ..agent.defaults import PROXY
+
+RESERVED = re.compile(r"RELEASE_ID|DATA_DIR|WSGI_APP|[A-Z]+_CMD_ARGS")  # what the kit sets itself
 SECRETS = re.compile(r"(.*_)?(SECRET|PASSWORD|PASSPHRASE|TOKEN|(SECRET|PRIVATE|API|ACCESS)_KEY)")  # a name's end counts
 LOGIN = "user@host, user@host:port or a name from ~/.ssh/config, with IPv6 in brackets: user@[fd00::1]:2222"
 HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>.*:.*)\]|(?P<name>[^\s,:@\[\]-][^\s,:@\[\]]*))(?::(?P<port>[0-9]{1,5}))?")
-NAMES_TAKEN = r"ashore|nginx|systemd|private|deploy|root|user|getty|(ashore|ci|systemd)-.*"
+NAMES_TAKEN = rf"ashore|{PROXY}|systemd|private|deploy|root|user|getty|(ashore|ci|systemd)-.*"
 Env = tuple[tuple[str, str], ...]
 
 
@@ -116,7 +118,7 @@ def inside(value: Any) -> str:
 
 
 def network(value: Any) -> str:
-    """An address or a network, as Nginx takes it."""
+    """An address or a network, as a proxy takes it."""
     import ipaddress
 
     try:
@@ -131,7 +133,7 @@ def env(value: Any) -> Env:
     for key, setting in value.items():
         if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", key):
             raise Wrong(f"has {key!r}: a variable's name is capitals, digits and _")
-        if key in RESERVED:
+        if RESERVED.fullmatch(key):
             raise Wrong(f"has {key}, which the kit sets itself")
         if key == "SECRET_KEY":
             raise Wrong('has SECRET_KEY, which is made on the server; another name can have its value: "$SECRET_KEY"')
@@ -154,7 +156,7 @@ def static(value: Any) -> tuple[tuple[str, str], ...]:
 
 
 def served(value: Any) -> str:
-    """A directory of the source that Nginx is told of: nothing in it may mean something in Nginx's configuration."""
+    """A directory of the source that the proxy is told of: nothing in it may mean something in its configuration."""
     path = inside(value)
     if path == ".":
         raise Wrong("should be a directory with files for visitors, not all of the source")

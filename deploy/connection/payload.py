@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from ..agent.wire import Plan, Resource
+from ..agent.wire import Plan, Resource, Value
 from .imports import module_named, reached, source
 
 BOOT = "import sys,zlib;r=sys.stdin.buffer;n=int(r.readline());exec(zlib.decompress(r.read(n)))"
@@ -96,12 +96,12 @@ def modules_for(message: dict[str, Any]) -> set[str]:
     return reached(named, late=True) - core()
 
 
-def within(step: Resource) -> Iterator[Resource]:
+def within(step: Resource | Value) -> Iterator[Resource | Value]:
     """The step, and those that it is made of."""
     yield step
     for value in vars(step).values():
         for part in value if isinstance(value, tuple) else (value,):
-            if isinstance(part, Resource):
+            if isinstance(part, (Resource, Value)):
                 yield from within(part)
 
 

@@ -10,9 +10,12 @@ from typing import Any
 from ..agent.wire import Entry, Plan
 from ..config.reader import App
 from ..config.site import Site
-from . import activate as switching
-from . import record as build
-from .provision import Facts, Release
+from ..errors import NOTHING, HostError
+from .activate import activate
+from .build import build
+from .certificates import certified
+from .facts import Facts, Release
+from .record import as_recorded, digest, recorded, venv_key
 
 Run = dict[str, Any]
 
@@ -62,7 +65,7 @@ class Brought:
 
 
 @dataclass(frozen=True)
-class Change:
+class Decision:
     """app: as it will run. done: the word for its success."""
 
     app: App
@@ -71,36 +74,57 @@ class Change:
     done: str
 
 
-def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Change:
-    """upload: what travels, in words."""
-    last = () if by.confined else switching.certified(app, by.site, by.address)
-    key = build.venv_key(brought.entries, brought.requirements, facts.python, by.confined)
-    digest = build.digest(app, by.site, brought.entries, key, facts.cpus)
-    if digest == facts.record.get("digest"):
+def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Decision:
+    """upload: what is uploaded, in words."""
+    last = () if by.confined else certified(app, by.site, by.address)
+    key = venv_key(brought.entries, brought.requirements, facts.python, by.confined)
+    made_of = digest(app, by.site, brought.entries, key, facts.cpus)
+    if made_of == facts.record.get("digest"):
         release = by.existing(facts, facts.current)
-        plan = switching.activate("deploy", app, release, facts, force=by.force, last=last)
-        return Change(app, release, plan, "nothing new")
-    record = {"digest": digest, "commit": brought.commit, "python": facts.python, "venv": key}
-    release = by.release("deploy", facts, record | {"app": build.recorded(app)})
-    built = switching.build(app, release, facts, upload)
-    plan = switching.activate("deploy", app, release, facts, built, force=by.force, last=last)
-    return Change(app, release, plan, "deployed")
+        plan = activate("deploy", app, release, facts, force=by.force, last=last)
+        return Decision(app, release, plan, "nothing new")
+    record = {"digest": made_of, "commit": brought.commit, "python": facts.python, "venv": key}
+    release = by.release("deploy", facts, record | {"app": recorded(app)})
+    built = build(app, release, facts, upload)
+    plan = activate("deploy", app, release, facts, built, force=by.force, last=last)
+    return Decision(app, release, plan, "deployed")
 
 
-def rollback(app: App, by: By, facts: Facts, wanted: str, last: Run, where: str) -> Change:
+def rollback(app: App, by: By, facts: Facts, wanted: str, last: Run, where: str) -> Decision:
     """Back to the release `wanted`; "" is the newest good one before the current.
 
     last: the run before this one, if nobody heard how it ended. A rollback of which that is so is the same command: it
     is finished, not followed by another.
     """
     again = last.get("verb") == "rollback"
-    target = switching.rollback_target(facts, wanted or (last["release"] if again else ""), where)
-    app = build.as_recorded(app, facts.records[target])
+    target = rollback_target(facts, wanted or (last["release"] if again else ""), where)
+    app = as_recorded(app, facts.records[target])
     release = by.existing(facts, target)
     left = facts.current if target != facts.current else last.get("previous", "") if again else ""
     leave = {left: "rolled back"} if left > target and left in facts.records else {}
-    plan = switching.activate("rollback", app, release, facts, leave=leave, force=by.force)
-    return Change(app, release, plan, f"rolled back to {target}")
+    plan = activate("rollback", app, release, facts, leave=leave, force=by.force)
+    return Decision(app, release, plan, f"rolled back to {target}")
+
+
+def rollback_target(facts: Facts, wanted: str, where: str) -> str:
+    """The release to go back to: `wanted`, or the newest good one older than the current.
+
+    Where none is current, since somebody has removed the link, the newest good one.
+    """
+    ready = {name: record for name, record in facts.records.items() if record["state"] in ("good", "rolled back")}
+    older = [name for name in facts.good if name < facts.current or not facts.current]
+    there = ", ".join(sorted(ready.keys() - {facts.current})) or "none"
+    if wanted and wanted not in ready and wanted != facts.current:
+        what = (
+            f"there is no release {wanted} to go back to" if wanted not in facts.records else f"{wanted} never served"
+        )
+        raise HostError(what, where, NOTHING, f"there: {there} (`fab releases`)")
+    if not wanted and not older:
+        if not facts.records:
+            raise HostError("there is no release to go back to", where, NOTHING, "fab deploy")
+        what = "there is no good release before the current one" if facts.current else "there is no good release"
+        raise HostError(what, where, NOTHING, f"others there: {there} (`fab rollback ID`)")
+    return wanted or older[-1]
 
 
 def run_of(app: App, release: Release, facts: Facts) -> Run:

@@ -1,21 +1,16 @@
-"""What a release is made of: its virtualenv's name, its environment, its unit and site, and the digest of them all."""
+"""What a release is made of: its virtualenv's name, its environment, its unit, and the digest of them all."""
 
 import hashlib
 import json
-import posixpath
-import re
 from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote
 
 from ..agent import layout
-from ..agent.system import upstream
 from ..agent.wire import Entry
 from ..config.reader import App
-from ..config.schema import PATH
 from ..config.site import Site, is_address
 from ..source.requirements import is_plain
-from ..stack.render import render
+from ..stack.runners import runner
 
 RECORDED = (
     "wsgi", "requirements", "static", "health_path", "health_seconds", "warm_paths", "worker_class", "workers",
@@ -39,65 +34,21 @@ def venv_key(entries: tuple[Entry, ...], read: dict[str, str], python: str, conf
 
 def settings(app: App, cpus: int) -> dict[str, str]:
     """What the kit sets in the environment of a release, beside RELEASE_ID."""
-    gunicorn = {
-        "--worker-class": app.worker_class,
-        "--workers": app.workers or cpus,
-        "--threads": app.threads if app.worker_class == "gthread" else 1,
-        "--timeout": app.timeout_seconds,
-        "--graceful-timeout": app.timeout_seconds,
-    }
     return {
         "DATA_DIR": layout.data(app.name),
         "FLASK_APP": app.wsgi,  # for `fab run "flask …"` and release commands
         "WSGI_APP": app.wsgi,
-        "GUNICORN_CMD_ARGS": " ".join(f"{option} {value}" for option, value in gunicorn.items()),
+        **runner().environment(app, cpus),
     }
 
 
 def unit_text(app: App) -> str:
-    return render("systemd/app@.service.j2", app=app, stop_seconds=app.timeout_seconds + 10, room=layout.ROOM_SCRIPT)
-
-
-def site_text(app: App, site: Site, static_before: dict[str, str], nginx: str) -> str:
-    """The Nginx site. static_before: `app.static` of the release before, whose files stay within reach.
-
-    Of `static` it has the prefixes; each release has links to its directories, so that another one needs no reload.
-
-    nginx: the server's version as its package has it, "1.22.1-9+deb12u3".
-    """
-    prefixes = sorted({**dict(app.static), **static_before})
-    static = [(prefix, re.escape(prefix), static_name(prefix)) for prefix in prefixes]
-    return render(
-        "nginx/site.conf.j2",
-        app=app,
-        site=site,
-        names=site.names,
-        variable=app.name.replace("-", "_"),
-        static=static,
-        open_path=open_path(app.health_path),
-        seconds=1 if upstream(nginx) >= (1, 19, 10) else 0,
-        http2_on=upstream(nginx) >= upstream(layout.HTTP3_SINCE),
-        certificates=layout.certificates(app.name),
-        trusted=f"{layout.certificates(app.name)}/live/trusted",
-        webroot=layout.WEBROOT,
-    )
-
-
-def static_name(prefix: str) -> str:
-    """What a release calls its link to the directory of a URL prefix: "/a/b/" is ",a,b,"."""
-    return prefix.replace("/", ",")
+    return runner().unit(app, layout.ROOM_SCRIPT)
 
 
 def static_links(static: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     """The links of a release for its static files: (name, directory of its source)."""
-    return tuple((static_name(prefix), directory) for prefix, directory in static)
-
-
-def open_path(health_path: str) -> str:
-    """What maintenance leaves open: the path as Nginx compares it; "" for the front page, which it is to close."""
-    path = unquote(health_path.partition("?")[0])
-    path = posixpath.normpath(re.sub("/+", "/", path)) + ("/" if re.search(r"/\.{0,2}$", path) else "")
-    return path if path.strip("/") and re.fullmatch(PATH, path) else ""
+    return tuple((layout.static_name(prefix), directory) for prefix, directory in static)
 
 
 def digest(app: App, site: Site, entries: tuple[Entry, ...], key: str, cpus: int) -> str:

@@ -10,9 +10,10 @@ from ..config.reader import App, Config
 from ..config.site import Site, site_of
 from ..connection.agent import Event
 from ..errors import DeployError, HostError, Interrupted, StepFailed
-from ..plan.activate import activate, copy
+from ..plan.activate import activate
+from ..plan.build import copy
 from ..plan.decide import By, run_of
-from ..plan.provision import Facts, Release
+from ..plan.facts import Facts, Release
 from ..plan.record import as_recorded
 from ..screen.console import Screen
 from .dns import Lookup

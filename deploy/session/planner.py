@@ -13,7 +13,8 @@ from ..ci.inputs import as_table
 from ..connection.agent import Event
 from ..errors import NOTHING, HostError, Interrupted, StepFailed
 from ..plan import decide, record
-from ..plan.provision import Facts, Release, require_provisioned
+from ..plan.facts import Facts, Release
+from ..plan.provision import require_provisioned
 from ..source.upload import AHEAD_BYTES, Local
 from . import preview
 from .execute import Count, agent_of, how_left, left_as, see_through

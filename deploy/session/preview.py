@@ -7,7 +7,8 @@ from ..agent.questions.dependencies import compare
 from ..config.reader import App
 from ..connection.agent import Agent, Event
 from ..errors import StepFailed
-from ..plan.provision import UV, Facts
+from ..plan.facts import Facts
+from ..plan.provision import UV
 from ..screen.console import Screen
 from ..source.tree import Source, log_since
 from .session import Host

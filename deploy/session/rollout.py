@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from ..errors import NOTHING, ConnectionFailed, DeployError, HostError, NotReached
-from ..plan.provision import Facts
+from ..plan.facts import Facts
 from .session import Host, by_state
 
 LOOK_SECONDS = 0.1

@@ -9,22 +9,23 @@ from typing import Any
 from ..agent import layout
 from ..agent.resources.serving.http import http_status
 from ..agent.resources.tls.certificates import Certificate, certificate_of
-from ..agent.system import upstream
 from ..config.reader import App
 from ..config.site import Site
 from ..connection.agent import Event
 from ..errors import VisitorsFail
-from ..plan.provision import Facts, Release
+from ..plan.facts import Facts, Release
 from ..screen import noticed
 from ..screen.columns import columns, labelled
 from ..screen.console import Screen
+from ..stack.proxies import proxy
+from ..stack.runners import runner
 from .dns import Lookup, notes
 from .execute import Count
 from .session import Host
 
 OUTSIDE_SECONDS = 5
 DNS_SECONDS = 1  # more, after it was asked at the beginning
-SETTLE_SECONDS = 2  # a worker of Nginx from before its reload may still take a connection, and know no such site
+SETTLE_SECONDS = 2  # a worker of the proxy from before its reload may still take a connection, and know no such site
 
 
 def conclude(
@@ -68,19 +69,19 @@ def require_well(host: Host, facts: Facts, release: Release, count: Count, answe
         found.append(f"{probe['failed']} of {probe['requests']} requests failed during the change ({first})")
     if found:
         back = f"; back to {facts.current}: fab rollback" if facts.current not in ("", release.id) else ""
-        hint = f"fab logs --nginx shows what visitors got, and what the app wrote{back}"
+        hint = f"fab logs --{proxy().name} shows what visitors got, and what the app wrote{back}"
         raise VisitorsFail("; ".join(found), host.name, f"{release.id} serves", hint)
 
 
 def three_answers(screen: Screen, host: Host, facts: Facts, release: Release, app: App) -> None:
     python = ".".join(release.record.get("python", facts.python).split(".")[:2])
+    runs = runner()
     commit = release.record.get("commit", "")
-    threads = f" × {app.threads} threads" if app.worker_class == "gthread" else f", {app.worker_class}"
     answers = {
         "where": f"{facts.hostname} ({host.made.host}), {facts.system}, in {layout.current(app.name)}",
-        "what": f"{layout.unit(app.name, release.id)}: Gunicorn, {app.workers or facts.cpus} workers{threads},"
+        "what": f"{layout.unit(app.name, release.id)}: {runs.title}, {runs.processes(app, facts.cpus)},"
         f" Python {python}" + (f", commit {commit}" if commit else ""),
-        "how": f"{release.site.url} → Nginx, {door(release.site, facts.nginx)} → unix socket → Gunicorn",
+        "how": f"{release.site.url} → {proxy().described(release.site, facts.proxy)} → unix socket → {runs.title}",
     }
     if facts.maintenance:
         answers["how"] += " (in maintenance: visitors get a 503 until `fab maintenance off`)"
@@ -92,13 +93,6 @@ def three_answers(screen: Screen, host: Host, facts: Facts, release: Release, ap
         lines += ["or have your browser trust that file (Settings → Certificates → Import)"]
     event = {"event": "answers", "host": host.name, "url": release.site.url, "release": release.id, **answers}
     screen.result(event, "\n" + "\n".join(lines))
-
-
-def door(site: Site, nginx: str) -> str:
-    if not site.encrypted:
-        return "port 80"
-    third = " and 3" if upstream(nginx) >= upstream(layout.HTTP3_SINCE) and not site.addresses else ""
-    return f"port 443 (HTTP/2{third})"
 
 
 def look_from_here(screen: Screen, host: Host, site: Site, lookup: Lookup, certificate_told: bool = False) -> str:

@@ -5,7 +5,7 @@ import posixpath
 import re
 from pathlib import Path
 
-from ..agent.resources.release.releases import GUNICORN_SINCE
+from ..agent.resources.release.package import Package
 from ..agent.wire import Entry
 from ..errors import SourceError
 
@@ -64,8 +64,11 @@ def included(path: str, text: str) -> list[str]:
     return [posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) for name in names]
 
 
-def check(entries: tuple[Entry, ...], read: dict[str, str]) -> None:
-    """Refuse, before anything is uploaded, what cannot be installed or could not run the app."""
+def check(entries: tuple[Entry, ...], read: dict[str, str], package: Package) -> None:
+    """Refuse, before anything is uploaded, what cannot be installed or could not run the app.
+
+    package: what runs it.
+    """
     names = {entry.path for entry in entries}
     for path in read:
         if path not in names:
@@ -78,34 +81,31 @@ def check(entries: tuple[Entry, ...], read: dict[str, str]) -> None:
             what = f"{path} has an editable install (-e), which would tie the virtualenv to one release's directory"
             raise refused(what, path, "name the package without -e")
     first = next(iter(read))
-    if not any(re.search(r"\bgunicorn\b", bare(text), re.I) for text in read.values()):
-        raise refused(f"{first} does not name gunicorn, which runs the app", first, f"add a line `gunicorn` to {first}")
+    name = package.name
+    if not any(re.search(rf"\b{name}\b", bare(text), re.I) for text in read.values()):
+        raise refused(f"{first} does not name {name}, which runs the app", first, f"add a line `{name}` to {first}")
     for path, text in read.items():
-        if old := too_old(bare(text)):
-            least = ".".join(map(str, GUNICORN_SINCE))
-            what = f"{old} is too old: the kit's units use options that Gunicorn has since {least}"
-            raise refused(what, path, f"ask for gunicorn>={least} in {path}")
+        if old := too_old(bare(text), package):
+            what = f"{old} is too old: the kit's units use options that {package.title} has since {package.least}"
+            raise refused(what, path, f"ask for {name}>={package.least} in {path}")
 
 
 def refused(what: str, where: str, hint: str) -> SourceError:
     return SourceError(what, where=where, state="nothing was changed", hint=hint)
 
 
-BOUND = re.compile(
-    r"^[^\S\n]*(gunicorn(?:\[[^\]]*\])?\s*\(?\s*(?:[^#;\n]*?,\s*)?(==|<=|<|~=)\s*([\d.]*\d)(\.\*)?)(?![^#\n]*;)",
-    re.M | re.I,
-)
+BOUND = r"(?:\[[^\]]*\])?\s*\(?\s*(?:[^#;\n]*?,\s*)?(==|<=|<|~=)\s*([\d.]*\d)(\.\*)?)(?![^#\n]*;)"  # behind a name
 
 
-def too_old(text: str) -> str:
-    """The requirement that leads to a Gunicorn before GUNICORN_SINCE, as it is written; "" where none does."""
-    for line, operator, version, star in BOUND.findall(text):
+def too_old(text: str, package: Package) -> str:
+    """The requirement that leads to a version of the package that is too old, as it is written; "" where none does."""
+    for line, operator, version, star in re.findall(rf"^[^\S\n]*({package.name}{BOUND}", text, re.M | re.I):
         parts = tuple(int(part) for part in version.split("."))
         if star:  # ==20.1.* is before 20.2
             operator, parts = "<", (*parts[:-1], parts[-1] + 1)
         elif operator == "~=" and len(parts) > 1:  # ~=20.1 is before 21
             operator, parts = "<", (*parts[:-2], parts[-2] + 1)
-        if parts < GUNICORN_SINCE or (operator == "<" and parts == GUNICORN_SINCE):
+        if parts < package.since or (operator == "<" and parts == package.since):
             return str(line).strip()
     return ""
 

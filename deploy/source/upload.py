@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config.reader import App, Config
+from ..stack.runners import runner
 from . import requirements
 from .tree import Source, collect, stream
 
@@ -38,5 +39,5 @@ def gather(config: Config, app: App) -> Local:
         path = waiting.pop()
         read[path] = requirements.text_of(config.directory, path)
         waiting += [name for name in requirements.included(path, read[path]) if name not in read]
-    requirements.check(source.entries, read)
+    requirements.check(source.entries, read, runner().package)
     return Local(source, read)

@@ -9,12 +9,12 @@ from ..agent.resources.access.guarded import Guarded
 from ..agent.resources.access.sshd import Sshd
 from ..agent.resources.config_files import Config
 from ..agent.resources.files import Directory, File, Link
-from ..agent.resources.host.packages import SinceVersion
 from ..agent.resources.host.swap import Swap
 from ..agent.resources.serving.services import Service, UnitFile
 from ..agent.wire import Resource
 from ..config.reader import App, Stage
-from .render import render, unsealed
+from .proxies import proxy
+from .render import file, render, unsealed
 
 PACKAGES = ("nftables", "unattended-upgrades")
 UNITS = "/etc/systemd/system"
@@ -85,26 +85,23 @@ def dead_man(force: bool) -> tuple[Resource, ...]:
 
 
 def ssh(force: bool) -> Guarded:
-    def file(rsa: bool) -> File:
-        return File("/etc/ssh/sshd_config.d/10-ashore.conf", render("ssh/sshd.conf.j2", rsa=rsa), force=force)
-
-    return Guarded("SSH takes keys only", (Sshd(file(True), file(False)),), (), UNDO_SECONDS, PROVE_SECONDS)
+    with_rsa, without = (
+        file("/etc/ssh/sshd_config.d/10-ashore.conf", "ssh/sshd.conf.j2", force, rsa=rsa) for rsa in (True, False)
+    )
+    return Guarded("SSH takes keys only", (Sshd(with_rsa, without),), (), UNDO_SECONDS, PROVE_SECONDS)
 
 
 def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
-    def file(path: str, template: str, **values: object) -> File:
-        return File(path, render(template, **values), force=force)
-
     wishes = {"app": app, "ports": grouped(stage.open_ports), "proxies": by_family(stage.trusted_proxies)}
     unit = f"{UNITS}/ashore-firewall.service"
     rules: tuple[Resource, ...] = (
         SshPorts(f"{FIREWALL}/ssh.nft", SSH_RULE, force),
-        SinceVersion("nginx", layout.HTTP3_SINCE, file(f"{FIREWALL}/http3.nft", "nftables/http3.nft.j2")),
-        file(f"{FIREWALL}/app-{app.name}.nft", "nftables/app.nft.j2", **wishes),
+        proxy().since_http3(file(f"{FIREWALL}/http3.nft", "nftables/http3.nft.j2", force)),
+        file(f"{FIREWALL}/app-{app.name}.nft", "nftables/app.nft.j2", force, **wishes),
         ConnectionLimit(f"{FIREWALL}/connections.nft", LIMIT_RULES, app.name, app.connections_per_address, force),
         SshPorts(f"{FIREWALL_APPS}/{app.name}.nft", unsealed("nftables/apps.nft.j2", app=app), force, user=app.name),
-        file("/etc/ashore/firewall.nft", "nftables/firewall.nft.j2"),
-        UnitFile("ashore-firewall.service", file(unit, "systemd/firewall.service.j2")),
+        file("/etc/ashore/firewall.nft", "nftables/firewall.nft.j2", force),
+        UnitFile("ashore-firewall.service", file(unit, "systemd/firewall.service.j2", force)),
         Link(f"{EARLY}/ashore-firewall.service", unit),
         Firewall(),
     )

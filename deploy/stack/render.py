@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..agent.resources.files import seal
+from ..agent.resources.files import File, seal
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ def environment() -> "Environment":
 def render(template: str, **values: Any) -> str:
     """The text of templates/NAME, sealed, so that the server's side can tell an edit by hand."""
     return seal(unsealed(template, **values))
+
+
+def file(path: str, template: str, force: bool = False, **values: Any) -> File:
+    """The file at `path` that has the text of a template. force: also over an edit by hand."""
+    return File(path, render(template, **values), force=force)
 
 
 def unsealed(template: str, **values: Any) -> str:

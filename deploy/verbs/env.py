@@ -7,7 +7,7 @@ from ..agent import layout
 from ..agent.resources.release.environment import FirstEnvironment, listing, news
 from ..agent.wire import Plan, Secret
 from ..plan.activate import activate
-from ..plan.provision import Facts
+from ..plan.facts import Facts
 from ..plan.record import as_recorded
 from ..screen import tables
 from ..session.execute import Count, agent_of, carry_out

@@ -5,17 +5,19 @@ from ..connection.agent import Event
 from ..errors import HostError
 from ..session.execute import agent_of
 from ..session.session import Call, Host
+from ..stack.proxies import proxy
 
 
-def logs(call: Call, *, lines: int, since: str, follow: bool, release: str, nginx: bool) -> None:
-    """lines: how many, the last ones; 0 is all. release: its ID; "" is all. nginx: its lines, too."""
+def logs(call: Call, *, lines: int, since: str, follow: bool, release: str, with_proxy: bool) -> None:
+    """lines: how many, the last ones; 0 is all. release: its ID; "" is all. with_proxy: its lines, too."""
     app = call.app.name
     unit = layout.unit(app, release or "*")
-    files = [f"{layout.nginx_logs(app)}/{file}" for file in ("access.log", "error.log")]
+    front = proxy()
+    files = [f"{front.logs(app)}/{file}" for file in ("access.log", "error.log")]
     asked = {
         "request": "logs",
-        "units": [unit, *(["nginx.service"] if nginx else [])],
-        "files": files if nginx else [],
+        "units": [unit, *([front.front.unit] if with_proxy else [])],
+        "files": files if with_proxy else [],
         "lines": lines,
         "since": since,
         "follow": follow,

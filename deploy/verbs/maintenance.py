@@ -1,7 +1,8 @@
 """`fab maintenance on|off`: the site is closed to visitors, who get a 503 page, or open again."""
 
 from ..agent import history
-from ..plan import provision as plans
+from ..plan.maintenance import addresses
+from ..plan.maintenance import maintenance as planned
 from ..session.execute import Count, agent_of, carry_out
 from ..session.operation import Operation, change_each, nothing
 from ..session.session import Call
@@ -17,8 +18,8 @@ def maintenance(call: Call, on: bool, allow: str) -> None:
 def set_on(change: Operation, on: bool, allow: str) -> None:
     change.survey()
     own = agent_of(change.host).ask(history.origin)
-    through = plans.addresses([*OWN, own, *allow.replace(",", " ").split()])
-    plan = plans.maintenance(change.app, through, on)
+    through = addresses([*OWN, own, *allow.replace(",", " ").split()])
+    plan = planned(change.app, through, on)
     run = {"app": change.app.name, "note": plan.verb}
     others = ", ".join(address for address in through if address not in OWN) or "the server itself"
     done = f"visitors get a 503; {others} still get through" if on else "the site is open"

@@ -6,7 +6,7 @@ from ..agent.resources.tls.acme import Revoked
 from ..agent.resources.tls.certificates import listing
 from ..agent.wire import Plan
 from ..errors import NOTHING, HostError
-from ..plan.activate import certified
+from ..plan.certificates import certified
 from ..plan.provision import SYSTEMS
 from ..screen import tables
 from ..session.execute import Count, agent_of, carry_out

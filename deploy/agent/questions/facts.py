@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from .. import history
+from ..defaults import PROXY
 from ..resources.files import link_target, text_of
 from ..resources.host.machine import os_release
 from ..system import System
@@ -23,7 +24,7 @@ def survey(app: str, app_directory: str) -> dict[str, Any]:
         "system": os_release().get("PRETTY_NAME", "unknown"),
         "python": "{}.{}.{}".format(*sys.version_info),
         "cpus": len(os.sched_getaffinity(0)),
-        "nginx": System().version("nginx"),
+        PROXY: System().version(PROXY),
         "records": records(app_directory),
         "current": current,
         "previous": link_target(f"{app_directory}/previous"),

@@ -1,4 +1,4 @@
-"""Log lines of an app: the journal's, and Nginx's files merged in, as events."""
+"""Log lines of an app: the journal's, and the proxy's files merged in, as events."""
 
 import heapq
 import json
@@ -130,8 +130,11 @@ def journal_line(entry: dict[str, Any]) -> Line:
     }
 
 
-def nginx_line(path: str, text: str, now: float) -> Line:
-    """A line of Nginx's access log (ours begins with ISO 8601) or error log; one that bears no time is of `now`."""
+def file_line(path: str, text: str, now: float) -> Line:
+    """A line of a proxy's access log (ours begins with ISO 8601) or error log; one that bears no time is of `now`.
+
+    path: /var/log/PROXY/APP/FILE.
+    """
     when, level = now, 6
     if match := ACCESS_TIME.match(text):
         when, text = datetime.fromisoformat(match[1]).timestamp(), text[match.end() :]
@@ -142,7 +145,8 @@ def nginx_line(path: str, text: str, now: float) -> Line:
         when = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc).timestamp()
         level = 3 if match[7] in ("error", "crit", "alert", "emerg") else 4
         text = text[match.end() - len(match[7]) - 3 :]
-    return {"event": "line", "time": when, "source": f"nginx/{os.path.basename(path)}", "level": level, "text": text}
+    source = f"{path.split('/')[-3]}/{os.path.basename(path)}"
+    return {"event": "line", "time": when, "source": source, "level": level, "text": text}
 
 
 def size_of(path: str) -> int | None:
@@ -159,7 +163,7 @@ def file_lines(path: str, size: int, lines: int) -> Iterator[Line]:
         at, when = file.seek(tail_begins(file, size, lines) if lines else 0), 0.0
         while at < size and (text := file.readline(size - at)):
             at += len(text)
-            line = nginx_line(path, text.decode(errors="replace").rstrip("\n"), when)
+            line = file_line(path, text.decode(errors="replace").rstrip("\n"), when)
             when = line["time"]
             yield line
 
@@ -218,4 +222,4 @@ def grown(path: str, offsets: dict[str, int], inodes: dict[str, int], emit: Emit
         file.seek(offsets[path])
         while offsets[path] < info.st_size and (text := file.readline(info.st_size - offsets[path])).endswith(b"\n"):
             offsets[path] += len(text)
-            emit(nginx_line(path, text.decode(errors="replace").rstrip("\n"), time.time()))
+            emit(file_line(path, text.decode(errors="replace").rstrip("\n"), time.time()))

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
-from ..wire import Resource
+from ..wire import Resource, Value
 
 CLASS = re.compile(r"^class (\w+)\(", re.M)
 
@@ -28,7 +28,7 @@ class Kinds(Mapping[str, type]):
         for module, text in sources():
             if f"\nclass {name}(" in text:
                 found: type = getattr(import_module(module), name)
-                if issubclass(found, Resource):
+                if issubclass(found, (Resource, Value)):
                     return found
         raise KeyError(name)
 

@@ -13,7 +13,7 @@ from .files import Absent, File, Link
 class Config(Resource):
     """Files and links that a program must accept together; if its test fails, all of them are restored.
 
-    test: the argv of the program's own check (`nginx -t`), run after the files are in place and before any reload.
+    test: the argv of the program's own check, run after the files are in place and before any reload.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Before:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.kept = f"{os.path.dirname(path)}/.{os.path.basename(path)}.before"  # hidden: Nginx reads *.conf
+        self.kept = f"{os.path.dirname(path)}/.{os.path.basename(path)}.before"  # hidden: programs read *.conf
         self.forget()  # left by an interrupted run
         self.existed = os.path.lexists(path)
         if self.existed:

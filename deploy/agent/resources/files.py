@@ -28,7 +28,7 @@ def untouched(text: str) -> bool:
 
 
 def beside(path: str) -> str:
-    """Where a new file or link waits for its name. Hidden, or Nginx would read what a power cut leaves behind."""
+    """Where a new file or link waits for its name. Hidden, or a program would read what a power cut leaves behind."""
     return f"{os.path.dirname(path)}/.{os.path.basename(path)}.ashore"
 
 

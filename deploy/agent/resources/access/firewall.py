@@ -118,7 +118,7 @@ class SshPorts(Resource):
 
 @dataclass(frozen=True)
 class ConnectionLimit(Resource):
-    """The firewall's file for how many connections one address may hold to Nginx.
+    """The firewall's file for how many connections one address may hold to the proxy.
 
     A connection belongs to no app before its first line is read, so all apps share one number: the largest that one of
     them asks for, and no limit if one asks for none (0). Each says so in its app-NAME.nft. rules: `%s` is the number.

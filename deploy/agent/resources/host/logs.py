@@ -1,4 +1,4 @@
-"""Where Nginx writes an app's lines: root opens these files, so nobody else may say what they are."""
+"""Where the proxy writes an app's lines: root opens these files, so nobody else may say what they are."""
 
 import os
 import stat
@@ -14,7 +14,7 @@ MODE = 0o640  # other apps' users can come as far as the files, and no further
 
 @dataclass(frozen=True)
 class LogDirectory(Directory):
-    """A directory of root's with nothing in it but files, these among them: Nginx's workers may write, and make none.
+    """A directory of root's with nothing in it but files, of which the proxy's workers may write these and make none.
 
     Before it was root's, its owner may have left links there, which root would have followed.
     """

@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
+from ...defaults import PROXY
 from ...system import ENVIRONMENT, System
 from ...wire import Drift, Resource
 from ..files import text_of
@@ -15,7 +16,7 @@ LEAST_BYTES, LEAST_FILES = 2 << 30, 20_000
 FIREWALL = "/etc/ashore/firewall.nft"
 NFT_SECONDS = 2
 PEM_END = "-----END CERTIFICATE-----\n"
-UNITS = ("nginx.service", "ashore-firewall.service", "ashore-undo.service", "certbot.service", "logrotate.service")
+UNITS = (f"{PROXY}.service", "ashore-firewall.service", "ashore-undo.service", "certbot.service", "logrotate.service")
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def apt(system: System, words: list[str], what: str) -> None:
 
 
 def apt_percent(line: str) -> float | None:
-    """Percent done, from a line of APT::Status-Fd: `pmstatus:nginx:45.5:…` is the second half, `dlstatus` the first."""
+    """Percent done, from a line of APT::Status-Fd: `pmstatus:NAME:45.5:…` is the second half, `dlstatus` the first."""
     kind, _, rest = line.partition(":")
     if kind not in ("pmstatus", "dlstatus"):
         return None

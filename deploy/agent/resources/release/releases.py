@@ -1,20 +1,19 @@
 """What makes a release on the server: its source tree, its virtualenv, and the end of old ones."""
 
-import glob
 import json
 import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ...system import System, upstream
+from ...system import System
 from ...wire import Cancelled, Drift, Entry, Failed, Refused, Resource
 from ..files import replace, required_ids, text_of
+from .package import Package
 from .uploads import MANIFEST, ancestors_of, escaping, known_files, manifest_of, stored_name
 
 UNITS = "/etc/systemd/system"
 MARKER = ".complete"
-GUNICORN_SINCE = (25, 1)  # --no-control-socket in templates/systemd/app@.service.j2
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class Virtualenv(Resource):
     """A virtualenv with what a requirements file names, shared by all releases with the same hash in its path.
 
     Built as `user` in a box, and with nothing that an earlier build left; then it is root's, and complete once it has
-    root's marker.
+    root's marker. package: what runs the app, without which it is of no use.
     """
 
     path: str
@@ -105,6 +104,7 @@ class Virtualenv(Resource):
     requirements: str
     uv: str
     user: str
+    package: Package
 
     @property
     def title(self) -> str:
@@ -117,7 +117,7 @@ class Virtualenv(Resource):
     def check(self, system: System) -> list[Drift]:
         if not self._complete:
             return [Drift("virtualenv", "absent", "built")]
-        lost = lacking(self.path)
+        lost = lacking(self.path, self.package.name)
         return [Drift("virtualenv", f"without {lost}", "complete")] if lost else []
 
     @property
@@ -138,7 +138,7 @@ class Virtualenv(Resource):
         argv = ["/bin/sh", "-ec", BUILD, "build", self.uv, self.path, self.requirements]
         try:
             build(system, argv, self.user, top, self.source, uv_environment(), at=self.path)
-            self._judge(top)
+            self.package.require(top, self.requirements)
         except Cancelled:
             shutil.rmtree(top, ignore_errors=True)
             raise
@@ -162,25 +162,10 @@ class Virtualenv(Resource):
                 raise
             shutil.rmtree(broken, ignore_errors=True)
 
-    def _judge(self, top: str) -> None:
-        """Refuse a virtualenv that could not run the app."""
-        if not os.path.exists(f"{top}/bin/gunicorn"):
-            raise Failed(
-                f"{self.requirements} does not bring gunicorn", f"add a line `gunicorn` to {self.requirements}"
-            )
-        for path in glob.glob(f"{top}/lib/python*/site-packages/gunicorn-*.dist-info"):
-            version = os.path.basename(path).removesuffix(".dist-info").partition("-")[2]
-            if upstream(version)[:2] < GUNICORN_SINCE:
-                least = ".".join(map(str, GUNICORN_SINCE))
-                raise Failed(
-                    f"{self.requirements} brings Gunicorn {version}; the kit's units need {least} or later",
-                    f"ask for gunicorn>={least} in {self.requirements}",
-                )
 
-
-def lacking(venv: str) -> str:
+def lacking(venv: str, program: str) -> str:
     """What a virtualenv has lost without which it runs nothing; "" where it is whole."""
-    for name in ("bin/python", "bin/gunicorn"):
+    for name in ("bin/python", f"bin/{program}"):
         if not os.path.exists(f"{venv}/{name}"):  # python is a link to the server's own
             return name
     python = os.path.basename(os.path.realpath(f"{venv}/bin/python"))  # after an upgrade of the server, another one

@@ -1,4 +1,4 @@
-"""The way from Nginx to a release's static files."""
+"""The way from the proxy to a release's static files."""
 
 import os
 from dataclasses import dataclass
@@ -10,18 +10,19 @@ from ..files import Link, required_ids
 
 @dataclass(frozen=True)
 class StaticLinks(Resource):
-    """A release's links to the directories of its static files, by which Nginx finds them through `current`.
+    """A release's links to the directories of its static files, by which the proxy finds them through `current`.
 
-    links: (name, directory of its source).
+    links: (name, directory of its source). reader: the proxy, for people.
     """
 
     directory: str
     group: str
     links: tuple[tuple[str, str], ...]
+    reader: str
 
     @property
     def title(self) -> str:
-        return f"static files of {os.path.basename(self.directory)}: links for Nginx"
+        return f"static files of {os.path.basename(self.directory)}: links for {self.reader}"
 
     def check(self, system: System) -> list[Drift]:
         return [drift for link in self._links() for drift in link.check(system)]

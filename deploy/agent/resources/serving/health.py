@@ -1,4 +1,4 @@
-"""Whether what a unit runs answers over HTTP, for itself and through Nginx."""
+"""Whether what a unit runs answers over HTTP, for itself and through the proxy."""
 
 import os
 import signal
@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from ...system import System
 from ...wire import Drift, Failed, Resource
 from ..files import not_found
+from .front import Front
 from .http import Answer, http_answer, http_status
-from .reasons import hint_for, hint_logs, journal, nginx_runs, nginx_said
+from .reasons import hint_for, hint_logs, journal
 
 QUICK_SECONDS = 3  # for a look; one that waits is a step of its own
 WARM_ROUNDS, WARM_SECONDS = 3, 5  # bursts for each path, and how long one may take
 MOST_WARM_SECONDS = 30  # for all of them
 MOST_FILES = 1 << 16
-VISITOR = "www-data"  # Nginx's user
+VISITOR = "www-data"  # the proxy's user
 SETTLED_SECONDS = 3  # so long the same 3xx or 4xx, and it is the answer
 
 
 def as_visitor(ask: Callable[[], str], seconds: float) -> str:
-    """What `ask` answers, in a process of Nginx's user: root has no business at a socket that an app has made.
+    """What `ask` answers, in a process of the proxy's user: root has no business at a socket that an app has made.
 
     It has `seconds`, and a moment: what drips its answer is not waited for.
     """
@@ -184,25 +185,26 @@ class Warmed(Resource):
 
 @dataclass(frozen=True)
 class Reachable(Resource):
-    """The site answers GET `path` with 200 through Nginx, as visitors reach it.
+    """The site answers GET `path` with 200 through the proxy, as visitors reach it.
 
-    Once is enough: right after a switch, a connection that Nginx keeps may still lead to a release that is dead.
+    Once is enough: right after a switch, a connection that the proxy keeps may still lead to a release that is dead.
     """
 
     host: str
     path: str
     seconds: float
-    port: int = 80
+    port: int
+    front: Front
 
     @property
     def title(self) -> str:
-        return f"Nginx passes visitors of {self.host} to it"
+        return f"{self.front.title} passes visitors of {self.host} to it"
 
     def check(self, system: System) -> list[Drift]:
         if self in system.done:
             return []
         answer = http_status(("127.0.0.1", self.port), self.host, self.path, self.seconds)
-        return [] if answer == "200" else [Drift("answer through Nginx", answer, "200")]
+        return [] if answer == "200" else [Drift(f"answer through {self.front.title}", answer, "200")]
 
     def apply(self, system: System) -> None:
         deadline = time.monotonic() + self.seconds
@@ -215,11 +217,12 @@ class Reachable(Resource):
                 return
             answer = str(drifts[0].found)
             time.sleep(0.05)
-        if not nginx_runs():
-            hint = "the lines above are Nginx's; `fab provision` puts its configuration right and starts it"
-            raise Failed(f"Nginx does not run, so nobody reaches {self.host}", hint, nginx_said())
+        name, said = self.front.title, self.front.said()
+        if not self.front.runs():
+            hint = f"see the output of {name} above; `fab provision` repairs its configuration and starts it"
+            raise Failed(f"{name} does not run, so nobody reaches {self.host}", hint, said)
         raise Failed(
-            f"GET {scheme}://{self.host}{self.path} through Nginx did not answer with 200 (last answer: {answer})",
-            "fab logs --nginx",
-            nginx_said(),
+            f"GET {scheme}://{self.host}{self.path} through {name} did not answer with 200 (last answer: {answer})",
+            f"fab logs --{name.lower()}",
+            said,
         )

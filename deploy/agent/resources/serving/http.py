@@ -50,7 +50,7 @@ def http_status(address: str | tuple[str, int], host: str, path: str, seconds: f
 
 def http_answer(address: str | tuple[str, int], host: str, path: str, seconds: float) -> Answer:
     """What GET answers, from a unix socket's path or (host, port); on port 443 over TLS, whatever its certificate."""
-    # As Nginx asks: an app that sends http visitors to https must not see its own health check as one of them.
+    # As the proxy asks: an app that sends http visitors to https must not see its own health check as one of them.
     request = f"GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: ashore-health\r\nX-Forwarded-Proto: https\r\n\r\n"
     try:
         with tls(address, host, seconds) if address[1] == 443 else connected(address, seconds) as connection:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 PROBES_PER_SECOND = 20
 PROBE_SECONDS = 10  # after so long it has failed
-# So long a connection that Nginx keeps may lead to the release that served before: keepalive_time and keepalive_timeout
-# of templates/nginx/site.conf.j2, and a second for a busy machine.
+# So long a connection that the proxy keeps may lead to the release that served before: for as long as its sites'
+# template says, and a second for a busy machine.
 KEPT_SECONDS = 3.0
-IDLE_SECONDS = 1.8  # a reload of Nginx announces the end of connections that are used within two seconds
+IDLE_SECONDS = 1.8  # a reload of the proxy announces the end of connections that are used within two seconds
 
 
 class Kept:
@@ -81,7 +81,7 @@ class Kept:
 
 
 class Probe:
-    """Asks the site for `path` through Nginx at a steady rate, each request in a thread: a slow one delays no other.
+    """Asks the site for `path` through the proxy at a steady rate, each time in a thread: a slow one delays no other.
 
     What this process could not ask, since it has no file or memory left, says nothing of the site and is not counted.
     Every second request is for the kept connection; while that one is busy, it is made on a fresh one, too.
@@ -170,7 +170,7 @@ def may_meet(current: str, releases: Collection[str], now: float) -> bool:
 
 @dataclass(frozen=True)
 class Probed(Resource):
-    """The site is asked for `path` through Nginx from here on, to the end of the run; its end says what that found.
+    """The site is asked for `path` through the proxy from here on, to the end of the run; its end says what that found.
 
     unaware: the release before, where it has another health check and so may not know the path.
     """
@@ -180,10 +180,11 @@ class Probed(Resource):
     port: int = 80
     current: str = ""  # the link that says which release has the traffic
     unaware: str = ""
+    through: str = ""  # the proxy, for people
 
     @property
     def title(self) -> str:
-        return f"asking {self.host} for {self.path} through Nginx, {PROBES_PER_SECOND} times a second"
+        return f"asking {self.host} for {self.path} through {self.through}, {PROBES_PER_SECOND} times a second"
 
     def check(self, system: System) -> list[Drift]:
         return [] if system.probe else [Drift("probe", "none", "running")]

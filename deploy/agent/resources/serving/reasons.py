@@ -8,10 +8,7 @@ import subprocess
 from ...system import ENVIRONMENT
 from ..files import text_of
 
-NGINX = "nginx.service"
-NGINX_ERRORS = "/var/log/nginx/error.log"
 NO_MODULE = re.compile(r"^ModuleNotFoundError: No module named '([\w.]+)'", re.M)
-QUOTED_LINES = 10
 
 
 def journal(unit: str, lines: int = 200, since: float = 0) -> str:
@@ -40,7 +37,7 @@ def namespace(unit: str) -> list[str]:
 def telling(text: str) -> str:
     """Of a journal's end, the last traceback that has frames of the app, those only; else 25 lines without frames.
 
-    What Gunicorn says in passing ([INFO]) is in the log, not here.
+    What a runner says in passing ([INFO]) is in the log, not here.
     """
     lines = text.splitlines()
     starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
@@ -57,21 +54,6 @@ def telling(text: str) -> str:
         if len(kept) > 2:
             return "\n".join(kept)
     return "\n".join([line for line in lines if not line.startswith("  ") and "] [INFO] " not in line][-25:])
-
-
-def nginx_runs() -> bool:
-    return subprocess.run(["systemctl", "is-active", "--quiet", NGINX], env=ENVIRONMENT).returncode == 0
-
-
-def nginx_said() -> str:
-    """The end of what Nginx wrote: into the journal since its last start, and into its own log."""
-    errors = (text_of(NGINX_ERRORS) or "").splitlines()[-QUOTED_LINES:]
-    return "\n".join([*journal(NGINX, QUOTED_LINES).splitlines(), *errors])
-
-
-def quoted(unit: str, since: float = 0) -> str:
-    """What to quote where the site fails: Nginx's own words if that has ended, else the unit's. See `journal`."""
-    return journal(unit, since=since) if nginx_runs() else f"Nginx does not run:\n{nginx_said()}"
 
 
 def hint_logs(unit: str) -> str:

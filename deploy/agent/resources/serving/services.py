@@ -113,7 +113,7 @@ class Service(Resource):
 
 
 def children(pid: str) -> set[str]:
-    """Process IDs of a process's children: Gunicorn's workers, or Nginx's."""
+    """Process IDs of a process's children: the workers of a runner or a proxy."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
             return set(file.read().split())
@@ -122,7 +122,7 @@ def children(pid: str) -> set[str]:
 
 
 def wait_for_the_old(workers: set[str]) -> None:
-    """Nginx's reload is over when no worker from before takes a connection any more: gone, or shutting down."""
+    """A reload is over when no worker from before takes a connection any more: gone, or shutting down."""
     deadline = time.monotonic() + RELOAD_SECONDS
     while time.monotonic() < deadline:
         titles = [text_of(f"/proc/{pid}/cmdline") or "" for pid in workers]

@@ -1,4 +1,4 @@
-"""What visitors get while a release takes over: read from Nginx's log, and from what our own requests come to."""
+"""What visitors get while a release takes over: read from the proxy's log, and from what our own requests come to."""
 
 import os
 import re
@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ...system import ENVIRONMENT, System
-from ...wire import Drift, Failed, Resource
+from ...wire import Drift, Failed, Resource, Value
+from .front import Front, quoted
 from .probe import KEPT_SECONDS
-from .reasons import hint_logs, namespace, quoted
+from .reasons import hint_logs, namespace
 from .services import children
 
-# templates/nginx/http.conf.j2: log_format
-LINE = re.compile(rb'^(\d{4}-\d\d-\d\dT\S{14}) \S+ "[^"]*" ([1-5]\d\d) \d+ ([\d.]+) s,', re.M)
 TAIL_BYTES = 256 << 10  # of the log, to know what was usual before: some 1,000 requests
 LOOK_SECONDS = 0.25
 BEFORE_SECONDS = 300  # of the journal, to know whether workers ended before, too
@@ -51,10 +50,13 @@ def usual(before: Counts, outage: bool) -> Counts:
 
 
 class Log:
-    """Nginx's access log of the site, from where it ends now; a rotated one is read from its start."""
+    """The proxy's access log of the site, from where it ends now; a rotated one is read from its start.
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    line: a regular expression for one line, with three groups: ISO 8601 time, status, seconds that it took.
+    """
+
+    def __init__(self, path: str, line: str) -> None:
+        self.path, self.line = path, re.compile(line.encode(), re.M)
         self.inode, self.offset = self._end()
 
     def _end(self) -> tuple[int, int]:
@@ -87,14 +89,22 @@ class Log:
         except FileNotFoundError:  # it is being rotated just now
             return Counts()
         self.offset = start + text.rfind(b"\n") + 1
-        lines = LINE.findall(text)
+        lines = self.line.findall(text)
         times = {when: datetime.fromisoformat(when.decode()).timestamp() for when in {line[0] for line in lines}}
         statuses = [status for when, status, seconds in lines if times[when] - float(seconds) >= moment]
         return Counts(len(statuses), sum(status >= b"500" for status in statuses))
 
 
-def restarts(unit: str, workers: int) -> int:
-    """How many worker processes Gunicorn started anew in the last BEFORE_SECONDS, by what it wrote to the journal."""
+@dataclass(frozen=True)
+class Restarts(Value):
+    """What a runner writes to its journal as it starts, and for each process that it starts."""
+
+    starts: str
+    process: str
+
+
+def restarts(unit: str, workers: int, told: Restarts) -> int:
+    """How many processes a runner started anew in the last BEFORE_SECONDS, by what it wrote to the journal."""
     argv = [
         "journalctl",
         *namespace(unit),
@@ -108,8 +118,8 @@ def restarts(unit: str, workers: int) -> int:
         "-q",
     ]
     written = subprocess.run(argv, capture_output=True, env=ENVIRONMENT).stdout
-    first = workers * written.count(b"Starting gunicorn")
-    return max(0, written.count(b"Booting worker with pid") - first)
+    first = workers * written.count(told.starts.encode())
+    return max(0, written.count(told.process.encode()) - first)
 
 
 @dataclass(frozen=True)
@@ -117,8 +127,8 @@ class Watched(Resource):
     """For some seconds after the switch the site does no worse than before it: 5xx answers, processes that end.
 
     Meant for the step after the switch: its failure undoes that. previous: the unit that served until then. current:
-    the link that was switched. What was asked before that is not the new release's: a visitor of one that hangs gets
-    a 504 long after the switch.
+    the link that was switched. line, told: see `Log` and `Restarts`. What was asked before that is not the new
+    release's: a visitor of one that hangs gets a 504 long after the switch.
     """
 
     unit: str
@@ -126,6 +136,9 @@ class Watched(Resource):
     log: str
     seconds: int
     current: str
+    line: str
+    told: Restarts
+    front: Front
 
     @property
     def title(self) -> str:
@@ -139,14 +152,16 @@ class Watched(Resource):
         return [] if self in system.done else [Drift("watch", "to come", f"{self.seconds} s")]
 
     def apply(self, system: System) -> None:
-        log = Log(self.log)
+        log = Log(self.log, self.line)
         before, after = usual(log.before(), bool(system.silent)), Counts()
         before.seconds = BEFORE_SECONDS
-        before.restarts = restarts(self.previous, len(children(system.unit(self.previous).get("MainPID", ""))))
+        before.restarts = restarts(
+            self.previous, len(children(system.unit(self.previous).get("MainPID", ""))), self.told
+        )
         began = time.monotonic()
         # Where the release before was dead, its connections are not counted either; else they do well.
         grace = KEPT_SECONDS if system.silent else 0.0
-        switched = os.lstat(self.current).st_ctime + grace  # of the clock that Nginx logs by
+        switched = os.lstat(self.current).st_ctime + grace  # of the clock that the proxy logs by
         seen: set[str] = set()
         main = ""
         while (passed := time.monotonic() - began) < self.seconds:
@@ -170,4 +185,4 @@ class Watched(Resource):
         system.done.add(self)
 
     def _fail(self, what: str) -> None:
-        raise Failed(f"after the switch {what}", hint_logs(self.unit), quoted(self.unit))
+        raise Failed(f"after the switch {what}", hint_logs(self.unit), quoted(self.unit, self.front))

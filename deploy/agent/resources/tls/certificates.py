@@ -1,7 +1,7 @@
-"""What Nginx shows of itself over TLS. /srv/APP/tls/live names the directory of the certificate in use:
+"""What the proxy shows of itself over TLS. /srv/APP/tls/live names the directory of the certificate in use:
 
 live → 3f09ab…/     fullchain.pem, privkey.pem (root only), trusted (a mark: browsers take this one)
-self-signed/        what there is before the first, so that Nginx always starts; without the mark
+self-signed/        what there is before the first, so that the proxy always starts; without the mark
 """
 
 import calendar
@@ -15,6 +15,7 @@ from typing import Any
 from ...system import ENVIRONMENT, System
 from ...wire import Drift, Refused, Resource, Secret
 from ..files import Link, required_ids, text_of
+from ..serving.front import Front
 
 RENEWALS = "/etc/letsencrypt/renewal"  # certbot's, a file for each certificate that it renews
 SELF_SIGNED_DAYS = 3650
@@ -101,7 +102,7 @@ def listing(app: str, directory: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Placeholder(Resource):
-    """Some certificate is there, if only one that the server has signed itself: Nginx does not start without."""
+    """Some certificate is there, if only one that the server has signed itself: no proxy starts without."""
 
     directory: str
     app: str
@@ -178,16 +179,17 @@ def trusted(directory: str) -> bool:
 
 @dataclass(frozen=True)
 class Presented(Resource):
-    """Nginx shows visitors the certificate that is in use; asked of Nginx itself, whoever changed it and when."""
+    """The proxy shows visitors the certificate that is in use; asked of itself, whoever changed it and when."""
 
     host: str
     directory: str
+    front: Front
     port: int = 443
     seconds: float = 10
 
     @property
     def title(self) -> str:
-        return f"Nginx shows the certificate of {self.host}"
+        return f"{self.front.title} shows the certificate of {self.host}"
 
     def check(self, system: System) -> list[Drift]:
         import ssl
@@ -208,12 +210,11 @@ class Presented(Resource):
     def apply(self, system: System) -> None:
         if self._comes(SETTLE_SECONDS, system):
             return  # a reload was under way
-        system.run(["nginx", "-t", "-q"])
-        system.run(["systemctl", "reload", "nginx"])
+        self.front.reread(system)
         self._comes(self.seconds, system)
 
     def _comes(self, seconds: float, system: System) -> bool:
-        """Whether it is shown in time, and steadily: at a reload, Nginx's old workers go on for a tenth of a second."""
+        """Whether it is shown in time, and steadily: at a reload, old workers go on for a tenth of a second."""
         deadline = time.monotonic() + seconds
         since = None
         while time.monotonic() < deadline:

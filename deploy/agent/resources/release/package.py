@@ -1,0 +1,33 @@
+"""A Python package that a virtualenv must have."""
+
+import glob
+import os
+from dataclasses import dataclass
+
+from ...system import upstream
+from ...wire import Failed, Value
+
+
+@dataclass(frozen=True)
+class Package(Value):
+    """What runs an app, as a package of Python's. since: the first version that will do, (25, 1). title: for people."""
+
+    name: str
+    title: str
+    since: tuple[int, ...]
+
+    @property
+    def least(self) -> str:
+        return ".".join(map(str, self.since))
+
+    def require(self, venv: str, requirements: str) -> None:
+        """Failed for a virtualenv that could not run the app. requirements: where its packages are named."""
+        if not os.path.exists(f"{venv}/bin/{self.name}"):
+            raise Failed(f"{requirements} does not bring {self.name}", f"add a line `{self.name}` to {requirements}")
+        for path in glob.glob(f"{venv}/lib/python*/site-packages/{self.name}-*.dist-info"):
+            version = os.path.basename(path).removesuffix(".dist-info").partition("-")[2]
+            if upstream(version)[: len(self.since)] < self.since:
+                raise Failed(
+                    f"{requirements} brings {self.title} {version}; the kit's units need {self.least} or later",
+                    f"ask for {self.name}>={self.least} in {requirements}",
+                )

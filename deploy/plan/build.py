@@ -1,0 +1,74 @@
+"""What a release is made of, as steps: from uploaded source, or from another release."""
+
+import json
+
+from ..agent import layout
+from ..agent.resources.files import File, Link
+from ..agent.resources.release.commands import ReleaseCommand
+from ..agent.resources.release.environment import Environment
+from ..agent.resources.release.releases import Source, Virtualenv
+from ..agent.resources.release.uploads import Room, Uploaded
+from ..agent.resources.serving.services import UnitFile
+from ..agent.wire import Resource, Secret
+from ..config.reader import App
+from ..stack.runners import runner
+from .facts import Facts, Release
+from .provision import UV
+from .record import as_recorded, settings, unit_text
+
+
+def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resource, ...]:
+    """A release from uploaded source, beside those that are there. upload: what is uploaded, in words."""
+    name, home = app.name, layout.home(app.name)
+    directory = layout.release(name, release.id)
+    layers = {"kit": {**settings(app, facts.cpus), "DOMAIN": release.site.names[0]}, "app": dict(app.env)}
+    base = facts.current or max(facts.good, default="")
+    before = layout.release(name, base) if base else layout.first_environment(name)
+    command = ReleaseCommand(name, release.id, app.release_command, app.release_seconds)
+    return (
+        Room(home, layout.venv(name, release.record["venv"])),
+        Uploaded(home, upload),
+        Source(home, release.id, name),
+        virtualenv(app, release),
+        Environment(directory, before, Secret(json.dumps(layers)), None, layout.secrets(name)),
+        *parts(app, release),
+        *((command,) if app.release_command else ()),
+    )
+
+
+def copy(app: App, release: Release, base: str, change: dict[str, str | None]) -> tuple[Resource, ...]:
+    """A release with the code of the release `base`, and its environment but for what is changed in it."""
+    directory = layout.release(app.name, release.id)
+    before, set_to = layout.release(app.name, base), Secret(json.dumps(change))
+    environment = Environment(directory, before, Secret(""), set_to, layout.secrets(app.name))
+    source = Source(layout.home(app.name), release.id, app.name, base)
+    return (source, virtualenv(app, release), environment, *parts(app, release))
+
+
+def virtualenv(app: App, release: Release) -> Virtualenv:
+    """The release's own, which is built anew if it has lost what it needs to run."""
+    source = f"{layout.release(app.name, release.id)}/source"
+    return Virtualenv(
+        layout.venv(app.name, release.record["venv"]), source, app.requirements, UV, app.name, runner().package
+    )
+
+
+def parts(app: App, release: Release) -> tuple[Resource, ...]:
+    directory = layout.release(app.name, release.id)
+    record = json.dumps(release.record, indent=1, ensure_ascii=False) + "\n"
+    unit = layout.unit_file(app.name, release.id)
+    was = f"{layout.current(app.name)}/unit"
+    return (
+        Link(f"{directory}/venv", f"../../venvs/{release.record['venv']}", "link to the virtualenv"),
+        Link(f"{directory}/http.sock", layout.socket(app.name, release.id), "link to the socket"),
+        File(f"{directory}/release.json", record, 0o640, "root", app.name),
+        Link(f"{directory}/unit", unit, "link to the unit"),
+        UnitFile(layout.unit(app.name, release.id), File(unit, unit_text(app), was=was)),
+    )
+
+
+def unit_as_it_was(app: App, release_id: str, facts: Facts, force: bool) -> UnitFile:
+    """The unit of a release that stands: as the kit wrote it then, or it is an edit by hand."""
+    text = unit_text(as_recorded(app, facts.records.get(release_id, {})))
+    file = File(layout.unit_file(app.name, release_id), text, force=force, keep=True)
+    return UnitFile(layout.unit(app.name, release_id), file)

@@ -1,0 +1,48 @@
+"""The certificate that visitors are shown: one that is there, and one that browsers trust."""
+
+from ..agent import layout
+from ..agent.resources.files import Directory
+from ..agent.resources.tls.acme import Issued, NotRenewed, TrustedAuthority
+from ..agent.resources.tls.certificates import OwnCertificate, Placeholder, Presented
+from ..agent.wire import Resource
+from ..config.reader import App
+from ..config.site import Site, is_address
+from ..stack.proxies import proxy
+
+
+def secured(app: App, site: Site) -> tuple[Resource, ...]:
+    """A certificate is there before the proxy is to show one; which one browsers trust comes after the switch."""
+    directory = layout.certificates(app.name)
+    kept = () if site.tls == "acme" else (NotRenewed(app.name),)
+    if not site.encrypted:
+        return kept
+    own = OwnCertificate(directory, app.name, site.certificate, site.key, layout.CERTIFICATE_HOOK, site.ended)
+    return (
+        *kept,
+        Directory(directory, 0o750, "root", app.name),
+        own if site.certificate else Placeholder(directory, app.name),
+    )
+
+
+def certified(app: App, site: Site, address: str, anew: bool = False) -> tuple[Resource, ...]:
+    """A certificate that browsers trust, from the authority. address: the server's, as its operator reaches it."""
+    if site.tls != "acme":
+        return ()
+    directory = layout.certificates(app.name)
+    names = tuple(name for name in (*site.names, *site.aliases) if not is_address(name))
+    trust = TrustedAuthority(f"ashore-acme-{app.name}", site.acme_ca)
+    return (
+        *((trust,) if site.acme_ca else ()),
+        Issued(
+            app.name,
+            names,
+            directory,
+            layout.WEBROOT,
+            layout.CERTIFICATE_HOOK,
+            site.acme_directory,
+            site.acme_email,
+            address,
+            anew,
+        ),
+        Presented(names[0], directory, proxy().front),
+    )

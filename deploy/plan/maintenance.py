@@ -1,0 +1,42 @@
+"""The site is closed to visitors, or open again."""
+
+import ipaddress
+
+from ..agent import layout
+from ..agent.defaults import PROXY
+from ..agent.resources.files import Absent, Directory, File
+from ..agent.wire import Plan
+from ..config.reader import App
+from ..errors import NOTHING, ConfigError
+
+
+def addresses(written: list[str]) -> tuple[str, ...]:
+    """IP addresses as a proxy writes them, each once; ConfigError for what is none."""
+    found = []
+    for text in filter(None, written):
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            hint = f"an IPv4 or IPv6 address, as in the access log (`fab logs --{PROXY}`)"
+            raise ConfigError(f"{text!r} is not an IP address", "--allow", NOTHING, hint) from None
+        mapped = getattr(address, "ipv4_mapped", None)
+        found.append(str(mapped or address))
+    return tuple(dict.fromkeys(found))
+
+
+def maintenance(app: App, allow: tuple[str, ...], on: bool) -> Plan:
+    """Close the site to visitors, or open it again. allow: addresses that still get through."""
+    directory = layout.maintenance(app.name)
+    if not on:
+        # First the file that closes the site: without `let`, those who get through would be visitors like others.
+        return Plan("maintenance off", (Absent(f"{directory}/on"), Absent(directory)))
+    let = tuple(File(f"{directory}/let/{address}", "") for address in allow)
+    return Plan(
+        "maintenance on",
+        (
+            Directory(directory, 0o750, "root", app.name),
+            Directory(f"{directory}/let", 0o750, "root", app.name),
+            *let,
+            File(f"{directory}/on", ""),
+        ),
+    )

@@ -1,0 +1,17 @@
+"""What visitors' connections come to. One file a proxy, found by its name; nothing else in the kit names one.
+
+A new proxy is a module here with a class of `base.Proxy` and `PROXY = ThatClass()`, its templates, and a test of its
+files.
+"""
+
+from functools import cache
+from importlib import import_module
+
+from ...agent import defaults
+from .base import Proxy
+
+
+@cache
+def proxy(name: str = defaults.PROXY) -> Proxy:
+    found: Proxy = import_module(f"{__name__}.{name}").PROXY
+    return found

@@ -1,0 +1,161 @@
+"""Nginx, as Debian and Ubuntu have it."""
+
+import posixpath
+import re
+from urllib.parse import unquote
+
+from ...agent import layout
+from ...agent.resources.config_files import Config
+from ...agent.resources.files import Absent, Directory, File, Link
+from ...agent.resources.host.machine import Port
+from ...agent.resources.host.packages import SinceVersion
+from ...agent.resources.serving.front import Front
+from ...agent.resources.serving.nginx import WorkerConnections
+from ...agent.resources.serving.nginx_sites import DefaultServer, ServerNames
+from ...agent.resources.serving.services import Service
+from ...agent.system import upstream
+from ...agent.wire import Resource
+from ...config.reader import App
+from ...config.schema import PATH
+from ...config.site import Site
+from ..render import file, render
+from .base import Proxy
+
+HOME = "/etc/nginx"
+READS = tuple(f"{HOME}/{name}" for name in ("nginx.conf", "conf.d", "sites-enabled", "sites-available", "ashore"))
+SITES = f"{HOME}/sites-available"
+STRANGERS = (  # who answers for names that nobody has; Debian's own is taken away
+    *(f"{SITES}/ashore-{name}.conf" for name in ("strangers", "strangers-tls", "http3")),
+    *(f"{HOME}/{directory}/default" for directory in ("sites-available", "sites-enabled")),
+)
+REJECTS_SINCE = "1.19.4"  # it can refuse a TLS handshake since then
+KEEPS_FOR_SINCE = "1.19.10"  # keepalive_time
+HTTP3_SINCE = "1.25.1"  # with it came another way to say HTTP/2
+WORKER_CONNECTIONS = 16384  # Debian's 768 are what one visitor's machine can hold; these take 7 MB of each worker
+DIRECTORIES = ("body", "fastcgi", "proxy", "scgi", "uwsgi")  # Debian's: for what does not fit into memory
+DROP_IN = "/etc/systemd/system/nginx.service.d"
+TEST = ("nginx", "-t", "-q")
+
+
+class Nginx(Proxy):
+    name = "nginx"
+    user = "www-data"
+    front = Front("Nginx", "nginx.service", "/var/log/nginx/error.log", TEST, ("systemctl", "reload", "nginx"))
+    # templates/nginx/http.conf.j2: log_format
+    access_line = r'^(\d{4}-\d\d-\d\dT\S{14}) \S+ "[^"]*" ([1-5]\d\d) \d+ ([\d.]+) s,'
+
+    def free(self) -> tuple[Resource, ...]:
+        return (
+            Port(80, self.name),
+            Port(443, self.name),
+            DefaultServer(("*:80", "[::]:80"), STRANGERS),
+            SinceVersion(self.name, REJECTS_SINCE, DefaultServer(("*:443", "[::]:443"), STRANGERS)),
+        )
+
+    def confined(self, force: bool) -> tuple[Resource, ...]:
+        drop_in = file(f"{DROP_IN}/50-ashore.conf", "systemd/nginx.conf.j2", force)
+        return (  # in its box it may not make these
+            *(Directory(f"/var/lib/nginx/{kind}", 0o700, self.user) for kind in DIRECTORIES),
+            Directory(DROP_IN),
+            Config("Nginx is confined, and comes back by itself", (drop_in,), ("systemctl", "daemon-reload")),
+        )
+
+    def scripts(self, force: bool) -> tuple[Resource, ...]:
+        """It has visitors' kept connections closed before a reload."""
+        return (file(f"{layout.KIT}/drain.sh", "nginx/drain.sh.j2", force),)
+
+    def rotated(self, force: bool) -> tuple[Resource, ...]:
+        return (file("/etc/logrotate.d/ashore", "nginx/logrotate.j2", force),)
+
+    def serving(self, force: bool) -> tuple[Resource, ...]:
+        return (
+            Directory(f"{HOME}/ashore"),
+            self._common(force),
+            WorkerConnections(WORKER_CONNECTIONS),
+            _shared(REJECTS_SINCE, "strangers get no TLS handshake", "strangers-tls", force),
+            _shared(HTTP3_SINCE, "HTTP/3, where Nginx has it", "http3", force),
+            self.service(enabled=True),
+        )
+
+    def _common(self, force: bool) -> Config:
+        parts: tuple[File | Link | Absent, ...] = (
+            file(f"{HOME}/conf.d/ashore.conf", "nginx/http.conf.j2", force),
+            file(f"{HOME}/ashore/server.conf", "nginx/server.conf.j2", force),
+            file(f"{HOME}/ashore/drain.conf", "nginx/drain.conf.j2", force),
+            file(f"{HOME}/ashore/proxy.conf", "nginx/proxy.conf.j2", force),
+            file(f"{HOME}/ashore/headers.conf", "nginx/headers.conf.j2", force),
+            file(f"{HOME}/ashore/unavailable.html", "nginx/unavailable.html.j2", force),
+            file(f"{HOME}/ashore/maintenance.html", "nginx/maintenance.html.j2", force),
+            *_site_of("strangers", force),
+            *_site_of("strangers-tls", force),
+            Absent(f"{HOME}/sites-enabled/default"),
+        )
+        return Config("Nginx serves known sites and gives strangers nothing", parts, TEST)
+
+    def since_http3(self, step: File) -> Resource:
+        return SinceVersion(self.name, HTTP3_SINCE, step)
+
+    def names(self, app: App, site: Site) -> Resource:
+        """Where visitors come by a bare address, Nginx tells sites by that."""
+        names = tuple(dict.fromkeys((*site.names, *site.aliases)))
+        alone = tuple(f"{address}:443" for address in site.addresses)
+        return ServerNames(names, (80, 443) if site.encrypted else (80,), alone, f"{SITES}/{app.name}.conf")
+
+    def site(self, app: App, site: Site, static_before: dict[str, str], version: str, force: bool = False) -> Config:
+        text, name = site_text(app, site, static_before, version), f"{app.name}.conf"
+        parts = (
+            File(f"{SITES}/{name}", text, force=force),
+            Link(f"{HOME}/sites-enabled/{name}", f"../sites-available/{name}"),
+        )
+        return Config(f"Nginx site {site.names[0]}", parts, TEST)
+
+    def service(self, enabled: bool | None = None) -> Service:
+        return Service(self.front.unit, enabled=enabled, watches=READS)
+
+    def described(self, site: Site, version: str) -> str:
+        if not site.encrypted:
+            return "Nginx, port 80"
+        third = " and 3" if upstream(version) >= upstream(HTTP3_SINCE) and not site.addresses else ""
+        return f"Nginx, port 443 (HTTP/2{third})"
+
+
+def _site_of(name: str, force: bool) -> tuple[File, Link]:
+    """One that all apps share, by its template."""
+    written = f"ashore-{name}.conf"
+    text = file(f"{SITES}/{written}", f"nginx/{name}.conf.j2", force)
+    return text, Link(f"{HOME}/sites-enabled/{written}", f"../sites-available/{written}")
+
+
+def _shared(version: str, what: str, name: str, force: bool) -> SinceVersion:
+    """Such a site, where Nginx is recent enough for it."""
+    return SinceVersion("nginx", version, Config(what, _site_of(name, force), TEST))
+
+
+def site_text(app: App, site: Site, static_before: dict[str, str], version: str) -> str:
+    """Of `static` it has the prefixes; each release has links to its directories, so that another needs no reload."""
+    prefixes = sorted({**dict(app.static), **static_before})
+    static = [(prefix, re.escape(prefix), layout.static_name(prefix)) for prefix in prefixes]
+    return render(
+        "nginx/site.conf.j2",
+        app=app,
+        site=site,
+        names=site.names,
+        variable=app.name.replace("-", "_"),
+        static=static,
+        open_path=open_path(app.health_path),
+        seconds=1 if upstream(version) >= upstream(KEEPS_FOR_SINCE) else 0,
+        http2_on=upstream(version) >= upstream(HTTP3_SINCE),
+        certificates=layout.certificates(app.name),
+        trusted=f"{layout.certificates(app.name)}/live/trusted",
+        webroot=layout.WEBROOT,
+    )
+
+
+def open_path(health_path: str) -> str:
+    """What maintenance leaves open: the path as Nginx compares it; "" for the front page, which it is to close."""
+    path = unquote(health_path.partition("?")[0])
+    path = posixpath.normpath(re.sub("/+", "/", path)) + ("/" if re.search(r"/\.{0,2}$", path) else "")
+    return path if path.strip("/") and re.fullmatch(PATH, path) else ""
+
+
+PROXY = Nginx()

@@ -1,0 +1,16 @@
+"""What runs an app. One file a runner, found by its name; nothing else in the kit names one.
+
+A new runner is a module here with a class of `base.Runner` and `RUNNER = ThatClass()`, and a test of its unit.
+"""
+
+from functools import cache
+from importlib import import_module
+
+from ...agent import defaults
+from .base import Runner
+
+
+@cache
+def runner(name: str = defaults.RUNNER) -> Runner:
+    found: Runner = import_module(f"{__name__}.{name}").RUNNER
+    return found

@@ -1,0 +1,52 @@
+"""What a runner is to the kit."""
+
+from abc import ABC, abstractmethod
+
+from ...agent.resources.release.package import Package
+from ...agent.resources.serving.traffic import Restarts
+from ...config.reader import App
+from ..render import render
+
+UNIT = "systemd/app@.service.j2"
+
+
+class Runner(ABC):
+    """One program that serves an app on a unix socket, with processes of its own.
+
+    title: as people write it. package: what the app's requirements must bring. restarts: how its journal tells of
+    processes that were started anew. notifies: whether it tells systemd when it is ready. about_…: comments of the
+    unit. calls: system calls that it makes beside the usual ones, and why.
+    """
+
+    title: str
+    package: Package
+    restarts: Restarts
+    notifies: bool
+    about_environment: str
+    about_stop: str
+    calls: tuple[str, str]
+
+    @abstractmethod
+    def command(self, app: App, release: str) -> str:
+        """ExecStart= of the unit. release: the release ID as systemd writes it, "%i"."""
+
+    @abstractmethod
+    def environment(self, app: App, cpus: int) -> dict[str, str]:
+        """What it reads from the environment of a release, which rolls back with the release."""
+
+    @abstractmethod
+    def processes(self, app: App, cpus: int) -> str:
+        """How many requests it takes at a time, in words: "2 workers × 8 threads"."""
+
+    def burst(self, app: App, cpus: int) -> int:
+        """So many requests at the same time reach each of its processes."""
+        return 2 * (app.workers or cpus)
+
+    def stop_seconds(self, app: App) -> int:
+        """After so long, systemd ends what has not ended by itself."""
+        return app.timeout_seconds + 10
+
+    def unit(self, app: App, room: str) -> str:
+        """The text of a release's unit. room: the script that makes what it has in /run."""
+        command = self.command(app, "%i")
+        return render(UNIT, app=app, runner=self, command=command, stop_seconds=self.stop_seconds(app), room=room)

@@ -1,0 +1,82 @@
+"""Runners and proxies are seams: each is known by name in its own file, and nowhere else in the kit."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_plans import SHOP
+
+from deploy.agent import defaults
+from deploy.agent.resources.release.package import Package
+from deploy.agent.resources.serving.traffic import Restarts
+from deploy.agent.wire import Failed
+from deploy.config.reader import App
+from deploy.plan import record
+from deploy.stack.proxies import proxy
+from deploy.stack.runners import runner
+from deploy.stack.runners.base import Runner
+
+DEPLOY = Path(record.__file__).parents[1]
+NAMES = [path.stem for seam in ("runners", "proxies") for path in (DEPLOY / "stack" / seam).glob("[a-z]*.py")]
+
+
+class Waitress(Runner):
+    """A runner that the kit does not have: all that one takes is here."""
+
+    title = "Waitress"
+    package = Package("waitress", title, (3, 0))
+    restarts = Restarts("Serving on", "a process of it")
+    notifies = False
+    about_environment = "It is configured on its command line."
+    about_stop = "Open requests are finished."
+    calls = ("@chown", "It changes the owner of its socket.")
+
+    def command(self, app: App, release: str) -> str:
+        return f"/srv/{app.name}/releases/{release}/venv/bin/waitress-serve --unix-socket=… ${{WSGI_APP}}"
+
+    def environment(self, app: App, cpus: int) -> dict[str, str]:
+        return {}
+
+    def processes(self, app: App, cpus: int) -> str:
+        return f"{app.threads} threads"
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"base"}))
+def test_a_runner_or_a_proxy_is_named_in_its_own_files_only(name: str):
+    for path in DEPLOY.rglob("*.py"):
+        if path.stem.split("_")[0] == name or path == DEPLOY / "agent" / "defaults.py":
+            continue
+        found = [line for line in path.read_text("utf-8").splitlines() if re.search(name, line, re.I)]
+        assert not found, f"{path.relative_to(DEPLOY)} names {name}: {found[0].strip()}"
+
+
+def test_what_is_used_unless_said_otherwise_is_there():
+    assert runner().title.lower() == defaults.RUNNER and proxy().name == defaults.PROXY
+
+
+def test_another_runner_gets_a_unit_of_its_own_from_the_same_template(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(record, "runner", Waitress)
+    text, usual = record.unit_text(SHOP), runner().unit(SHOP, "/room.sh")
+    assert "ExecStart=/srv/shop/releases/%i/venv/bin/waitress-serve" in text and "Type=notify" not in text
+    assert "gunicorn" not in text.lower() and "Type=notify\nNotifyAccess=main\n" in usual
+    assert record.settings(SHOP, 2) == {"DATA_DIR": "/var/lib/shop", "FLASK_APP": "shop:app", "WSGI_APP": "shop:app"}
+
+
+def test_a_virtualenv_without_the_runner_or_with_one_too_old_is_refused(tmp_path: Path):
+    package = Waitress.package
+    with pytest.raises(Failed, match=r"requirements\.txt does not bring waitress"):
+        package.require(str(tmp_path), "requirements.txt")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "waitress").touch()
+    made = tmp_path / "lib" / "python3.11" / "site-packages" / "waitress-2.1.2.dist-info"
+    made.mkdir(parents=True)
+    with pytest.raises(Failed, match=r"brings Waitress 2\.1\.2; the kit's units need 3\.0 or later"):
+        package.require(str(tmp_path), "requirements.txt")
+    made.rename(made.with_name("waitress-3.0.1.dist-info"))
+    package.require(str(tmp_path), "requirements.txt")
+
+
+def test_how_many_requests_a_release_takes_is_told_in_words():
+    assert runner().processes(SHOP, 2) == "2 workers × 8 threads"
+    assert runner().processes(replace(SHOP, workers=3, worker_class="sync"), 2) == "3 workers, sync"
