@@ -20,7 +20,8 @@ from deploy.agent.resources.serving.services import Service
 from deploy.agent.wire import Plan, Secret, frame, pack, unpack
 from deploy.connection import payload
 from deploy.connection.agent import Agent
-from deploy.connection.ssh import Command, quick
+from deploy.connection.channel import Channel, ChildLink
+from deploy.connection.ssh import quick
 
 PLAN_MODULES = payload.modules_for({"request": "plan", "plan": Plan("x", (File("/x", ""),))})
 
@@ -106,10 +107,10 @@ def test_goodbye_and_a_lost_link_both_end_it(tmp_path: Path):
 
 def test_leaving_does_not_wait_for_a_thread_that_is_stuck_in_sending(monkeypatch: pytest.MonkeyPatch):
     sent: list[bytes] = []
-    stuck = object.__new__(Command)
+    stuck = object.__new__(Channel)
     stuck.sending = threading.Lock()
-    stuck.channel = SimpleNamespace(settimeout=float, sendall=sent.append, shutdown_write=lambda: sent.append(b"end"))
-    monkeypatch.setattr("deploy.connection.ssh.LEAVE_SECONDS", 0.01)
+    stuck.pipes = SimpleNamespace(settimeout=float, sendall=sent.append, shutdown_write=lambda: sent.append(b"end"))
+    monkeypatch.setattr("deploy.connection.channel.LEAVE_SECONDS", 0.01)
     with stuck.sending:  # as an upload over a dead link has it
         stuck.send_last(b"bye")
     assert sent == []
@@ -153,9 +154,9 @@ def test_a_link_that_fails_while_something_is_sent_ends_no_thread_and_holds_noth
     def fails(data: bytes) -> None:
         raise SSHException("Key-exchange timed out waiting for key negotiation")
 
-    link = object.__new__(Command)
+    link = object.__new__(Channel)
     link.sending = threading.Lock()
-    link.channel = SimpleNamespace(settimeout=float, sendall=fails)
+    link.pipes = SimpleNamespace(settimeout=float, sendall=fails)
     link.send(b"alive")
     link.send_last(b"bye")
     assert not link.sending.locked()
@@ -178,7 +179,7 @@ class Started:
 
     def __init__(self) -> None:
         self.spoke, self.errors, self.sent = threading.Condition(), b"", [b""][:0]
-        self.channel = SimpleNamespace(closed=False)
+        self.closed = False
         self.send = self.sent.append
 
     def says(self, text: str) -> None:
@@ -190,7 +191,7 @@ class Started:
 @pytest.mark.parametrize(("text", "sent"), [(payload.PROMPT, [b"s3cret\n"]), (f"{payload.READY}\n", [])])
 def test_the_password_is_sent_once_sudo_asks_for_it_and_never_to_the_agent_itself(text: str, sent: list[bytes]):
     started = Started()
-    agent = Agent(Connection("admin@web1"), lambda where: None, threading.Event(), may_install=False)
+    agent = Agent(ChildLink((), "admin@web1"), lambda where: None, threading.Event(), may_install=False)
     answering = threading.Thread(target=agent._answer_prompt, args=(started, "s3cret"), daemon=True)
     answering.start()
     started.says("sudo: unable to resolve host web1\n")

@@ -9,13 +9,11 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
-from fabric import Connection
-
 from ..agent.layout import PROTOCOL
 from ..agent.wire import BEAT_SECONDS, Plan, frame
 from ..errors import ConnectionFailed, HostError, Interrupted, StepFailed
+from .channel import Channel, Link
 from .payload import PROMPT, READY, Status, command, core, install_python_command, modules_for, payload, plain, sources
-from .ssh import Command, address
 
 Event = dict[str, Any]
 Words = ParamSpec("Words")
@@ -31,22 +29,22 @@ class Agent:
 
     def __init__(
         self,
-        made: Connection,
+        link: Link,
         ask_password: Callable[[str], str | None],
         interrupted: threading.Event,
         *,
         may_install: bool,
     ) -> None:
-        self.connection = made
+        self.link = link
         self.ask_password = ask_password
         self.interrupted = interrupted
         self.may_install = may_install
-        self.password: str | None = made.config.sudo.password
-        self.running: Command | None = None
+        self.password: str | None = link.password
+        self.running: Channel | None = None
         self.modules: set[str] = set()
         self.ci = ""  # the app whose CI key let us in: then the server makes the plans
-        self._opened: Command | None = None
-        self._starting: Command | None = None  # the first request is on its way
+        self._opened: Channel | None = None
+        self._starting: Channel | None = None  # the first request is on its way
         self._start_or_cancel = threading.Lock()  # either nothing is sent, or `cancel` comes behind it
         self._closed = threading.Event()
 
@@ -58,19 +56,19 @@ class Agent:
 
     @property
     def where(self) -> str:
-        return address(self.connection)
+        return self.link.where
 
     def open(self) -> None:
         """Have the server start its side, while this side may still be making the plan."""
         if self.running is None and self.password is None and self._opened is None:
-            self._opened = Command(self.connection, command(self.connection.user == "root", False))
+            self._opened = self.link.start(command(self.link.user == "root", False))
 
-    def _start(self, first: bytes, modules: set[str], retry: bool = True) -> Command:
+    def _start(self, first: bytes, modules: set[str], retry: bool = True) -> Channel:
         """Start it and send the first request along, so that starting costs no round trip of its own."""
-        root = self.connection.user == "root"
+        root = self.link.user == "root"
         started, self._opened = self._opened, None
         if started is None:
-            started = Command(self.connection, command(root, self.password is not None))
+            started = self.link.start(command(root, self.password is not None))
         if not root and self.password is not None:
             self._answer_prompt(started, self.password)
         with self._start_or_cancel:
@@ -92,9 +90,9 @@ class Agent:
             return self._start(first, modules, retry)
         raise self._cannot(status, errors)
 
-    def _beat(self, started: Command) -> None:
+    def _beat(self, started: Channel) -> None:
         """Tell the agent that its operator is there: it waits for nobody who is silent."""
-        while not self._closed.wait(BEAT_SECONDS) and not started.channel.closed:
+        while not self._closed.wait(BEAT_SECONDS) and not started.closed:
             started.send(frame({"request": "alive"}))
 
     def _require_wanted(self) -> None:
@@ -117,14 +115,14 @@ class Agent:
             return self.password is not None
         return False
 
-    def _answer_prompt(self, started: Command, password: str) -> None:
+    def _answer_prompt(self, started: Channel, password: str) -> None:
         """Answer sudo's prompt, if it has one; before it comes, the password could land in the agent's own input."""
 
         def said(text: str) -> bool:
             return text.encode() in started.errors
 
         with started.spoke:
-            started.spoke.wait_for(lambda: said(PROMPT) or said(READY) or started.channel.closed, SUDO_SECONDS)
+            started.spoke.wait_for(lambda: said(PROMPT) or said(READY) or started.closed, SUDO_SECONDS)
             prompted = said(PROMPT)
         if prompted:
             started.send(password.encode() + b"\n")
@@ -134,7 +132,7 @@ class Agent:
         if not self.may_install:
             hint = "run `fab provision`: it installs python3 first"
             raise HostError("there is no python3 on the server", self.where, "nothing was changed", hint)
-        installing = Command(self.connection, install_python_command(root, self.password is not None))
+        installing = self.link.start(install_python_command(root, self.password is not None))
         if not root and self.password is not None:
             self._answer_prompt(installing, self.password)
         said = []
@@ -150,7 +148,7 @@ class Agent:
             raise self._cannot(status, plain(errors) or "\n".join(said[-15:]))
 
     def _cannot(self, status: int, errors: str) -> HostError:
-        user = self.connection.user
+        user = self.link.user
         quoted = plain(errors)
         hint = f"connect as root, or let {user} use sudo (`usermod -aG sudo {user}`, as root)"
         if status == Status.NO_SUDO:
@@ -209,7 +207,7 @@ class Agent:
             plain(errors),
         )
 
-    def _ask(self, message: dict[str, Any]) -> Command:
+    def _ask(self, message: dict[str, Any]) -> Channel:
         needed = modules_for(message)
         if message["request"] != "ask":  # a look, also at what has just been done
             self._require_wanted()

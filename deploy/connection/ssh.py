@@ -1,11 +1,9 @@
-"""SSH: one Fabric connection to a host whose key is known (see `host_keys`), and channels on it."""
+"""SSH: one Fabric connection to a host whose key is known (see `host_keys`)."""
 
 import atexit
 import logging
 import socket
 import sys
-import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,20 +11,20 @@ from typing import Any
 
 from fabric import Connection
 from paramiko import Agent as AgentKeys
-from paramiko import AuthenticationException, SSHException, Transport
+from paramiko import AuthenticationException, PKey, SSHException, Transport
 from paramiko.ssh_exception import NoValidConnectionsError
 
 from ..config.reader import Stage
 from ..config.values import login
 from ..errors import ConfigError, ConnectionFailed
 from ..screen.visible import visible
+from .channel import LINK_ERRORS, Channel
 from .host_keys import Lookup, Pinned, Told, preferred
 
 CONNECT_SECONDS = 15
 PROOF_SECONDS = 12  # less than the server waits for a proof
+PASSWORDS = ("password", "keyboard-interactive")
 DEAD_LINK_SECONDS = 30
-LEAVE_SECONDS = 1  # for a last word
-LINK_ERRORS = (SSHException, OSError, EOFError)  # what a link can end in, as paramiko tells it
 UNREACHABLE = "is the server running, the address right, and port 22 open in its firewall?"
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it would print tracebacks of what we explain
@@ -215,62 +213,48 @@ def quick(made: Connection) -> None:
         hop = hop.gateway
 
 
-class Command:
-    """A command on a host with its pipes: bytes in, lines out, and what it said on stderr."""
+class SshLink:
+    """A host over SSH, with the connection open: see `channel.Link`."""
 
-    def __init__(self, made: Connection, command: str) -> None:
+    def __init__(self, made: Connection, stage: Stage) -> None:
+        self.made, self.stage = made, stage
+        self.user, self.where = made.user, address(made)
+        self.password: str | None = made.config.sudo.password  # by --prompt-for-sudo-password
+
+    @classmethod
+    def to(cls, made: Connection, stage: Stage) -> "SshLink":
+        return cls(opened(made), stage)
+
+    @property
+    def alive(self) -> bool:
+        return bool(self.made.is_connected)
+
+    @property
+    def peer(self) -> str:
+        if self.made.gateway:
+            return ""
+        return str(self.made.transport.sock.getpeername()[0]).removeprefix("::ffff:").partition("%")[0]
+
+    @property
+    def host_key(self) -> PKey:
+        key: PKey = self.made.transport.get_remote_server_key()
+        return key
+
+    @property
+    def by_password(self) -> bool:
+        handler = getattr(self.made.transport, "auth_handler", None)
+        return getattr(handler, "auth_method", "") in PASSWORDS
+
+    def start(self, command: str) -> Channel:
         try:
-            self.channel = made.create_session()
-            self.channel.exec_command(command)
+            session = self.made.create_session()
+            session.exec_command(command)
         except LINK_ERRORS as error:
-            raise no_session(made, error) from error
-        self.errors = b""
-        self.sending = threading.Lock()
-        self.spoke = threading.Condition()
-        self._drain = threading.Thread(target=self._read_errors, daemon=True)
-        self._drain.start()  # or it stalls once its stderr fills the window
-        self._lines: deque[bytes] = deque()
-        self._rest = b""
+            raise no_session(self.made, error) from error
+        return Channel(session)
 
-    def _read_errors(self) -> None:
-        while data := self.channel.recv_stderr(1 << 16):
-            with self.spoke:
-                self.errors += data
-                self.spoke.notify_all()
-        with self.spoke:
-            self.spoke.notify_all()
+    def again(self, own: tuple[str, ...]) -> "SshLink":
+        return SshLink.to(again(self.made, self.stage, own), self.stage)
 
-    def send(self, data: bytes) -> None:
-        """All of it, with nothing of another thread in between. If the other side has gone, `line` and `end` tell."""
-        with self.sending, suppress(*LINK_ERRORS):
-            self.channel.sendall(data)
-
-    def send_last(self, data: bytes) -> None:
-        """As `send`, and the end of what is sent; not where another thread is stuck in sending, as on a dead link."""
-        if self.sending.acquire(timeout=LEAVE_SECONDS):
-            try:
-                with suppress(*LINK_ERRORS):
-                    self.channel.settimeout(LEAVE_SECONDS)
-                    self.channel.sendall(data)
-                    self.channel.shutdown_write()
-            finally:
-                self.sending.release()
-
-    def line(self) -> bytes | None:
-        """The next line of its output; None at the end."""
-        while not self._lines:
-            try:
-                data = self.channel.recv(1 << 16)
-            except (OSError, EOFError):
-                return None
-            if not data:
-                return None
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            self._lines.extend(lines)
-        return self._lines.popleft()
-
-    def end(self) -> tuple[int, str]:
-        """Its exit status and stderr, once it has ended; -1 where the link ended first."""
-        status = self.channel.recv_exit_status()
-        self._drain.join(5)
-        return status, self.errors.decode(errors="replace")
+    def close(self) -> None:
+        self.made.client.close()  # not made.close(): that would close the gateway, which others go through

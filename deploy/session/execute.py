@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..agent.wire import BY_US, Plan
-from ..connection.agent import Agent, Event
+from ..connection.agent import Event
 from ..errors import Interrupted, StepFailed
 from ..screen.console import Screen
-from .session import Host, Options, operator
+from .second_login import prove
+from .session import Host, Options, agent_of, operator
 
 
 @dataclass
@@ -38,11 +39,6 @@ def title(screen: Screen, verb: str, host: Host, options: Options) -> None:
     screen.say(f"{verb} {host.stage.name} on {host.made.user}@{host.made.host}{checking}", "bold")
 
 
-def agent_of(host: Host) -> Agent:
-    assert host.agent is not None, "`reaching` connects before it runs the job"
-    return host.agent
-
-
 def carry_out(
     plan: Plan, host: Host, screen: Screen, options: Options, done: str, run: Event, count: Count, **upload: Any
 ) -> None:
@@ -67,8 +63,6 @@ def see_through(
 
     def show(event: Event) -> None:
         if event["event"] == "prove":
-            from .second_login import prove
-
             agent_of(host).send(prove(host, event))
             return
         count.take(event)

@@ -17,10 +17,10 @@ from ..plan.facts import Facts, Release
 from ..plan.record import as_recorded
 from ..screen.console import Screen
 from .dns import Lookup
-from .execute import Count, agent_of, carry_out, how_left, left_as, title
+from .execute import Count, carry_out, how_left, left_as, title
 from .planner import planner_of
 from .rollout import Rollout
-from .session import Call, Host, Options, operator
+from .session import Call, Host, Options, agent_of, operator
 from .summary import conclude, of_certificate, require_well, warn
 
 Gathered = TypeVar("Gathered")

@@ -17,7 +17,8 @@ from ..plan.facts import Facts, Release
 from ..plan.provision import require_provisioned
 from ..source.upload import AHEAD_BYTES, Local
 from . import preview
-from .execute import Count, agent_of, how_left, left_as, see_through
+from .execute import Count, how_left, left_as, see_through
+from .session import agent_of
 from .summary import conclude, of_certificate, require_well, warn
 
 if TYPE_CHECKING:

@@ -1,25 +1,23 @@
-"""A new login while the old one is held: what must work before a server may keep a change of its own door."""
+"""A new login while the old one is held: what must work before a server may keep a change of its own SSH access."""
 
 from threading import Timer
 
 from ..agent.wire import Secret
 from ..connection.agent import Event
-from ..connection.ssh import PROOF_SECONDS, Command, address, again, opened
-from ..errors import DeployError, HostError
-from .session import Host
-
-PASSWORDS = ("password", "keyboard-interactive")
+from ..connection.ssh import PROOF_SECONDS
+from ..errors import NOTHING, DeployError, HostError
+from .session import Host, agent_of
 
 
 def require_key(host: Host) -> None:
     """Whoever got in with a password would not get in any more: that is told before anything is changed."""
-    handler = getattr(host.made.transport, "auth_handler", None)
-    if getattr(handler, "auth_method", "") in PASSWORDS:
+    if agent_of(host).link.by_password:
+        login = f"{host.made.user}@{host.made.host}"
         raise HostError(
             f"you are logged in on {host.made.host} with a password, and `fab provision` has SSH take keys only",
-            address(host.made),
-            "nothing was changed",
-            f"give the server your key first: ssh-copy-id {host.made.user}@{host.made.host} (`ssh-keygen` makes one)",
+            agent_of(host).where,
+            NOTHING,
+            f"give the server your key first: ssh-copy-id {login} (`ssh-keygen` makes one)",
         )
 
 
@@ -34,20 +32,21 @@ def prove(host: Host, event: Event) -> Event:
 
 
 def log_in(host: Host, own: tuple[str, ...]) -> None:
-    made = opened(again(host.made, host.stage, own))
-    late = Timer(PROOF_SECONDS, made.client.close)  # sudo, or what sshd does for a login, can hang
+    agent = agent_of(host)
+    link = agent.link.again(own)
+    late = Timer(PROOF_SECONDS, link.close)  # sudo, or what sshd does for a login, can hang
     late.daemon = True
     late.start()
     try:
-        password = Secret(host.agent.password) if host.agent and host.agent.password else None
-        become = "" if made.user == "root" else 'sudo -S -p "" ' if password else "sudo -n "
-        command = Command(made, f"{become}true")
+        password = Secret(agent.password) if agent.password else None
+        become = "" if link.user == "root" else 'sudo -S -p "" ' if password else "sudo -n "
+        command = link.start(f"{become}true")
         if become and password:
             command.send(password.value.encode() + b"\n")
         status, errors = command.end()
         if status:
             how = f"exited with {status}" if status > 0 else f"did not end within {PROOF_SECONDS} s"
-            raise HostError(f"{made.user} got in, but `{become}true` {how}", address(made), "", "", errors)
+            raise HostError(f"{link.user} got in, but `{become}true` {how}", link.where, "", "", errors)
     finally:
         late.cancel()
-        made.client.close()  # not made.close(): that would close the gateway, which the old login goes through
+        link.close()

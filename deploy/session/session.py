@@ -20,8 +20,9 @@ from fabric import Connection
 
 from ..config.reader import FILE, App, Config, Stage, load
 from ..connection.agent import Agent
+from ..connection.channel import Link
 from ..connection.host_keys import ASKING
-from ..connection.ssh import connection, opened, restored_at_exit, terminal_question, trust
+from ..connection.ssh import SshLink, connection, restored_at_exit, terminal_question, trust
 from ..errors import NOTHING, ConfigError, DeployError, HostError, Interrupted, NotReached, Unread
 from ..screen.console import Screen
 from ..screen.prompts import unseen
@@ -58,14 +59,16 @@ class Host:
     @property
     def reached_at(self) -> str:
         """The server's address as this machine reaches it; "" through a jump host, whose view is another."""
-        if self.made.gateway or self.agent is None:
-            return ""
-        peer = str(self.agent.connection.transport.sock.getpeername()[0])
-        return peer.removeprefix("::ffff:").partition("%")[0]
+        return self.agent.link.peer if self.agent is not None else ""
 
     @property
     def key(self) -> tuple[str, str, int]:
         return self.made.user, self.made.host, self.made.port
+
+
+def agent_of(host: Host) -> Agent:
+    assert host.agent is not None, "`reaching` connects before it runs the job"
+    return host.agent
 
 
 def operator() -> str:
@@ -129,6 +132,7 @@ class Session:
     now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # one clock for all hosts
     interrupted: threading.Event = field(default_factory=threading.Event)  # by Ctrl-C
     would_change: bool = False  # what a dry run of this command line has found
+    link: Callable[[Connection, Stage], Link] = SshLink.to  # how a host is reached
 
     def config(self) -> Config:
         return load(Path.cwd())
@@ -234,8 +238,8 @@ class Session:
 
     def _agent(self, host: Host, may_install: bool) -> Agent:
         agent = self.agents.get(host.key)
-        if agent is None or not agent.connection.is_connected:
-            agent = Agent(opened(host.made), self._password, self.interrupted, may_install=may_install)
+        if agent is None or not agent.link.alive:
+            agent = Agent(self.link(host.made, host.stage), self._password, self.interrupted, may_install=may_install)
             self.agents[host.key] = agent
         agent.may_install = may_install
         return agent

@@ -13,9 +13,9 @@ from ..connection.host_keys import as_written, entry_name, fingerprint
 from ..connection.ssh import address
 from ..errors import ConfigError
 from ..screen.console import Screen
-from ..session.execute import Count, agent_of, carry_out, title
+from ..session.execute import Count, carry_out, title
 from ..session.operation import Operation, change_each, nothing
-from ..session.session import Call, Host
+from ..session.session import Call, Host, agent_of
 
 
 def add_keys(call: Call, public: str) -> None:
@@ -93,10 +93,10 @@ def put_aside(private: Path, revoked: tuple[keys.Key, ...]) -> None:
 
 
 def tell(screen: Screen, host: Host, app: App, wanted: tuple[keys.Key, ...], private: Path | None) -> None:
-    made = agent_of(host).connection
-    host_key = fingerprint(made.transport.get_remote_server_key())
-    named = as_written(host.stage, entry_name(host.stage, made), host_key)
-    login = address(made, layout.ci_user(app.name))
+    known_by = agent_of(host).link.host_key
+    host_key = fingerprint(known_by) if known_by else ""
+    named = as_written(host.stage, entry_name(host.stage, host.made), host_key)
+    login = address(host.made, layout.ci_user(app.name))
     event: dict[str, Any] = {"event": "ci_key", "host": host.name, "login": login, "host_key": host_key}
     event |= {"keys": [{"fingerprint": key.fingerprint, "name": key.name} for key in wanted]}
     event |= {"private": str(private or "")}

@@ -10,9 +10,9 @@ from ..plan.activate import activate
 from ..plan.facts import Facts
 from ..plan.record import as_recorded
 from ..screen import tables
-from ..session.execute import Count, agent_of, carry_out
+from ..session.execute import Count, carry_out
 from ..session.operation import Operation, change_each, nothing
-from ..session.session import Call, Host
+from ..session.session import Call, Host, agent_of
 
 
 def env(call: Call) -> None:

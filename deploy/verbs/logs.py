@@ -3,8 +3,7 @@
 from ..agent import layout
 from ..connection.agent import Event
 from ..errors import HostError
-from ..session.execute import agent_of
-from ..session.session import Call, Host
+from ..session.session import Call, Host, agent_of
 from ..stack.proxies import proxy
 
 

@@ -3,9 +3,9 @@
 from ..agent import history
 from ..plan.maintenance import addresses
 from ..plan.maintenance import maintenance as planned
-from ..session.execute import Count, agent_of, carry_out
+from ..session.execute import Count, carry_out
 from ..session.operation import Operation, change_each, nothing
-from ..session.session import Call
+from ..session.session import Call, agent_of
 
 OWN = ("127.0.0.1", "::1")
 

@@ -4,8 +4,7 @@ from ..agent import history as past
 from ..agent import layout
 from ..agent.questions import facts
 from ..screen import tables
-from ..session.execute import agent_of
-from ..session.session import Call, Host
+from ..session.session import Call, Host, agent_of
 
 
 def releases(call: Call) -> None:

@@ -1,8 +1,7 @@
 """`fab run` and `fab shell`: a command beside the app, as its user with its environment, in its sandbox."""
 
 from ..connection.terminal import Joined
-from ..session.execute import agent_of
-from ..session.session import Call, Host
+from ..session.session import Call, Host, agent_of
 
 
 def run(call: Call, command: list[str]) -> int:

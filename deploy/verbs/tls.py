@@ -9,9 +9,9 @@ from ..errors import NOTHING, HostError
 from ..plan.certificates import certified
 from ..plan.provision import SYSTEMS
 from ..screen import tables
-from ..session.execute import Count, agent_of, carry_out
+from ..session.execute import Count, carry_out
 from ..session.operation import Operation, change_each, nothing
-from ..session.session import Call, Host
+from ..session.session import Call, Host, agent_of
 from ..session.summary import look_from_here
 
 
