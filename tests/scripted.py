@@ -1,12 +1,7 @@
-"""An agent that says what a test has written for it, in a child process; and the hosts of a command line that have one.
-
-As a program it stands in for `sh -c …` on a host: it reads the payload, says hello, and answers each request by a
-script, a JSON file: {"facts": {…}, "asks": {"releases": …}, "plan": {…}, "hello": {…}, "login": exit status}.
-"""
+"""Command lines in this process, at a project whose hosts have scripted agents, see `scripted_agent`."""
 
 import io
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +16,7 @@ from paramiko import PKey, RSAKey
 
 from deploy.agent.defaults import PROXY
 from deploy.agent.resources import KINDS
-from deploy.agent.wire import Plan, pack, read_frame, unpack
+from deploy.agent.wire import Plan, unpack
 from deploy.cli.options import Typed
 from deploy.config.reader import Stage
 from deploy.connection.channel import ChildLink
@@ -44,6 +39,7 @@ class Hosts:
 
     def __init__(self, directory: Path, script: dict[str, Any]) -> None:
         self.directory, self.script = directory, script
+        self.links: list[ChildLink] = []
         directory.mkdir(exist_ok=True)
         if not HOST_KEY:
             HOST_KEY.append(RSAKey.generate(1024))
@@ -51,8 +47,9 @@ class Hosts:
     def link(self, made: Connection, stage: Stage) -> ChildLink:
         script = {**self.script, **self.script.get(made.host, {})}
         (self.directory / f"{made.host}.json").write_text(json.dumps(script))
-        words = (sys.executable, str(Path(__file__)), str(self.directory), made.host)
-        return ChildLink(words, f"{made.user}@{made.host}", HOST_KEY[0])
+        words = (sys.executable, str(ROOT / "tests" / "scripted_agent.py"), str(self.directory), made.host)
+        self.links.append(ChildLink(words, f"{made.user}@{made.host}", HOST_KEY[0]))
+        return self.links[-1]
 
     def requests(self, host: str = "127.0.0.1") -> list[dict[str, Any]]:
         """What a host was asked, in order; a plan as one, its upload as bytes' sizes."""
@@ -74,6 +71,7 @@ class Typing:
 
     def __init__(self, hosts: Hosts, *, as_json: bool = False, **options: bool) -> None:
         self.out = io.StringIO()
+        self.hosts = hosts
         self.session = Session(link=hosts.link)
         self.screen = Screen(as_json=as_json, out=self.out)
         self.typed = Typed(self.session, Context(Config()), self.screen, Options(**options))
@@ -83,6 +81,13 @@ class Typing:
         with self.typed.verb(name, **words) as found:
             yield found
 
+    def close(self) -> None:
+        """The command line ends, and so do the agents, having taken in all that was sent."""
+        self.session.close()
+        for link in self.hosts.links:
+            for pipes in link.started:
+                pipes.recv_exit_status()
+
     @property
     def said(self) -> str:
         return self.out.getvalue()
@@ -90,78 +95,3 @@ class Typing:
     @property
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.said.splitlines()]
-
-
-def main(directory: str, host: str, command: str) -> None:
-    script = json.loads(Path(directory, f"{host}.json").read_text())
-    if "zlib" not in command:  # no agent: a second login, or the installation of Python
-        sys.stderr.write(script.get("said", ""))
-        sys.exit(script.get("login", 0))
-    stdin = sys.stdin.buffer
-    stdin.read(int(stdin.readline()))
-    if "start" in script:  # it does not
-        sys.stderr.write(script.get("said", ""))
-        sys.exit(script["start"])
-    emit({"event": "hello", **script.get("hello", {})})
-    with open(Path(directory, f"{host}.asked"), "a", encoding="utf-8") as asked:
-        while (message := read_frame(stdin)) is not None:
-            if isinstance(message, bytes):
-                message = {"request": "blob", "size": len(message)}
-            if message["request"] == "alive":
-                continue
-            asked.write(json.dumps(pack(message)) + "\n")
-            asked.flush()
-            if message["request"] == "bye":
-                return
-            answer(message, script)
-
-
-def answer(message: dict[str, Any], script: dict[str, Any]) -> None:
-    request = message["request"]
-    if request == "survey":
-        for event in script.get("before", ()):
-            emit(event)
-        missing = list(range(len(message["manifest"] or ())))[: script.get("missing", 99)]
-        compared = {"added": ["new.py"], "changed": ["shop.py"], "removed": []} if message["compare"] else {}
-        emit({"event": "reply", **script["facts"], "missing": missing, **compared})
-    elif request == "ask":
-        emit({"event": "reply", "answer": script["asks"][message["question"]]})
-    elif request in ("logs", "run"):
-        for event in script[request]:
-            emit(event)
-    elif request == "plan":
-        carry_out(unpack(message["plan"], KINDS), message["check"], script.get("plan", {}))
-    elif request in ("ci_deploy", "ci_rollback"):
-        for event in script[request]:
-            emit(event)
-
-
-def carry_out(plan: Plan, check: bool, script: dict[str, Any]) -> None:
-    """ok: nothing drifts. fails: the title of a step, or a part of it. end: more fields of the end."""
-    wanted = "ok" if script.get("ok") else "would change" if check else "changed"
-    end: dict[str, Any] = {"event": "end", "state": "ok", "seconds": 0.1}
-    changed = 0
-    for event in script.get("events", ()):
-        emit(event)
-        if event["event"] == "prove":
-            emit({"event": "said", "text": json.dumps(read_frame(sys.stdin.buffer))})
-    for step in (*plan.steps, *plan.finish):
-        if script.get("fails", "\0") in step.title:
-            failed = {"state": "failed", "what": "it broke", "hint": "mend it", "detail": "", "step": step.title}
-            end |= failed | {"applied": changed > 0, "switched": step in plan.finish, "undo_errors": []}
-            break
-        emit({"event": "start", "step": step.title})
-        emit({"event": "step", "step": step.title, "state": wanted, "seconds": 0.0, "drift": []})
-        changed += wanted != "ok"
-    if plan.current:
-        end["serves"] = script.get("serves", "")
-    emit({**end, "changed": changed, **script.get("end", {})})
-
-
-def emit(event: dict[str, Any]) -> None:
-    os.write(1, json.dumps(event).encode() + b"\n")
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-    main(*sys.argv[1:])
