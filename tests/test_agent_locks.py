@@ -16,7 +16,7 @@ import pytest
 
 from deploy.agent import history
 from deploy.agent.locks import Locks, acquired
-from deploy.agent.wire import Cancelled, Refused
+from deploy.agent.wire import Cancelled, Refused, Stopped
 
 ME, HER = {"verb": "deploy", "who": "me@here"}, {"verb": "rollback", "who": "her@there"}
 
@@ -125,7 +125,7 @@ def hold(directory: Path, order: list[str]) -> None:
 
 def test_waiting_for_what_apps_share_can_be_given_up(tmp_path: Path):
     def stop() -> None:
-        raise Cancelled("stopped by the operator")
+        raise Stopped
 
     locks = Locks(str(tmp_path))
     with locks.alone("nginx"), pytest.raises(Cancelled), Locks(str(tmp_path)).alone("nginx", stop):
@@ -213,7 +213,7 @@ def test_a_line_says_how_it_ended_and_what_the_probe_found():
     line = history.line(run, {"state": "ok", "seconds": 1.234, "probe": probe})
     assert line["outcome"] == "ok" and line["seconds"] == 1.2 and (line["requests"], line["failed"]) == (212, 0)
     assert "commit" not in line and "state" not in line
-    line = history.line(run, {"state": "failed", "what": "no tide", "step": "x", "switched": False})
+    line = history.line(run, {"state": "failed", "what": "no tide", "step": "x", "finishing": False})
     assert (line["outcome"], line["why"], line["step"], line["undone"]) == ("failed", "no tide", "x", True)
     assert json.loads(json.dumps(history.cut_off(run)))["outcome"] == "cut off"
 

@@ -159,7 +159,7 @@ def test_a_rollback_whose_end_nobody_heard_is_finished_on_all_hosts():
         ({"applied": False}, f"unchanged, on {OLDER}"),
         ({"applied": True, "undo_errors": [], "serves": OLDER}, f"undone, on {OLDER}"),
         ({"applied": True, "undo_errors": ["no"], "serves": OLD}, f"not all undone, on {OLD}"),  # going back failed
-        ({"applied": True, "switched": True, "serves": OLD}, f"on {OLD}, but not finished"),
+        ({"applied": True, "finishing": True, "serves": OLD}, f"on {OLD}, but not finished"),
     ],
 )
 def test_a_host_that_failed_is_said_to_be_on_the_release_that_has_its_traffic(end: dict, said: str):

@@ -12,7 +12,8 @@ import pytest
 
 from deploy.errors import DeployError
 from deploy.screen.columns import columns, labelled
-from deploy.screen.console import Screen, last_run
+from deploy.screen.lines import last_run
+from deploy.screen.screen import Screen
 from deploy.screen.tables import certificates, history, releases
 from deploy.screen.visible import visible
 
@@ -118,7 +119,7 @@ def test_tables_and_answers_fit_80_columns_and_lose_nothing(monkeypatch: pytest.
     screen = Screen(out=out)
     screen.table("web1", history([RUN]), "")
     screen.table("web1", releases({"history": [RUN], "current": "", "records": {}}), "")
-    screen._line("", labelled(f"{'where is it running?':<24}", "web1.example.com (192.0.2.1), " * 5, columns()), "")
+    screen.say(labelled(f"{'where is it running?':<24}", "web1.example.com (192.0.2.1), " * 5, columns()))
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= 80, text
     for value in ("someone@a-rather-long-host-name", RUN["from"], "3 of 200 failed", "31.5 s", "20260303-120405"):
@@ -219,7 +220,7 @@ def test_a_terminal_gets_the_kit_s_own_styles_and_nothing_of_a_server_s():
     child, terminal = pty.fork()
     if child == 0:
         os.environ.update(TERM="xterm", LANG="C.UTF-8", PYTHONPATH=str(Path(__file__).parent))
-        program = "import test_screen; from deploy.screen.console import Screen; test_screen.everything(Screen())"
+        program = "import test_screen; from deploy.screen.screen import Screen; test_screen.everything(Screen())"
         os.execve(sys.executable, [sys.executable, "-c", program], os.environ)
     text = b""
     while True:

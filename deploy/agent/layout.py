@@ -1,6 +1,6 @@
 """The names and paths of an app on a server. Values only."""
 
-PROTOCOL = 1  # to be raised when the two sides of a CI key would no longer understand each other
+PROTOCOL = 2  # to be raised when the two sides of a CI key would no longer understand each other
 UV_VERSION = "0.13.8"
 HTTP3_SINCE = "1.25.1"  # of Nginx; with it came another way to say HTTP/2
 KIT = "/usr/local/lib/ashore"
