@@ -21,7 +21,7 @@ from deploy.cli.options import Typed
 from deploy.config.reader import Stage
 from deploy.connection.channel import ChildLink
 from deploy.plan.facts import Facts
-from deploy.screen.console import Screen
+from deploy.screen.screen import Screen
 from deploy.session.session import Call, Options, Session
 
 ROOT = Path(__file__).resolve().parents[1]

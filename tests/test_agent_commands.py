@@ -9,7 +9,7 @@ from deploy.agent.questions.dependencies import normal, pinned
 from deploy.agent.resources.release import commands
 from deploy.agent.resources.release.commands import KEPT_BYTES, follow, properties, service_section, transient
 from deploy.agent.system import System
-from deploy.agent.wire import Cancelled
+from deploy.agent.wire import Cancelled, Stopped
 
 UNIT = r"""# /etc/systemd/system/shop@20260301-120405.service
 # Written by Ashore
@@ -115,7 +115,7 @@ def test_whoever_looks_at_a_command_can_end_it():
 
     def look() -> None:
         process.kill()
-        raise Cancelled("stopped by the operator")
+        raise Stopped
 
     with pytest.raises(Cancelled):
         follow(process, look)

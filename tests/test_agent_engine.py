@@ -12,7 +12,7 @@ import pytest
 from deploy.agent.engine import blame, carry_out
 from deploy.agent.resources.files import File, seal
 from deploy.agent.system import System
-from deploy.agent.wire import Drift, Failed, Plan, Refused, Resource
+from deploy.agent.wire import Drift, Failed, Plan, Refused, Resource, Stopped
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Step(Resource):
         self.after()
 
 
-def run(plan: Plan, *, check: bool = False, cancelled: Callable[[], bool] = lambda: False) -> tuple[dict, list[dict]]:
+def run(plan: Plan, *, check: bool = False, cancelled: Callable[[], Any] = lambda: None) -> tuple[dict, list[dict]]:
     events: list[dict] = []
     end = carry_out(plan, System((), events.append, cancelled), check=check, before=lambda: None)
     return end, [event for event in events if event["event"] == "step"]
@@ -139,15 +139,15 @@ def test_ctrl_c_stops_between_steps_and_undoes():
     log: list[str] = []
     pressed: list[bool] = []
     plan = Plan("x", (Step("a", log, after=lambda: pressed.append(True)), Step("b", log)), undo=(Step("back", log),))
-    end, _ = run(plan, cancelled=lambda: bool(pressed))
-    assert log == ["a", "back"] and end["state"] == "cancelled"
+    end, _ = run(plan, cancelled=lambda: Stopped() if pressed else None)
+    assert log == ["a", "back"] and end["state"] == "cancelled" and end["by_operator"]
 
 
 def test_ctrl_c_after_the_switch_lets_it_finish():
     log: list[str] = []
     pressed: list[bool] = []
     plan = Plan("x", (Step("switch", log, after=lambda: pressed.append(True)),), finish=(Step("stop old", log),))
-    end, _ = run(plan, cancelled=lambda: bool(pressed))
+    end, _ = run(plan, cancelled=lambda: Stopped() if pressed else None)
     assert log == ["switch", "stop old"] and end["state"] == "ok"
 
 

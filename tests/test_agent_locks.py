@@ -16,7 +16,7 @@ import pytest
 
 from deploy.agent import history
 from deploy.agent.locks import Locks, acquired
-from deploy.agent.wire import Cancelled, Refused
+from deploy.agent.wire import Cancelled, Refused, Stopped
 
 ME, HER = {"verb": "deploy", "who": "me@here"}, {"verb": "rollback", "who": "her@there"}
 
@@ -125,7 +125,7 @@ def hold(directory: Path, order: list[str]) -> None:
 
 def test_waiting_for_what_apps_share_can_be_given_up(tmp_path: Path):
     def stop() -> None:
-        raise Cancelled("stopped by the operator")
+        raise Stopped
 
     locks = Locks(str(tmp_path))
     with locks.alone("nginx"), pytest.raises(Cancelled), Locks(str(tmp_path)).alone("nginx", stop):

@@ -17,7 +17,7 @@ from deploy.agent.locks import Locks
 from deploy.agent.resources.files import File
 from deploy.agent.resources.release.uploads import Discarded, Uploaded
 from deploy.agent.system import System
-from deploy.agent.wire import BY_US, Cancelled, Entry, Failed, Plan, frame
+from deploy.agent.wire import Cancelled, Entry, Failed, Plan, Stopped, frame
 
 HER = {"verb": "deploy", "who": "her@there"}
 
@@ -143,7 +143,7 @@ def test_an_upload_that_stops_without_a_word_is_given_up(tmp_path: Path, impatie
     [
         (Cancelled("nothing was heard of the operator for 30 s: suspended, or the link is dead"), True),
         (Failed("the upload broke off"), True),
-        (Cancelled(f"{BY_US} during the upload"), False),
+        (Stopped(" during the upload"), False),
     ],
 )
 def test_what_came_of_an_upload_is_kept_for_the_next_try_unless_its_operator_stopped_it(
@@ -212,13 +212,13 @@ def test_a_run_that_hears_its_operator_keeps_the_lock_unless_it_is_to_be_broken(
 
 def test_a_plan_that_is_under_way_is_stopped_by_break_lock_and_by_nothing_less(operator: Operator, tmp_path: Path):
     operator.agent.locks.take("shop", HER, whole_host=False, wait=None)
-    assert operator.agent.stopping() == ""
+    assert operator.agent.stopping() is None
     path = tmp_path / "locks"
     path.joinpath("app-shop.broken-by").write_text(json.dumps({"pid": os.getpid(), "why": "me@here took the lock"}))
     breaking = overrule.Breaking("me@here", lambda event: None, anyway=False)
     assert not breaking({**HER, "pid": os.getpid(), "silent": 0, "since": 1, "app": "shop"})
     operator.agent.give_way()
-    assert operator.agent.stopping() == "me@here took the lock"
+    assert str(operator.agent.stopping()) == "me@here took the lock"
 
 
 def test_an_agent_of_before_that_knows_no_such_signal_gets_none(tmp_path: Path):
@@ -232,7 +232,7 @@ def test_ctrl_c_between_two_requests_is_not_forgotten(operator: Operator, tmp_pa
     operator.says({"request": "cancel"})
     operator.says(planned(tmp_path / "file"))
     end = operator.hears("end")
-    assert (end["state"], end["applied"]) == ("cancelled", False) and end["what"].startswith("stopped by the operator")
+    assert (end["state"], end["applied"]) == ("cancelled", False) and end["by_operator"]
     assert not (tmp_path / "file").exists()
     assert busy(tmp_path) == ""
 

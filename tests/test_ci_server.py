@@ -174,7 +174,7 @@ def test_an_operator_ends_what_a_key_uploads_and_the_key_is_told_why():
     visitor.endpoint.overrule("an operator is at work on it now")
     with pytest.raises(server.Cancelled, match="an operator is at work"):
         visitor.endpoint.next_blob()
-    assert visitor.endpoint.stopping() == "an operator is at work on it now"
+    assert str(visitor.endpoint.stopping()) == "an operator is at work on it now"
     visitor.serving.join(20)
     assert not visitor.serving.is_alive()
 
@@ -182,10 +182,10 @@ def test_an_operator_ends_what_a_key_uploads_and_the_key_is_told_why():
 def test_keys_that_changed_end_only_what_a_revoked_key_does(visitor: Visitor):
     visitor.endpoint.key = "abcdefgh"  # as the relay has greeted
     visitor.endpoint.look_at_keys()
-    assert visitor.endpoint.stopping() == ""
+    assert visitor.endpoint.stopping() is None
     Path(visitor.endpoint.keys).write_text("")
     visitor.endpoint.look_at_keys()
-    assert visitor.endpoint.stopping() == "this key was revoked"
+    assert str(visitor.endpoint.stopping()) == "this key was revoked"
 
 
 def test_who_does_not_read_holds_nothing_up(visitor: Visitor):

@@ -3,20 +3,17 @@
 import io
 import json
 import os
-import pty
-import re
-import sys
-from pathlib import Path
+from typing import TextIO
 
 import pytest
 
-from deploy.errors import DeployError
-from deploy.screen.columns import columns, labelled
-from deploy.screen.console import Screen, last_run
+from deploy.errors import DeployError, Unread
+from deploy.screen.columns import columns, labelled, size
+from deploy.screen.lines import last_run
+from deploy.screen.screen import Screen
 from deploy.screen.tables import certificates, history, releases
 from deploy.screen.visible import visible
 
-ROOT = Path(__file__).resolve().parents[1]
 STEP = {"event": "step", "step": "packages nginx", "state": "changed", "seconds": 8.12, "drift": []}
 DIFF = {"what": "text", "found": "different", "wanted": "as rendered", "diff": "--- a\n+++ b\n-old\n+new"}
 
@@ -59,16 +56,6 @@ def test_json_is_one_event_a_line_with_its_host():
     assert json.loads(shown(STEP, as_json=True)) == {"host": "web1", **STEP}
 
 
-BETWEEN_THE_SIDES = {"hello", "reply", "missing", "planned", "prove", "data", "took", "halted"}
-
-
-def test_every_event_that_programs_get_is_documented():
-    source = "".join(path.read_text("utf-8") for path in (ROOT / "deploy").rglob("*.py"))
-    events = set(re.findall(r'"event": "(\w+)"', source)) - BETWEEN_THE_SIDES
-    documented = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "json.md").read_text("utf-8"), re.M))
-    assert events == documented
-
-
 def test_moments_have_one_format_and_every_event_its_host():
     out = io.StringIO()
     screen = Screen(out=out, as_json=True)
@@ -86,25 +73,6 @@ def test_moments_have_one_format_and_every_event_its_host():
     assert found[1]["run"]["started"] == found[4]["made"] == found[5]["not_before"] == "2026-03-01T12:04:05Z"
 
 
-@pytest.mark.parametrize("without", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_an_error_has_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch, without: dict[str, str]):
-    def shown() -> str:
-        controller, terminal = pty.openpty()
-        with os.fdopen(terminal, "w") as err:
-            monkeypatch.setattr(sys, "stderr", err)
-            Screen(out=io.StringIO()).error(DeployError("it broke", "web1"))
-        text = os.read(controller, 10_000).decode()
-        os.close(controller)
-        return text
-
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("TERM", "xterm")
-    assert "\x1b[" in shown()
-    for name, value in without.items():
-        monkeypatch.setenv(name, value)
-    assert shown() == "error: it broke\r\nwhere: web1\r\n"
-
-
 RUN = {
     "verb": "deploy", "release": "20260303-120405", "outcome": "failed", "why": "it did not answer with 200",
     "step": "shop@20260303-120405 answers GET /healthz", "started": 0, "who": "someone@a-rather-long-host-name",
@@ -118,7 +86,7 @@ def test_tables_and_answers_fit_80_columns_and_lose_nothing(monkeypatch: pytest.
     screen = Screen(out=out)
     screen.table("web1", history([RUN]), "")
     screen.table("web1", releases({"history": [RUN], "current": "", "records": {}}), "")
-    screen._line("", labelled(f"{'where is it running?':<24}", "web1.example.com (192.0.2.1), " * 5, columns()), "")
+    screen.say(labelled(f"{'where is it running?':<24}", "web1.example.com (192.0.2.1), " * 5, columns()))
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= 80, text
     for value in ("someone@a-rather-long-host-name", RUN["from"], "3 of 200 failed", "31.5 s", "20260303-120405"):
@@ -152,6 +120,72 @@ def test_an_error_says_what_where_state_and_what_to_do():
     )
 
 
+def unread() -> TextIO:
+    """A pipe whose reader has gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return os.fdopen(writer, "w")
+
+
+def test_a_list_ends_and_a_change_goes_on_once_nobody_reads():
+    with unread() as out, pytest.raises(Unread):
+        Screen(out=out, reading=True).say("x")
+    with unread() as out:
+        screen = Screen(out=out)
+        screen.say("x")
+        screen.event("web1", STEP)
+        assert screen.unread
+
+
+def test_a_list_that_cannot_be_written_says_so():
+    with open("/dev/full", "w") as out, pytest.raises(DeployError, match="No space left on device"):
+        Screen(out=out, reading=True).say("x")
+
+
+def test_an_error_is_read_on_stderr_where_nobody_reads_json(capsys: pytest.CaptureFixture[str]):
+    with unread() as out:
+        Screen(out=out, as_json=True).error(DeployError("it broke"))
+    assert capsys.readouterr().err == "error: it broke\n"
+
+
+def test_an_error_that_nobody_reads_either_is_let_pass(monkeypatch: pytest.MonkeyPatch):
+    with unread() as err:
+        err.reconfigure(line_buffering=True)
+        monkeypatch.setattr("sys.stderr", err)
+        Screen(out=io.StringIO()).error(DeployError("it broke"))
+
+
+def test_an_empty_list_says_so_to_people_and_to_programs():
+    out = io.StringIO()
+    Screen(out=out, several=True).table("web1", [], "nothing was done yet")
+    assert out.getvalue() == "web1: note: nothing was done yet\n"
+    out = io.StringIO()
+    Screen(out=out, as_json=True).table("web1", certificates(None), "none")
+    assert json.loads(out.getvalue()) == {"event": "note", "host": "web1", "text": "note: none"}
+
+
+def test_a_dry_run_that_found_something_is_remembered():
+    screen = Screen(out=io.StringIO())
+    screen.event("web1", STEP)
+    assert not screen.would_change
+    screen.event("web1", {**STEP, "state": "would change"})
+    assert screen.would_change
+
+
+def test_log_lines_name_the_host_where_there_are_several():
+    event = {"event": "line", "time": 0, "source": "shop@1.service", "level": 3, "text": "it broke"}
+    assert shown(event) == "1970-01-01 00:00:00 shop@1 it broke\n"
+    assert shown(event, several=True) == "1970-01-01 00:00:00 web1 shop@1 it broke\n"
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "shown"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1234, "1.2 kB"), (340_000_000, "340 MB"), (5e9, "5.0 GB")],
+)
+def test_a_size_is_short(bytes_: float, shown: str):
+    assert size(bytes_) == shown
+
+
 def test_an_error_is_an_event_with_json():
     out = io.StringIO()
     Screen(out=out, as_json=True).error(DeployError("it broke", "web1"))
@@ -164,6 +198,14 @@ def test_a_run_that_lost_its_operator_is_told_of():
         last_run(run) == "note: `deploy` by me@here, begun 1970-01-01 00:00 UTC, was cut off; this run finishes the job"
     )
     assert "failed at: x: it broke" in last_run({**run, "state": "failed", "step": "x", "what": "it broke"})
+
+
+def test_a_run_that_was_stopped_says_by_whom():
+    run = {"verb": "deploy", "who": "me@here", "started": 0, "state": "cancelled"}
+    own = last_run({**run, "what": "stopped by the operator while waiting", "by_operator": True})
+    assert own.endswith("was stopped by its operator")
+    other = last_run({**run, "what": "her@there took the lock with --break-lock", "by_operator": False})
+    assert other.endswith("was stopped: her@there took the lock with --break-lock")
 
 
 EVIL = "a\x1b]52;c;ZXZpbA==\x07b\x1b[2Jc\x9b2Jd\re\u202ef\u2066g\x08h\x7fi\ud800\ttab\nline [red]x[/]"
@@ -213,27 +255,3 @@ def test_json_is_ascii_without_control_characters():
     everything(Screen(out=out, as_json=True))
     assert all(" " <= letter <= "~" or letter == "\n" for letter in out.getvalue())
     assert json.loads(out.getvalue().splitlines()[0])["text"] == EVIL
-
-
-def test_a_terminal_gets_the_kit_s_own_styles_and_nothing_of_a_server_s():
-    child, terminal = pty.fork()
-    if child == 0:
-        os.environ.update(TERM="xterm", LANG="C.UTF-8", PYTHONPATH=str(Path(__file__).parent))
-        program = "import test_screen; from deploy.screen.console import Screen; test_screen.everything(Screen())"
-        os.execve(sys.executable, [sys.executable, "-c", program], os.environ)
-    text = b""
-    while True:
-        try:
-            data = os.read(terminal, 1 << 16)
-        except OSError:  # Linux's way of saying that the other end is closed
-            break
-        text += data
-        if not data:
-            break
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, text.decode()
-    os.close(terminal)
-    shown = text.decode()
-    assert "\x1b[" in shown and SHOWN[:10] in shown  # our own colours
-    for steering in ("\x1b]", "\x1b[2Jc", "\x07", "\x9b", "\u202e", "\u2066", "\x08", "\x7f"):
-        assert steering not in shown
-    assert "d\re" not in shown and "[red]x[/]" in shown

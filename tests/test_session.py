@@ -20,7 +20,7 @@ from fabric import Config, Connection
 from deploy.config.reader import Stage
 from deploy.connection.ssh import address, connection
 from deploy.errors import DeployError, Interrupted
-from deploy.screen.console import Screen
+from deploy.screen.screen import Screen
 from deploy.session import interrupts
 from deploy.session.session import Host, Session
 

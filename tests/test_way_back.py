@@ -317,3 +317,17 @@ def test_the_state_names_the_release_that_has_the_traffic_and_says_of_none_that_
     serves: str, release: str, before: str, said: str
 ):
     assert left_as(Count(end={"serves": serves}), release, before, is_new=True) == said
+
+
+@pytest.mark.parametrize("switched", [True, False])
+def test_a_run_that_failed_says_whether_traffic_had_been_switched_whatever_its_steps_are_called(
+    home: Path, system: System, switched: bool
+):
+    current = f"{home}/current"
+    Link(current, f"releases/{OLD}").apply(system)
+    switch = (Link(current, f"releases/{NEW}", "a title that means nothing"),) if switched else ()
+    undo = (TrafficBack(current, OLD, f"shop@{OLD}.service"),)
+    end = carry_out(Plan("x", (*switch, Fails()), undo, current=current), system, check=False, before=nothing)
+    assert (end["repointed"], end["serves"]) == (switched, OLD)
+    how = "is back" if switched else "stays"
+    assert left_as(Count(end=end), NEW, OLD, is_new=True) == f"traffic {how} on {OLD}; {NEW} was stopped and removed"

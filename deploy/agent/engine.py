@@ -5,13 +5,15 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .resources.files import link_target, replace
 from .system import SHORT, System
 from .wire import Cancelled, Drift, Failed, Plan, Refused, Resource
 
-Event = dict[str, Any]
+if TYPE_CHECKING:
+    from .events import DriftShown, End, Step, StepState
+
 ROOM = "make room (`df -h`, `df -i`, `journalctl --vacuum-size=200M`), then "
 DISK = "look at the server's disk (`dmesg`, `findmnt`); once it can be read and written, "
 REMEDIES = {
@@ -21,7 +23,7 @@ REMEDIES = {
 }
 
 
-def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], None], halt: str = "") -> Event:
+def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], None], halt: str = "") -> "End":
     """Run a plan and tell how it ended; one event a step on the way, by `system.emit`.
 
     All steps are looked at before the first is applied, so that what must be refused is refused before anything
@@ -30,7 +32,7 @@ def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], N
     """
     emit = system.emit
     every = (*plan.steps, *plan.finish)
-    began = time.monotonic()
+    began, before_run = time.monotonic(), link_target(plan.current)
     changed = 0
     applying = False
     step: Resource = every[0]
@@ -65,10 +67,12 @@ def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], N
             emit(told(step, "changed" if drifts else "ok", drifts, time.monotonic() - began_step))
         if halt == str(len(every)) and drifting and not check:
             wait_at(len(every), "", system)
-        end: Event = {"event": "end", "state": "ok"}
+        end: End = {"event": "end", "state": "ok"}
     except Exception as error:  # whatever it was: undo, and say so
-        undone = {"undo_errors": undo(plan, system)} if applying and main else {}
-        end = {"event": "end", "step": step.title, "applied": applying, "switched": not main} | blame(error) | undone
+        end = blame(error) | {"step": step.title, "applied": applying, "switched": not main}
+        end["repointed"] = link_target(plan.current) != before_run
+        if applying and main:
+            end["undo_errors"] = undo(plan, system)
     if system.probe:
         end["probe"] = system.probe.end()
     if plan.current:
@@ -105,7 +109,7 @@ def undo(plan: Plan, system: System) -> list[str]:
     The steps end where one fails: those after it take away what may still be needed. The next run clears up.
     """
     errors = []
-    system.cancelled = lambda: ""
+    system.cancelled = lambda: None
     system.forget()
     for path, kept in system.replaced.items() if plan.restore else ():
         try:
@@ -137,30 +141,37 @@ def is_so(step: Resource, system: System) -> bool:
         return False
 
 
-def told(step: Resource, state: str, drifts: list[Drift], seconds: float) -> Event:
-    shown = [{"what": d.what, "found": str(d.found), "wanted": str(d.wanted), "diff": d.diff} for d in drifts]
+def told(step: Resource, state: "StepState", drifts: list[Drift], seconds: float) -> "Step":
+    shown: list[DriftShown] = [
+        {"what": d.what, "found": str(d.found), "wanted": str(d.wanted), "diff": d.diff} for d in drifts
+    ]
     return {"event": "step", "step": step.title, "state": state, "seconds": round(seconds, 3), "drift": shown}
 
 
-def blame(error: Exception) -> Event:
+def blame(error: Exception) -> "End":
     """What the operator is told of an exception; one that we did not foresee brings its frames, as our bug.
 
     It loads nothing: what is told of may be a server on which no file can be read.
     """
     if isinstance(error, Refused):
-        state = "cancelled" if isinstance(error, Cancelled) else "failed" if isinstance(error, Failed) else "refused"
-        told = {"state": state, "what": error.what, "hint": error.hint, "detail": error.detail}
-        return told | ({"stands": error.stands} if error.stands else {})
+        end: End = {"event": "end", "state": "refused", "what": error.what, "hint": error.hint, "detail": error.detail}
+        if isinstance(error, Failed):
+            end["state"] = "failed"
+        if isinstance(error, Cancelled):
+            end["state"], end["by_operator"] = "cancelled", error.by_operator
+        return end | {"stands": error.stands} if error.stands else end
     if isinstance(error, OSError) and error.strerror:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         what = f"{error.strerror}: {error.filename or 'on the server'}"
         return {
+            "event": "end",
             "state": "failed",
             "what": "the disk of the server is full" if full else what,
             "hint": f"{REMEDIES.get(error.errno or 0, '')}run the same command again",
             "detail": what,
         }
     return {
+        "event": "end",
         "state": "failed",
         "what": "the kit's agent failed (a bug of ours)",
         "hint": "report the lines above",

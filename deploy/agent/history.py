@@ -8,10 +8,13 @@ import json
 import os
 import time
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .resources.files import beside, sync_directory
 from .system import ssh_connection
+
+if TYPE_CHECKING:
+    from .events import End
 
 DIRECTORY = "/var/lib/ashore"
 Run = dict[str, Any]
@@ -85,7 +88,7 @@ def origin() -> str:
     return ssh_connection()[0]
 
 
-def line(run: Run, end: Run) -> Run:
+def line(run: Run, end: "End") -> Run:
     """The line of a run: who, from where, what, how it ended, how long it took, what the probe found."""
     told = {key: value for key, value in run.items() if key != "state" and value not in ("", None)}
     told |= {"from": run.get("from") or origin(), "outcome": end["state"], "seconds": round(end.get("seconds", 0.0), 1)}
@@ -95,6 +98,12 @@ def line(run: Run, end: Run) -> Run:
     if probe := end.get("probe"):
         told |= {"requests": probe["requests"], "failed": probe["failed"]}
     return told
+
+
+def ended(run: Run, end: "End") -> Run:
+    """What is noted of a run until its operator has heard how it ended."""
+    told = {"state": end["state"], "what": end.get("what", ""), "step": end.get("step", "")}
+    return {**run, **told, "by_operator": end.get("by_operator", False)}
 
 
 def cut_off(run: Run) -> Run:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from .wire import BY_US, Cancelled, Failed, Refused
+from .wire import Failed, Refused, Stopped
 
 DIRECTORY = "/run/ashore"
 HOST = "host"
@@ -64,7 +64,7 @@ class Locks:
                     raise Refused(busy, f"wait for it to end, then run again; or run with --wait{breaking(found)}")
                 if wait(busy):
                     self.release()
-                    raise Cancelled(f"{BY_US} while waiting")
+                    raise Stopped(" while waiting")
                 time.sleep(LOOK_SECONDS)
             self.holder = {**holder, "app": app, "since": int(time.time()), "pid": os.getpid(), "silent": 0}
             write_holder(lock, self.holder)

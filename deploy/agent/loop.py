@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from . import history, operators
 from .engine import blame, carry_out
@@ -22,7 +22,10 @@ from .outgoing import Outgoing
 from .overrule import LOCK_BROKEN, Breaking, Overrule, broken_by
 from .resources import KINDS
 from .system import System
-from .wire import BY_US, Cancelled, Entry, Plan, read_frame, unpack
+from .wire import Cancelled, Entry, Plan, Stopped, read_frame, unpack
+
+if TYPE_CHECKING:
+    from .events import End, Event, Hello, Reply
 
 Run = dict[str, Any]
 WITHOUT_LOCK = ("ci.key",)  # taking a key away must not wait for what that key is at
@@ -48,13 +51,13 @@ class Conversation:
         self.overruled = ""  # why all that this conversation does is to end
         self.begun: Run = {}  # what has a lock and no plan yet, as for the history
 
-    def emit(self, event: dict[str, Any]) -> None:
+    def emit(self, event: "Event") -> None:
         """One event to the operator; to nobody, once the link is gone."""
         self.outgoing.put(event, self.lost)
 
-    def stopping(self) -> str:
-        """Why what is under way is to stop, in words; "" as long as it is not."""
-        return self.overruled or (BY_US if self.cancelled.is_set() else "")
+    def stopping(self) -> Cancelled | None:
+        """Why what is under way is to stop; None as long as it is not."""
+        return Cancelled(self.overruled) if self.overruled else Stopped() if self.cancelled.is_set() else None
 
     def lost(self) -> bool:
         """Whether nobody waits any more for what is being looked up, or has a use for it."""
@@ -105,7 +108,7 @@ class Conversation:
         if message is None:
             self.messages.put(None)  # `serve` is to meet the end, too
         if isinstance(message, dict) and message.get("request") == "cancel":
-            raise Cancelled(f"{BY_US} during the upload")
+            raise Stopped(" during the upload")
         return message
 
     def answer(self, seconds: float) -> Any:
@@ -141,45 +144,43 @@ class Conversation:
             return self.next_message()
         except Cancelled as error:
             if self.locks.held and self.begun:
-                end = {**blame(error), "state": "cancelled"}
-                history.write(self.begun["app"], history.line(self.begun, end))
+                history.write(self.begun["app"], history.line(self.begun, blame(error)))
             self.fail(error)
             return None
 
     def fail(self, error: Exception) -> None:
         self.locks.release()
-        self.emit({"event": "end", "step": "", "applied": False, "switched": False, "changed": 0} | blame(error))
+        self.emit(blame(error) | {"step": "", "applied": False, "switched": False, "changed": 0})
 
     def answer_survey(
         self, app: str, app_directory: str, lock: Run | None, wait: bool, manifest: list[Any] | None, compare: bool
-    ) -> Run:
+    ) -> "Reply":
         """lock: who wants to do what, {"verb", "who"}; None only to look. manifest: of the source that may travel."""
         from .questions.facts import missing, survey
 
         self.begin(app, lock, wait=wait)
-        reply = {"event": "reply", **survey(app, app_directory)}
+        reply: Any = {"event": "reply", **survey(app, app_directory)}
         if manifest is not None:
             self.manifest = [Entry(*item) for item in manifest]
             reply |= missing(app_directory, manifest, compare)
-        return reply
+        return reply  # type: ignore[no-any-return]
 
-    def answer_ask(self, module: str, question: str, **words: Any) -> Run:
+    def answer_ask(self, module: str, question: str, **words: Any) -> "Reply":
         """What the function QUESTION of the agent's module of that (last) name answers: a look that takes no lock."""
         home = next(name for name in sys.modules["__main__"].SOURCES if name.endswith(f".{module}"))
-        found = getattr(import_module(home), question)(**words)
-        return {"event": "reply", "answer": found}
+        return {"event": "reply", "answer": getattr(import_module(home), question)(**words)}
 
-    def answer_logs(self, **wanted: Any) -> Run:
+    def answer_logs(self, **wanted: Any) -> "End":
         from .questions.journal import follow
 
         return follow(self.emit, self.lost, **wanted)
 
-    def answer_run(self, app: str, command: list[str], tty: Run | None) -> Run:
+    def answer_run(self, app: str, command: list[str], tty: Run | None) -> "End":
         from .questions.oneoff import run
 
         return run(self.emit, self.messages, self.lost, app, command, tty)
 
-    def answer_plan(self, plan: dict[str, Any], units: list[str], check: bool, run: Run, wait: bool, halt: str) -> Run:
+    def answer_plan(self, plan: Run, units: list[str], check: bool, run: Run, wait: bool, halt: str) -> "End":
         """run: what goes into the history, {"app", "verb", "who", …}; a verb "provision" wants the host for itself."""
         system = self.look(units)  # systemd answers while the plan is unpacked
         return self.carry_out(unpack(plan, KINDS), system, check=check, run=run, wait=wait, halt=halt)
@@ -191,10 +192,10 @@ class Conversation:
         system.manifest, system.next_blob, system.answer = self.manifest, self.next_blob, self.answer
         return system
 
-    def carry_out(self, plan: Plan, system: System, *, check: bool, run: Run, wait: bool, halt: str = "") -> Run:
+    def carry_out(self, plan: Plan, system: System, *, check: bool, run: Run, wait: bool, halt: str = "") -> "End":
         app = run["app"]
         if why := self.stopping():  # that came while the plan was being made
-            raise Cancelled(why)
+            raise why
         self.begin(app, None if check else run, wait=wait)
         self.begun = {}
         run = {"started": history.now(), **{key: value for key, value in run.items() if key != "break_lock"}}
@@ -210,7 +211,7 @@ class Conversation:
         if applied:
             operators.welcome()  # the run may have made the firewall
             history.write(app, history.line(run, end))
-            note(app, {**run, **{key: end.get(key, "") for key in ("state", "what", "step")}})
+            note(app, history.ended(run, end))
         self.locks.release()
         return end
 
@@ -229,7 +230,7 @@ class Conversation:
             return  # the last run is still under way
         if app in self.told:
             return
-        last = history.unheard(app)
+        last: Any = history.unheard(app)
         if last and last["state"] == "running":
             last["state"] = "cut off"
             if locked:
@@ -291,7 +292,7 @@ def by_itself() -> BinaryIO:
     return stdout
 
 
-def converse(conversation: Conversation, hello: Run) -> None:
+def converse(conversation: Conversation, hello: "Hello") -> None:
     conversation.emit(hello)
     threading.Thread(target=conversation.listen, daemon=True).start()
     conversation.serve()

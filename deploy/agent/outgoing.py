@@ -8,7 +8,10 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from .events import Event
 
 MOST_BYTES = 1 << 20  # waiting to be written; beyond that, what can be left out is left out
 BLOCK = 1 << 16
@@ -27,7 +30,7 @@ class Outgoing:
         self.change = threading.Condition()
         threading.Thread(target=self._write, daemon=True).start()
 
-    def put(self, event: dict[str, Any], unwanted: Callable[[], bool]) -> None:
+    def put(self, event: "Event", unwanted: Callable[[], bool]) -> None:
         """Take one event. Only one of ASKED_FOR waits for room, until it is `unwanted`."""
         with self.change:
             while event["event"] in ASKED_FOR and self._full() and not unwanted():
@@ -56,7 +59,7 @@ class Outgoing:
     def _full(self) -> bool:
         return self.size > MOST_BYTES and not self.broken
 
-    def _append(self, event: dict[str, Any]) -> None:
+    def _append(self, event: "Event") -> None:
         data = json.dumps(event, separators=(",", ":")).encode() + b"\n"
         self.waiting.append(data)
         self.size += len(data)

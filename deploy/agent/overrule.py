@@ -11,10 +11,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .locks import DIRECTORY, Holder, described, holder_of
 from .system import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from .events import Event
 
 TAKEN_OVER, KEYS_CHANGED = signal.SIGUSR1, signal.SIGUSR2  # what the server's side of a CI key is told, see ci.server
 LOCK_BROKEN = signal.SIGUSR2  # what an operator's agent is told; why is in the file of `wish`
@@ -61,7 +64,7 @@ class Breaking:
     the switch it finishes; nothing is killed.
     """
 
-    def __init__(self, who: str, emit: Callable[[dict[str, Any]], None], *, anyway: bool) -> None:
+    def __init__(self, who: str, emit: "Callable[[Event], None]", *, anyway: bool) -> None:
         self.who, self.emit, self.anyway = who, emit, anyway
         self.directory = DIRECTORY
         self.asked: set[int] = set()
@@ -95,7 +98,7 @@ def broken_by(app: str, directory: str = DIRECTORY) -> str:
 class Overrule:
     """Has the run of a CI key end that holds the app's lock; called until it does not any more."""
 
-    def __init__(self, app: str, emit: Callable[[dict[str, Any]], None], number: int = TAKEN_OVER) -> None:
+    def __init__(self, app: str, emit: "Callable[[Event], None]", number: int = TAKEN_OVER) -> None:
         self.app, self.emit, self.number = app, emit, number
         self.asked: dict[int, float] = {}
 

@@ -7,9 +7,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .wire import BLOCK, Cancelled, Entry, Failed
+
+if TYPE_CHECKING:
+    from .events import Event
 
 UNIT_PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,ExecMainStatus,ActiveEnterTimestampMonotonic,"
@@ -31,11 +34,11 @@ class System:
     def __init__(
         self,
         units: Iterable[str] = (),
-        emit: Callable[[dict[str, Any]], None] = lambda event: None,
-        cancelled: Callable[[], str] = lambda: "",
+        emit: "Callable[[Event], None]" = lambda event: None,
+        cancelled: Callable[[], Cancelled | None] = lambda: None,
     ) -> None:
         self.emit = emit
-        self.cancelled = cancelled  # why to stop, in words; "" as long as there is no reason
+        self.cancelled = cancelled  # why to stop; None as long as there is no reason
         self.unwanted: Callable[[], bool] = lambda: False  # nobody waits for what is being made, and it need not be
         self.alone: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
         self.replaced: dict[str, tuple[bytes, int] | None] = {}  # path: content and mode before this run
@@ -63,7 +66,7 @@ class System:
 
     def stop_if_cancelled(self) -> None:
         if why := self.cancelled():
-            raise Cancelled(why)
+            raise why
 
     def progress(self, percent: float, what: str) -> None:
         self.emit({"event": "progress", "percent": round(percent, 1), "what": what})

@@ -65,10 +65,18 @@ class Failed(Refused):
 
 
 class Cancelled(Failed):
-    """Somebody asked to stop, and a step that waits has stopped waiting. BY_US begins its text for who asked first."""
+    """Somebody asked to stop, and a step that waits has stopped waiting."""
+
+    by_operator = False
 
 
-BY_US = "stopped by the operator"
+class Stopped(Cancelled):
+    """The one who asked is the operator of this run. where: the rest of the sentence."""
+
+    by_operator = True
+
+    def __init__(self, where: str = "") -> None:
+        super().__init__(f"stopped by the operator{where}")
 
 
 class Value:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..agent import history, layout
 from ..agent.locks import Holder
@@ -25,7 +25,7 @@ from ..agent.loop import Conversation, Run, by_itself, converse
 from ..agent.overrule import KEYS_CHANGED, TAKEN_OVER
 from ..agent.questions.facts import missing, releases, survey
 from ..agent.resources.access.keys import keys_in
-from ..agent.wire import BY_US, Cancelled, Failed, Refused
+from ..agent.wire import Cancelled, Failed, Refused, Stopped
 from ..config.reader import App
 from ..errors import DeployError, HostError
 from ..plan import decide
@@ -34,6 +34,9 @@ from ..plan.facts import Facts
 from ..plan.provision import require_provisioned
 from . import VERBS, inputs, limits
 from .frames import Malformed, Pace, read_line, read_message, skip_payload
+
+if TYPE_CHECKING:
+    from ..agent.events import End, Hello, Reply
 
 IDLE_SECONDS = 60  # between two messages
 LOOK_SECONDS = 0.2
@@ -117,7 +120,7 @@ class Endpoint(Conversation):
         if message is None:
             self.messages.put(None)  # `serve` is to meet the end, too
         if isinstance(message, dict) and message["request"] == "cancel":
-            raise Cancelled(f"{BY_US} during the upload")
+            raise Stopped(" during the upload")
         return message
 
     def serve(self) -> None:
@@ -146,7 +149,7 @@ class Endpoint(Conversation):
             except Exception as error:
                 self.fail(error)
 
-    def reply_to(self, request: str, message: dict[str, Any]) -> Run:
+    def reply_to(self, request: str, message: dict[str, Any]) -> "Reply | End":
         self.require_key()
         if request == "survey":
             return self.look_around(message)
@@ -176,7 +179,7 @@ class Endpoint(Conversation):
         if app != self.app:
             raise Refused(f"this key is for {self.app} alone", "another app has keys of its own")
 
-    def look_around(self, message: dict[str, Any]) -> Run:
+    def look_around(self, message: dict[str, Any]) -> "Reply":
         kinds = {"app": str, "app_directory": str, "lock": (dict, type(None)), "wait": bool}
         kinds |= {"manifest": (list, type(None)), "compare": bool}
         app, _, lock, _, manifest, compare = inputs.fields(message, kinds)
@@ -184,13 +187,13 @@ class Endpoint(Conversation):
             raise self.no(str(lock.get("verb")))
         self.require_app(app)
         home = layout.home(self.app)
-        reply = {"event": "reply", **survey(self.app, home)}  # no lock before there is something to do
+        reply: Any = {"event": "reply", **survey(self.app, home)}  # no lock before there is something to do
         if manifest is not None:
             self.manifest = inputs.manifest(manifest)
             reply |= missing(home, self.manifest, compare)
-        return reply
+        return reply  # type: ignore[no-any-return]
 
-    def list_releases(self, message: dict[str, Any]) -> Run:
+    def list_releases(self, message: dict[str, Any]) -> "Reply":
         kinds: dict[str, Any] = {"module": str, "question": str, "app": str, "app_directory": str}
         self.require_app(inputs.fields(message, kinds)[2])
         found = releases(self.app, layout.home(self.app))
@@ -200,7 +203,7 @@ class Endpoint(Conversation):
         ]
         return {"event": "reply", "answer": found}
 
-    def deploy(self, message: dict[str, Any]) -> Run:
+    def deploy(self, message: dict[str, Any]) -> "End":
         kinds = {"app": dict, "requirements": dict, "commit": str, "who": str, "check": bool, "wait": bool}
         table, texts, commit, who, check, wait = inputs.fields(message, kinds | {"force": bool})[:6]
         self.require_not_forced(message)
@@ -215,7 +218,7 @@ class Endpoint(Conversation):
         news = f"{len(lacking)} new of {len(self.manifest)} files" if lacking else "nothing new"
         return self.finish(decide.deploy(app, by, facts, brought, news), by, facts, check, wait)
 
-    def rollback(self, message: dict[str, Any]) -> Run:
+    def rollback(self, message: dict[str, Any]) -> "End":
         kinds = {"app": dict, "release": str, "who": str, "check": bool, "wait": bool, "force": bool}
         table, wanted, who, check, wait, _ = inputs.fields(message, kinds)
         self.require_not_forced(message)
@@ -256,7 +259,7 @@ class Endpoint(Conversation):
             raise Refused(error.what, "an operator runs `fab provision ci.key`") from None
         return By(who, datetime.now(timezone.utc), self.limits().site, confined=True), facts
 
-    def finish(self, made: Decision, by: By, facts: Facts, check: bool, wait: bool) -> Run:
+    def finish(self, made: Decision, by: By, facts: Facts, check: bool, wait: bool) -> "End":
         release, plan = made.release, made.plan
         self.emit(
             {
@@ -282,7 +285,7 @@ def main(app: str) -> None:
     link = socket.socket(fileno=os.dup(0))
     link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
     kit = Path(__file__).resolve().parents[2].name.removeprefix("ci-")
-    hello = {"event": "hello", "ci": app, "protocol": layout.PROTOCOL, "kit": kit}
+    hello: Hello = {"event": "hello", "ci": app, "protocol": layout.PROTOCOL, "kit": kit}
     endpoint = Endpoint(sys.stdin.buffer, by_itself(), app)
     endpoint.obey()
     converse(endpoint, hello)

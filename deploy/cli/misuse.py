@@ -14,7 +14,8 @@ from paramiko import SSHException
 
 from ..config.values import Wrong, login
 from ..errors import ConfigError, DeployError, SandboxError, SourceError
-from ..screen.console import Screen, silence
+from ..screen.screen import Screen
+from ..screen.streams import silence
 from .variables import NAME
 
 UNSEEN = ("env.set", "run", "--")  # a secret may be typed behind them

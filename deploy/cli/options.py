@@ -15,7 +15,7 @@ from fabric.executor import Executor
 from invoke.exceptions import Exit
 
 from ..errors import WOULD_CHANGE, ConfigError, DeployError, Interrupted, Unread
-from ..screen.console import Screen
+from ..screen.screen import Screen
 from ..session import interrupts
 from ..session.session import Call, Options, Session
 from .misuse import host_of, tell

@@ -81,7 +81,8 @@ def sandbox_tasks(session: Session) -> Collection:
             machines = sandbox.machines()
             for machine in machines:
                 text = f"{machine.name:<12} {machine.state:<8} {machine.address:<15} Debian {machine.release}"
-                screen.result({"event": "sandbox", "host": machine.name, **sandbox.as_json(machine)}, text)
+                event: Any = {"event": "sandbox", "host": machine.name, **sandbox.as_json(machine)}
+                screen.result(event, text)
             if not machines and not screen.as_json:
                 screen.say("no sandbox; `fab sandbox` boots one")
 

@@ -9,13 +9,13 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
+from ..agent.events import End, Event
 from ..agent.layout import PROTOCOL
 from ..agent.wire import BEAT_SECONDS, Plan, frame
 from ..errors import ConnectionFailed, HostError, Interrupted, StepFailed
 from .channel import Channel, Link
 from .payload import PROMPT, READY, Status, command, core, install_python_command, modules_for, payload, plain, sources
 
-Event = dict[str, Any]
 Words = ParamSpec("Words")
 Answer = TypeVar("Answer")
 SUDO_SECONDS = 60  # for sudo's prompt: it may ask a slow DNS for the server's own name first
@@ -181,8 +181,8 @@ class Agent:
         message: dict[str, Any],
         on_event: Callable[[Event], None] = lambda event: None,
         behind: Iterable[bytes] = (),
-    ) -> Event:
-        """Ask, hand every event to `on_event`, and return the answer: the event "reply" or "end".
+    ) -> Any:
+        """Ask, hand every event to `on_event`, and return the answer: a `Reply` or an `End`, as the request has it.
 
         behind: bytes that follow the question without waiting for anything.
         Raises StepFailed for an end that is not "ok", and ConnectionFailed where the link drops before the end.
@@ -238,7 +238,7 @@ class Agent:
         on_event: Callable[[Event], None],
         blobs: Callable[[list[int]], Iterable[bytes]] = lambda indices: (),
         ahead: list[int] | None = None,
-    ) -> Event:
+    ) -> End:
         """Have a plan carried out. run: what the server's history tells of it, see `Conversation.answer_plan`.
 
         blobs: the bytes of files of the manifest that the survey took, by their indices. ahead: those to send at once,
@@ -254,7 +254,7 @@ class Agent:
         on_event: Callable[[Event], None],
         blobs: Callable[[list[int]], Iterable[bytes]] = lambda indices: (),
         ahead: list[int] | None = None,
-    ) -> Event:
+    ) -> End:
         """Ask for something that may want files of ours on the way, as `plan` tells of them."""
 
         def show(event: Event) -> None:
@@ -264,7 +264,8 @@ class Agent:
                 for blob in blobs(event["indices"]):
                     self.send(blob)
 
-        return self.request(message, show, blobs(ahead) if ahead else ())
+        end: End = self.request(message, show, blobs(ahead) if ahead else ())
+        return end
 
     def cancel(self) -> None:
         told = self.running or self._starting
@@ -278,7 +279,7 @@ class Agent:
             self.running.send_last(frame({"request": "bye"}))
 
 
-def failure(end: Event, where: str) -> StepFailed:
+def failure(end: End, where: str) -> StepFailed:
     """The error that an agent's "end" tells of; its `state` says how the plan left the server."""
     if "stands" in end:
         state = end["stands"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[1]  # deploy/
 IMPORT = re.compile(r"^( *)from (\.+)([\w.]*) import (?:\(([^)]*)\)|(.*))", re.M)
+FOR_TYPES = re.compile(r"^if TYPE_CHECKING:\n(?:(?: .*)?\n)+", re.M)
 
 
 @cache
@@ -40,7 +41,7 @@ def imported(module: str, late: bool) -> frozenset[str]:
     path = file_of(module)
     package = parts if path and path.name == "__init__.py" else parts[:-1]
     found: set[str] = set()
-    for indent, dots, target, several, names in IMPORT.findall(source(module).partition("if TYPE_CHECKING")[0]):
+    for indent, dots, target, several, names in IMPORT.findall(FOR_TYPES.sub("", source(module))):
         if indent and not late:
             continue
         base = [*package[: len(package) - len(dots) + 1], *filter(None, target.split("."))]

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from ..agent.wire import Plan, Resource, Value
-from .imports import module_named, reached, source
+from .imports import FOR_TYPES, module_named, reached, source
 
 BOOT = "import sys,zlib;r=sys.stdin.buffer;n=int(r.readline());exec(zlib.decompress(r.read(n)))"
 LOADER = """
@@ -129,4 +129,4 @@ COMMENT = re.compile(r"^ *#.*\n|  # .*$", re.M)
 
 def bare(source: str) -> str:
     """The agent's source without its prose: a payload above 12 kB would cost a round trip more."""
-    return COMMENT.sub("", DOCSTRING.sub(r"\g<1>0", source))
+    return COMMENT.sub("", DOCSTRING.sub(r"\g<1>0", FOR_TYPES.sub("", source)))

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..agent.events import Event
 from ..errors import Unread
-from ..screen.console import silence
-from .agent import Agent, Event
+from ..screen.streams import silence
+from .agent import Agent
 
 BLOCK = 1 << 16
 IN_FLIGHT = (
@@ -29,7 +30,7 @@ def at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def window() -> Event:
+def window() -> dict[str, int]:
     size = os.get_terminal_size(sys.stdin.fileno())
     return {"rows": size.lines, "columns": size.columns}
 
@@ -52,7 +53,7 @@ class Joined:
     """One command on a server. `run` is for a thread of its own; `follow_window` for the main one, before that."""
 
     def __init__(self, app: str, command: list[str]) -> None:
-        self.tty: Event | None = None
+        self.tty: dict[str, Any] | None = None
         if at_terminal():
             self.tty = {**window(), "term": os.environ.get("TERM", "dumb")}
         self.message: dict[str, Any] = {"request": "run", "app": app, "command": command, "tty": self.tty}

@@ -48,3 +48,12 @@ def wrapped(text: str, width: int, indent: str) -> list[str]:
 def labelled(label: str, text: str, width: int) -> str:
     """A label, and a text beside it that goes on below itself."""
     return (label + "\n".join(wrapped(text, width, " " * len(label))).removeprefix(" " * len(label))).rstrip()
+
+
+def size(count: float) -> str:
+    """A number of bytes as people read it."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -1,12 +1,12 @@
 """What a change of the release has seen beside its work, told at its end: no firewall, a full disk. Pure."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
+from ..agent.events import Disk
+from ..agent.events import Noticed as Seen
 from ..config.site import Site
-from .console import size
+from .columns import size
 
-Seen = dict[str, Any]  # the event of `agent.resources.noticed`
 SOON = timedelta(days=14)
 LATE_PART = 3  # or less than this part of its time: authorities may give certificates of a week
 
@@ -36,7 +36,7 @@ UNITS = {
 }
 
 
-def disk(found: Seen) -> str:
+def disk(found: Disk) -> str:
     left = [f"{size(found['bytes'])} are free"] if found["bytes"] is not None else []
     left += [f"{found['files']} more files fit (`df -i`)"] if found["files"] is not None else []
     room = "make room (`df -h`, `journalctl --vacuum-size=200M`) before logs, data or a deploy need more"

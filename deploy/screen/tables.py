@@ -3,7 +3,8 @@
 import time
 from typing import Any
 
-from .console import size
+from .columns import size
+from .events import Release, ReleaseState
 
 Row = dict[str, Any]
 FROM = {"kit": "Ashore", "app": "deploy.toml", "set": "fab env.set"}
@@ -23,7 +24,7 @@ def releases(found: dict[str, Any]) -> list[Row]:
             rows.append(release_row(name, "failed", run.get("commit", ""), run, "", f"{run['verb']}: {why}", "red"))
             continue
         record = found["records"][name]
-        state = "current" if name == found["current"] else record["state"] or "unfinished"
+        state: ReleaseState = "current" if name == found["current"] else record["state"] or "unfinished"
         note = record.get("note", "") or ("" if record.get("verb") == "deploy" else record.get("verb", ""))
         style = {"current": "bold green", "good": "", "rolled back": "yellow"}.get(state, "red")
         made = {"who": record.get("by", ""), "started": record.get("at", "")}
@@ -42,8 +43,8 @@ def certificates(found: dict[str, Any] | None) -> list[Row]:
     ]
 
 
-def release_row(name: str, state: str, commit: str, made: Row, bytes_: str, note: str, style: str) -> Row:
-    row = {
+def release_row(name: str, state: ReleaseState, commit: str, made: Row, bytes_: str, note: str, style: str) -> Row:
+    row: Row = {
         "RELEASE": name,
         "STATE": state,
         "MADE (UTC)": moment(made.get("started", "")),
@@ -52,8 +53,17 @@ def release_row(name: str, state: str, commit: str, made: Row, bytes_: str, note
         "SIZE": bytes_ or "-",
         "NOTE": first_line(note),
     }
-    event = {"event": "release", "release": name, "state": state, "commit": commit, "made": made.get("started", "")}
-    return row | {"style": style, "event": event | {"by": row["BY"], "size": bytes_, "note": note}}
+    event: Release = {
+        "event": "release",
+        "release": name,
+        "state": state,
+        "commit": commit,
+        "made": made.get("started", ""),
+        "by": row["BY"],
+        "size": bytes_,
+        "note": note,
+    }
+    return row | {"style": style, "event": event}
 
 
 def history(found: list[Row]) -> list[Row]:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..agent.wire import BY_US, Plan
-from ..connection.agent import Event
+from ..agent.events import End, Event, Noticed, Step
+from ..agent.wire import Plan
 from ..errors import Interrupted, StepFailed
-from ..screen.console import Screen
+from ..screen.screen import Screen
+from ..screen.summary import counted, of_probe
 from .second_login import prove
 from .session import Host, Options, agent_of, operator
 
@@ -18,16 +19,13 @@ class Count:
 
     ok: int = 0
     changed: int = 0
-    done: set[str] = field(default_factory=set)  # titles of the steps that changed something
-    end: Event = field(default_factory=dict)
-    noticed: Event = field(default_factory=dict)  # the last look at the server, see `agent.resources.noticed`
+    end: End = field(default_factory=End)
+    noticed: Noticed = field(default_factory=Noticed)  # the last look at the server, see `agent.resources.noticed`
 
     def take(self, event: Event) -> None:
         if event["event"] == "step":
             self.ok += event["state"] == "ok"
             self.changed += event["state"] in ("changed", "would change")
-            if event["state"] == "changed":
-                self.done.add(event["step"])
         elif event["event"] == "end":
             self.end = event
         elif event["event"] == "noticed":
@@ -40,19 +38,26 @@ def title(screen: Screen, verb: str, host: Host, options: Options) -> None:
 
 
 def carry_out(
-    plan: Plan, host: Host, screen: Screen, options: Options, done: str, run: Event, count: Count, **upload: Any
+    plan: Plan,
+    host: Host,
+    screen: Screen,
+    options: Options,
+    done: str,
+    run: dict[str, Any],
+    count: Count,
+    **upload: Any,
 ) -> None:
     """Carry out a plan on a host and show it. done: the word for its success. run: for the server's history."""
     run = {**run, "verb": plan.verb, "who": operator(), "break_lock": options.break_lock}
 
-    def ask(show: Callable[[Event], None]) -> Event:
+    def ask(show: Callable[[Event], None]) -> End:
         return agent_of(host).plan(plan, check=options.check, run=run, wait=options.wait, on_event=show, **upload)
 
     see_through(ask, host, screen, options, done, count)
 
 
 def see_through(
-    ask: Callable[[Callable[[Event], None]], Event],
+    ask: Callable[[Callable[[Event], None]], End],
     host: Host,
     screen: Screen,
     options: Options,
@@ -72,20 +77,18 @@ def see_through(
         end = ask(show)
     except StepFailed as error:
         end = count.end
-        line = {"event": "step", "step": end["step"], "state": "failed", "seconds": 0.0, "drift": []}
+        failed: Step = {"event": "step", "step": end["step"], "state": "failed", "seconds": 0.0, "drift": []}
         if end["step"]:
-            screen.event(host.name, line)
+            screen.event(host.name, failed)
         tell_probe(end, host, screen)
-        if end["state"] == "cancelled" and end["what"].startswith(BY_US):
+        if end.get("by_operator"):
             raise Interrupted(
                 "interrupted", error.where, error.state, "run the same command again to finish the job"
             ) from error
         raise
     tell_probe(end, host, screen)
-    changes = f"{count.changed} would change" if options.check else f"{count.changed} changed"
     word = "checked" if options.check else end.get("done", done)
-    summary = f"{word}: {changes}, {count.ok} ok, in {end['seconds']:.1f} s"
-    screen.say(summary, "bold", host.name)
+    screen.say(counted(word, count.changed, count.ok, end["seconds"], check=options.check), "bold", host.name)
 
 
 def left_as(count: Count, release: str, before: str, is_new: bool) -> str:
@@ -94,11 +97,10 @@ def left_as(count: Count, release: str, before: str, is_new: bool) -> str:
     before: the release that had the traffic when the change began.
     """
     serves, errors = count.end.get("serves", before), count.end.get("undo_errors")
-    switched = f"traffic goes to {release}" in count.done
     if not serves:
         stands = "no release has the traffic"
     elif serves == before != release:
-        stands = f"traffic {'is back' if switched else 'stays'} on {serves}"
+        stands = f"traffic {'is back' if count.end.get('repointed') else 'stays'} on {serves}"
     else:
         stands = f"traffic {'stays on' if serves == before else 'goes to'} {serves}"
     if errors:
@@ -108,7 +110,7 @@ def left_as(count: Count, release: str, before: str, is_new: bool) -> str:
     return f"{stands}; {release} was {'stopped and removed' if is_new else 'stopped'}"
 
 
-def how_left(end: Event, release: str, current: str) -> str:
+def how_left(end: End, release: str, current: str) -> str:
     """How a change that failed has left one of several hosts, in short."""
     if end.get("switched"):
         return f"on {release}, but not finished"
@@ -117,9 +119,6 @@ def how_left(end: Event, release: str, current: str) -> str:
     return f"{how}, on {serves}" if serves else how
 
 
-def tell_probe(end: Event, host: Host, screen: Screen) -> None:
-    """What visitors noticed: our own requests, from before the switch until the old release had stopped."""
+def tell_probe(end: End, host: Host, screen: Screen) -> None:
     if (probe := end.get("probe")) and probe["requests"]:  # none: there was only the release before to ask
-        first = f" (the first: {probe['first_failure']})" if probe["failed"] else ""
-        text = f"{probe['failed']} of {probe['requests']} requests failed{first}, slowest {probe['slowest_ms']} ms"
-        screen.say(text, "bold red" if probe["failed"] else "bold green", host.name)
+        screen.say(*of_probe(probe), host.name)

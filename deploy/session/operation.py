@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ..agent import layout
+from ..agent.events import Event, LastRun, Reply
 from ..agent.wire import Plan
 from ..config.reader import App, Config
 from ..config.site import Site, site_of
-from ..connection.agent import Event
 from ..errors import DeployError, HostError, Interrupted, StepFailed
 from ..plan.activate import activate
 from ..plan.build import copy
 from ..plan.decide import By, run_of
 from ..plan.facts import Facts, Release
 from ..plan.record import as_recorded
-from ..screen.console import Screen
+from ..screen.screen import Screen
 from .dns import Lookup
 from .execute import Count, carry_out, how_left, left_as, title
 from .planner import planner_of
@@ -38,8 +38,8 @@ class Operation:
     options: Options
     rollout: Rollout
     who: str = field(default_factory=operator)
-    last: Event = field(default_factory=dict)  # the run before this one, if nobody heard how it ended
-    switched: bool = False  # a failed run had come as far as that
+    last: LastRun = field(default_factory=LastRun)  # the run before this one, if nobody heard how it ended
+    switched: bool = False  # a failed run had come so far: the new release serves
     count: Count = field(default_factory=Count)  # of the last plan
 
     def __post_init__(self) -> None:
@@ -50,11 +50,11 @@ class Operation:
         now, elsewhere = self.rollout.now, self.rollout.elsewhere(self.host)
         return By(self.who, now, self.site, self.host.reached_at, self.options.force, elsewhere=elsewhere)
 
-    def survey(self, manifest: list[Any] | None = None) -> tuple[Facts, Event]:
+    def survey(self, manifest: list[Any] | None = None) -> tuple[Facts, Reply]:
         """What is on the server, once it is this host's turn to be changed."""
         title(self.screen, self.verb, self.host, self.options)
         lock = {"verb": self.verb, "who": self.who, "break_lock": self.options.break_lock}
-        reply = agent_of(self.host).request(
+        reply: Any = agent_of(self.host).request(
             {
                 "request": "survey",
                 "app": self.app.name,

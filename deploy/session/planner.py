@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..agent.events import End, Event, Planned, Reply
 from ..ci import kit, limits
 from ..ci.inputs import as_table
-from ..connection.agent import Event
 from ..errors import NOTHING, HostError, Interrupted, StepFailed
 from ..plan import decide, record
 from ..plan.facts import Facts, Release
@@ -31,7 +31,7 @@ class Planner(Protocol):
     def require(self, facts: Facts) -> None:
         """HostError where the server is not ready for the change."""
 
-    def deploy(self, local: Local, facts: Facts, reply: Event, news: str) -> None:
+    def deploy(self, local: Local, facts: Facts, reply: Reply, news: str) -> None:
         """reply: of the survey. news: what is uploaded, in words."""
 
     def rollback(self, wanted: str, facts: Facts) -> None:
@@ -52,7 +52,7 @@ class ByOperator:
     def require(self, facts: Facts) -> None:
         require_provisioned(self.change.app, self.change.site, facts, self.agent.where)
 
-    def deploy(self, local: Local, facts: Facts, reply: Event, news: str) -> None:
+    def deploy(self, local: Local, facts: Facts, reply: Reply, news: str) -> None:
         change, options = self.change, self.change.options
         brought = decide.Brought(local.source.entries, local.requirements, local.source.commit)
         made = decide.deploy(change.app, change.by, facts, brought, news)
@@ -76,7 +76,7 @@ class ByOperator:
 
     def rollback(self, wanted: str, facts: Facts) -> None:
         change = self.change
-        made = decide.rollback(change.app, change.by, facts, wanted, change.last, self.agent.where)
+        made = decide.rollback(change.app, change.by, facts, wanted, dict(change.last), self.agent.where)
         change.serve(made.plan, facts, made.release, made.app, made.done)
 
 
@@ -93,7 +93,7 @@ class ByServer:
             what, hint = "a CI key cannot take the lock of anybody", "--wait waits for the end of what is under way"
             raise HostError(what, self.agent.where, NOTHING, hint)
 
-    def deploy(self, local: Local, facts: Facts, reply: Event, news: str) -> None:
+    def deploy(self, local: Local, facts: Facts, reply: Reply, news: str) -> None:
         source = local.source
         if self.change.options.check:
             venv = record.venv_key(source.entries, local.requirements, facts.python, True)
@@ -105,7 +105,7 @@ class ByServer:
     def rollback(self, wanted: str, facts: Facts) -> None:
         self.see_through({"request": "ci_rollback", "release": wanted}, facts)
 
-    def see_through(self, message: Event, facts: Facts, blobs: Blobs = lambda indices: ()) -> None:
+    def see_through(self, message: dict[str, Any], facts: Facts, blobs: Blobs = lambda indices: ()) -> None:
         change = self.change
         screen, host, options = change.screen, change.host, change.options
         if facts.ci != kit.version():
@@ -113,13 +113,14 @@ class ByServer:
             screen.say(f"note: {what}", "yellow", host.name)
         message |= {"app": as_table(change.app), "who": change.who}
         message |= {"check": options.check, "wait": options.wait, "force": options.force}
-        planned: dict[str, Any] = {}
+        planned: Planned | None = None
         count = Count()
 
-        def ask(show: Callable[[Event], None]) -> Event:
+        def ask(show: Callable[[Event], None]) -> End:
             def see(event: Event) -> None:
+                nonlocal planned
                 if event["event"] == "planned":
-                    planned.update(event)
+                    planned = event
                 show(event)
 
             return self.agent.carry(message, see, blobs)
@@ -131,6 +132,7 @@ class ByServer:
                 error.state = error.state or left_as(count, planned["release"], facts.current, planned["new"])
                 change.rollout.leave(host, how_left(count.end, planned["release"], facts.current))
             raise
+        assert planned is not None, "the server's side says it before it begins"
         release = Release(planned["release"], limits.site_from_json(planned["site"]), planned["record"])
         if options.check:
             warn(screen, host, count, of_certificate(release.site, count))

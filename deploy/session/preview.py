@@ -1,46 +1,34 @@
 """What a deploy would bring, for `fab deploy --check`: commits, files and packages since the release that serves."""
 
-from typing import Any
-
 from ..agent import layout
+from ..agent.events import Reply
 from ..agent.questions.dependencies import compare
 from ..config.reader import App
-from ..connection.agent import Agent, Event
+from ..connection.agent import Agent
 from ..errors import StepFailed
 from ..plan.facts import Facts
 from ..plan.provision import UV
-from ..screen.console import Screen
+from ..screen.events import Preview
+from ..screen.preview import as_text, package
+from ..screen.screen import Screen
 from ..source.tree import Source, log_since
 from .session import Host
 
-MOST = 12
 
-
-def show(screen: Screen, host: Host, facts: Facts, reply: Event, packages: list[str], source: Source) -> None:
+def show(screen: Screen, host: Host, facts: Facts, reply: Reply, packages: list[str], source: Source) -> None:
     """reply: of the survey. packages: see `packages`."""
-    found: dict[str, Any] = {"event": "preview", "host": host.name, "since": facts.current}
-    lines = []
+    commit = facts.record.get("commit", "")
+    found: Preview = {
+        "event": "preview",
+        "host": host.name,
+        "since": facts.current,
+        "files": {"added": reply["added"], "changed": reply["changed"], "removed": reply["removed"]},
+        "packages": packages,
+    }
     if facts.current:
-        record = facts.record
-        commit = record.get("commit", "")
-        lines.append(
-            f"since {facts.current}" + (f", commit {commit}" if commit else "") + f", by {record.get('by', '?')}"
-        )
-        found["commits"] = commits = log_since(source, commit)
-        lines += section("commits", commits, "none" if commit and source.commit else "not known without git")
-    files = {how: reply[how] for how in ("added", "changed", "removed")}
-    found["files"] = files
-    words = {"added": "add", "changed": "change", "removed": "remove"}
-    named = [f"{words[how]:<6} {name}" for how, names in files.items() for name in names]
-    lines += section("files", named if facts.current else [f"all {len(source.entries)} of them"], "none")
-    found["packages"] = packages
-    lines += section("packages", packages, "the same")
-    screen.result(found, "\n".join(lines))
-
-
-def section(name: str, lines: list[str], nothing: str) -> list[str]:
-    shown = lines[:MOST] + ([f"… and {len(lines) - MOST} more"] if len(lines) > MOST else [])
-    return [f"{name if number == 0 else '':<10}{line}" for number, line in enumerate(shown or [nothing])]
+        found["commits"] = log_since(source, commit)
+    by, known = facts.record.get("by", "?"), bool(commit and source.commit)
+    screen.result(found, as_text(found, commit, by, len(source.entries), commits_known=known))
 
 
 def packages(agent: Agent, app: App, facts: Facts, requirements: dict[str, str], key: str) -> list[str]:
@@ -63,9 +51,3 @@ def packages(agent: Agent, app: App, facts: Facts, requirements: dict[str, str],
         last = error.detail.strip().splitlines()[-6:]
         return [f"cannot be told before they are installed: {error.what}", *last]
     return [package(*row) for row in found]
-
-
-def package(name: str, old: str, new: str) -> str:
-    if not old:
-        return f"add    {name} {new}"
-    return f"change {name} {old} → {new}" if new else f"remove {name} {old}"

@@ -7,8 +7,8 @@ on one does not reach the next.
 import threading
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
+from ..agent.events import LastRun
 from ..errors import NOTHING, ConnectionFailed, DeployError, HostError, NotReached
 from ..plan.facts import Facts
 from .session import Host, by_state
@@ -23,12 +23,12 @@ class Rollout:
     def __init__(self, hosts: Sequence[Host], now: datetime, interrupted: threading.Event) -> None:
         self.hosts, self.now, self.interrupted = list(hosts), now, interrupted
         self.facts: dict[Key, Facts] = {}
-        self.lasts: dict[Key, dict[str, Any]] = {}
+        self.lasts: dict[Key, LastRun] = {}
         self.turns: list[Key] = []  # of whom it has come
         self.left_as: dict[Key, str] = {}
         self.news = threading.Condition()
 
-    def looked(self, host: Host, facts: Facts, last: dict[str, Any]) -> None:
+    def looked(self, host: Host, facts: Facts, last: LastRun) -> None:
         """Tell what was found, and wait for one's turn. last: the run before, if nobody heard how it ended.
 
         NotReached where another host failed, or Ctrl-C was pressed.

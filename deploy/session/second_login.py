@@ -1,9 +1,10 @@
 """A new login while the old one is held: what must work before a server may keep a change of its own SSH access."""
 
 from threading import Timer
+from typing import Any
 
+from ..agent.events import Prove
 from ..agent.wire import Secret
-from ..connection.agent import Event
 from ..connection.ssh import PROOF_SECONDS
 from ..errors import NOTHING, DeployError, HostError
 from .session import Host, agent_of
@@ -21,7 +22,7 @@ def require_key(host: Host) -> None:
         )
 
 
-def prove(host: Host, event: Event) -> Event:
+def prove(host: Host, event: Prove) -> dict[str, Any]:
     """Log in once more, become root as before, and answer the server's question of that name."""
     try:
         log_in(host, tuple(" ".join(key.split()[:2]) for key in event["keys"]))

@@ -24,8 +24,8 @@ from ..connection.channel import Link
 from ..connection.host_keys import ASKING
 from ..connection.ssh import SshLink, connection, restored_at_exit, terminal_question, trust
 from ..errors import NOTHING, ConfigError, DeployError, HostError, Interrupted, NotReached, Unread
-from ..screen.console import Screen
 from ..screen.prompts import unseen
+from ..screen.screen import Screen
 from . import interrupts
 
 DEFAULT_STAGE = "production"

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from ..agent.events import Event
 from ..config.reader import App, Config
 from ..stack.runners import runner
 from . import requirements
@@ -22,7 +22,7 @@ class Local:
     def size_bytes(self, indices: list[int]) -> int:
         return sum(self.source.entries[index].size for index in indices)
 
-    def blobs(self, indices: list[int], show: Callable[[dict[str, Any]], None]) -> Iterator[bytes]:
+    def blobs(self, indices: list[int], show: Callable[[Event], None]) -> Iterator[bytes]:
         """The bytes of files of the source, by their indices, as they are to be sent."""
         sent, total = 0, self.size_bytes(indices) or 1
         for blob in stream(self.source, indices):

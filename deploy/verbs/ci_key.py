@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ..agent import layout
 from ..agent.resources.access.keys import keys_in
@@ -12,7 +11,8 @@ from ..config.reader import App
 from ..connection.host_keys import as_written, entry_name, fingerprint
 from ..connection.ssh import address
 from ..errors import ConfigError
-from ..screen.console import Screen
+from ..screen.events import CiKey
+from ..screen.screen import Screen
 from ..session.execute import Count, carry_out, title
 from ..session.operation import Operation, change_each, nothing
 from ..session.session import Call, Host, agent_of
@@ -97,9 +97,14 @@ def tell(screen: Screen, host: Host, app: App, wanted: tuple[keys.Key, ...], pri
     host_key = fingerprint(known_by) if known_by else ""
     named = as_written(host.stage, entry_name(host.stage, host.made), host_key)
     login = address(host.made, layout.ci_user(app.name))
-    event: dict[str, Any] = {"event": "ci_key", "host": host.name, "login": login, "host_key": host_key}
-    event |= {"keys": [{"fingerprint": key.fingerprint, "name": key.name} for key in wanted]}
-    event |= {"private": str(private or "")}
+    event: CiKey = {
+        "event": "ci_key",
+        "host": host.name,
+        "login": login,
+        "host_key": host_key,
+        "keys": [{"fingerprint": key.fingerprint, "name": key.name} for key in wanted],
+        "private": str(private or ""),
+    }
     rows = "\n".join(f"  {key.fingerprint}  {key.name}" for key in wanted)
     stage = "" if host.stage.name == "production" else f" {host.stage.name}"
     how = HOW.format(private=private or "the private key", login=login, host_key=named, stage=stage)

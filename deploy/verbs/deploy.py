@@ -1,6 +1,6 @@
 """`fab deploy`: the app's source becomes a new release, beside the old one until it answers."""
 
-from ..screen.console import size
+from ..screen.columns import size
 from ..session.operation import Operation, change_each
 from ..session.planner import planner_of
 from ..session.session import Call

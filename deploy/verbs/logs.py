@@ -1,7 +1,7 @@
 """`fab logs`: what the app has written, from the server's journal."""
 
 from ..agent import layout
-from ..connection.agent import Event
+from ..agent.events import Event
 from ..errors import HostError
 from ..session.session import Call, Host, agent_of
 from ..stack.proxies import proxy

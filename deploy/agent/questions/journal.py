@@ -11,20 +11,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..system import ENVIRONMENT
 from ..wire import Failed, Refused
 
-Line = dict[str, Any]
-Emit = Callable[[Line], None]
+if TYPE_CHECKING:
+    from ..events import End, Line
+
+    Emit = Callable[[Line], None]
+
 BLOCK = 1 << 16
 ACCESS_TIME = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d) ")
 ERROR_TIME = re.compile(r"^(\d{4})/(\d\d)/(\d\d) (\d\d):(\d\d):(\d\d) \[(\w+)\] ")
 
 
 def follow(
-    emit: Emit,
+    emit: "Emit",
     ended: Callable[[], bool],
     units: list[str],
     files: list[str],
@@ -32,7 +35,7 @@ def follow(
     since: str,
     follow: bool,
     app: str = "",
-) -> dict[str, Any]:
+) -> "End":
     """Emit {"event": "line", time, source, level, text}: what there is, oldest first, then what comes until `ended`.
 
     Line by line as it is read, however much there is. time: epoch seconds, a float. level: syslog's number, 3 is an
@@ -44,7 +47,7 @@ def follow(
     sizes = {path: size for path in files if (size := size_of(path)) is not None}
     wanted = 0 if since else lines
 
-    def found() -> Iterator[Line]:
+    def found() -> "Iterator[Line]":
         begun = [file_lines(path, sizes[path], wanted) for path in sizes]
         return heapq.merge(journal.past(start, wanted), *begun, key=lambda line: float(line["time"]))
 
@@ -59,7 +62,7 @@ def follow(
     return {"event": "end", "state": "ok", "changed": 0, "seconds": 0.0}
 
 
-def until(ended: Callable[[], bool], lines: Iterator[Line]) -> Iterator[Line]:
+def until(ended: Callable[[], bool], lines: "Iterator[Line]") -> "Iterator[Line]":
     for line in lines:
         if ended():
             return
@@ -76,7 +79,7 @@ class Journal:
         self.argv += [f"--namespace=+{app}"] if app else []
         self.argv += [word for unit in units for word in ("-u", unit)]
 
-    def past(self, start: float, lines: int) -> Iterator[Line]:
+    def past(self, start: float, lines: int) -> "Iterator[Line]":
         """From an epoch time on (0.0: from the beginning), or the last `lines` (0: all)."""
         argv = [*self.argv, *(["--since", f"@{start:.0f}"] if start else []), *(["-n", str(lines)] if lines else [])]
         with tempfile.TemporaryFile() as errors:
@@ -92,7 +95,7 @@ class Journal:
                 process.kill()
                 process.wait()
 
-    def line(self, text: bytes) -> Line:
+    def line(self, text: bytes) -> "Line":
         entry = json.loads(text)
         self.cursor = str(entry.get("__CURSOR", self.cursor))
         return journal_line(entry)
@@ -116,7 +119,7 @@ def since_epoch(since: str) -> float:
     return float(match[1])
 
 
-def journal_line(entry: dict[str, Any]) -> Line:
+def journal_line(entry: dict[str, Any]) -> "Line":
     """An entry of `journalctl -o json`; a message that is no UTF-8 comes as a list of bytes, a long one may be null."""
     message = entry.get("MESSAGE") or ""
     if isinstance(message, list):
@@ -130,7 +133,7 @@ def journal_line(entry: dict[str, Any]) -> Line:
     }
 
 
-def file_line(path: str, text: str, now: float) -> Line:
+def file_line(path: str, text: str, now: float) -> "Line":
     """A line of a proxy's access log (ours begins with ISO 8601) or error log; one that bears no time is of `now`.
 
     path: /var/log/PROXY/APP/FILE.
@@ -157,7 +160,7 @@ def size_of(path: str) -> int | None:
         return None
 
 
-def file_lines(path: str, size: int, lines: int) -> Iterator[Line]:
+def file_lines(path: str, size: int, lines: int) -> "Iterator[Line]":
     """The last `lines` lines (0: all) of a file's first `size` bytes. One without a time has that of the one before."""
     with suppress(FileNotFoundError), open(path, "rb") as file:
         at, when = file.seek(tail_begins(file, size, lines) if lines else 0), 0.0
@@ -187,7 +190,7 @@ def tail_begins(file: BinaryIO, size: int, lines: int) -> int:
     return 0
 
 
-def watch(emit: Emit, ended: Callable[[], bool], journal: Journal, offsets: dict[str, int]) -> None:
+def watch(emit: "Emit", ended: Callable[[], bool], journal: Journal, offsets: dict[str, int]) -> None:
     """New lines as they come. A rotated file (it is shorter, or another one) is read from its start."""
     process = journal.begin_following()
     assert process.stdout is not None
@@ -211,7 +214,7 @@ def watch(emit: Emit, ended: Callable[[], bool], journal: Journal, offsets: dict
         process.wait()
 
 
-def grown(path: str, offsets: dict[str, int], inodes: dict[str, int], emit: Emit) -> None:
+def grown(path: str, offsets: dict[str, int], inodes: dict[str, int], emit: "Emit") -> None:
     try:
         info = os.stat(path)
     except FileNotFoundError:

@@ -10,13 +10,16 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..resources.release.commands import end, transient, unit_text
 from ..system import ENVIRONMENT
 from ..wire import Refused
 
-Event = dict[str, Any]
+if TYPE_CHECKING:
+    from ..events import End, Event, Stream
+
+Window = dict[str, Any]
 BLOCK = 1 << 16
 INTERRUPTED = 130  # a shell's exit status after Ctrl-C
 
@@ -24,7 +27,7 @@ INTERRUPTED = 130  # a shell's exit status after Ctrl-C
 class Attached:
     """One command as a transient unit: at a terminal of its own (`tty`: rows, columns, term), or on three pipes."""
 
-    def __init__(self, emit: Callable[[Event], None], app: str, command: list[str], tty: Event | None) -> None:
+    def __init__(self, emit: "Callable[[Event], None]", app: str, command: list[str], tty: Window | None) -> None:
         self.emit = emit
         self.unit = f"{app}-run-{os.getpid()}.service"
         self.terminal = -1
@@ -46,7 +49,7 @@ class Attached:
                 argv, stdin=inside, stdout=inside, stderr=inside, env=ENVIRONMENT, start_new_session=True
             )
             os.close(inside)
-            outputs = {"out": self.terminal}
+            outputs: dict[Stream, int] = {"out": self.terminal}
         else:
             pipe = subprocess.PIPE
             self.process = subprocess.Popen(
@@ -58,7 +61,7 @@ class Attached:
         for reader in self.readers:
             reader.start()
 
-    def _read(self, stream: str, descriptor: int) -> None:
+    def _read(self, stream: "Stream", descriptor: int) -> None:
         while True:
             try:
                 data = os.read(descriptor, BLOCK)
@@ -95,13 +98,13 @@ class Attached:
 
 
 def run(
-    emit: Callable[[Event], None],
+    emit: "Callable[[Event], None]",
     messages: "queue.Queue[Any]",
     unwanted: Callable[[], bool],
     app: str,
     command: list[str],
-    tty: Event | None,
-) -> Event:
+    tty: Window | None,
+) -> "End":
     """Run a command to its end, `messages` being its input. `unwanted`: who wanted it is gone, or wants it stopped."""
     began = time.monotonic()
     attached = Attached(emit, app, command, tty)
@@ -132,5 +135,5 @@ def run(
     for reader in attached.readers:
         reader.join(5)
     status = INTERRUPTED if attached.stopped else attached.process.returncode
-    ended = {"event": "end", "state": "ok", "changed": 0, "seconds": time.monotonic() - began}
+    ended: End = {"event": "end", "state": "ok", "changed": 0, "seconds": time.monotonic() - began}
     return ended | {"status": 128 - status if status < 0 else status}

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ...system import System
-from ...wire import BY_US, Cancelled, Drift, Failed, Resource
+from ...wire import Drift, Failed, Resource, Stopped
 from ..files import replace, sync_directory, text_of
 
 UNDO = "/var/lib/ashore/undo"
@@ -77,7 +77,7 @@ class Guarded(Resource):
             if answer is None or (isinstance(answer, dict) and answer.get("step") == self.name):
                 break
             if isinstance(answer, dict) and answer["request"] == "cancel":
-                raise Cancelled(BY_US)
+                raise Stopped
         if answer is None:
             why, hint = f"no word of a new login came within {self.prove_seconds} s, or the link dropped", ""
         elif answer["ok"]:

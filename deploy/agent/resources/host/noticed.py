@@ -4,12 +4,16 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ...defaults import PROXY
 from ...system import ENVIRONMENT, System
 from ...wire import Drift, Resource
 from ..files import text_of
+
+if TYPE_CHECKING:
+    from ...events import Disk
+    from ...events import Noticed as Event
 
 PLACES = ("/", "/srv", "/var", "/var/log", "/var/lib")
 LEAST_BYTES, LEAST_FILES = 2 << 30, 20_000
@@ -52,13 +56,15 @@ class Noticed(Resource):
                 asking = None
         live = f"{self.certificates}/live"
         pem = (text_of(f"{live}/fullchain.pem") or "") if self.certificates else ""
-        seen = {
+        seen: Event = {
+            "event": "noticed",
             "disks": disks(PLACES),
             "failed": [unit for unit in self.units if system.unit(unit).get("ActiveState") == "failed"],
             "certificate": pem.partition(PEM_END)[0] + PEM_END if PEM_END in pem else "",
             "trusted": os.path.exists(f"{live}/trusted"),
+            "firewall_gone": asking is not None and is_gone(asking),
         }
-        system.emit({"event": "noticed", **seen, "firewall_gone": asking is not None and is_gone(asking)})
+        system.emit(seen)
         return []
 
 
@@ -83,12 +89,13 @@ def has_rules(listed: str) -> bool:
     return any((rule.get("family"), rule.get("table")) == ("inet", "ashore") for rule in rules)
 
 
-def disks(places: tuple[str, ...]) -> list[dict[str, Any]]:
+def disks(places: tuple[str, ...]) -> "list[Disk]":
     """The file systems that are nearly full: {"path", "bytes", "files"}, where bytes and files are what may still come.
 
     Only that which is scarce is named; the other one is None.
     """
-    found, known = [], set()
+    found: list[Disk] = []
+    known = set()
     for path in places:
         try:
             device, space = os.stat(path).st_dev, os.statvfs(path)

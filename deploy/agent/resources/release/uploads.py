@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...system import System
-from ...wire import BY_US, Cancelled, Drift, Entry, Failed, Refused, Resource
+from ...wire import Drift, Entry, Failed, Refused, Resource, Stopped
 
 MANIFEST = "manifest.json"
 SPARE_BYTES = 64 << 20  # what a release must leave free on the disk
@@ -146,7 +146,7 @@ class Uploaded(Resource):
         try:
             receive(self.app_directory, system.manifest, system.next_blob, system)
         except Failed as error:
-            if not (isinstance(error, Cancelled) and error.what.startswith(BY_US)):
+            if not isinstance(error, Stopped):
                 system.done.add(BROKE_OFF)
             raise
 

@@ -1,0 +1,113 @@
+"""The end of a change, for people: how it went, what visitors noticed, the three answers, and what to look after. Pure.
+
+The three answers: where is it running, what is running it, how do users reach it?
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from ..agent import layout
+from ..agent.events import Noticed, Probe, Step
+from ..config.reader import App
+from ..config.site import Site
+from ..plan.facts import Facts, Release
+from ..stack.proxies import proxy
+from ..stack.runners import runner
+from . import noticed
+from .columns import labelled
+from .events import Answers
+from .lines import Styled
+
+QUESTIONS = {"where": "where is it running?", "what": "what is running it?", "how": "how do users reach it?"}
+
+
+def counted(done: str, changed: int, ok: int, seconds: float, *, check: bool) -> str:
+    """done: the word for the success of what was done."""
+    return f"{done}: {changed} {'would change' if check else 'changed'}, {ok} ok, in {seconds:.1f} s"
+
+
+def of_probe(probe: Probe) -> Styled:
+    """What visitors noticed: our own requests, from before the switch until the old release had stopped."""
+    first = f" (the first: {probe['first_failure']})" if probe["failed"] else ""
+    text = f"{probe['failed']} of {probe['requests']} requests failed{first}, slowest {probe['slowest_ms']} ms"
+    return text, "bold red" if probe["failed"] else "bold green"
+
+
+def answers(name: str, address: str, facts: Facts, release: Release, app: App) -> Answers:
+    """name, address: of the host, in the inventory and on the network."""
+    python = ".".join(release.record.get("python", facts.python).split(".")[:2])
+    commit = release.record.get("commit", "")
+    runs = runner()
+    how = f"{release.site.url} → {proxy().described(release.site, facts.proxy)} → unix socket → {runs.title}"
+    if facts.maintenance:
+        how += " (in maintenance: visitors get a 503 until `fab maintenance off`)"
+    return {
+        "event": "answers",
+        "host": name,
+        "url": release.site.url,
+        "release": release.id,
+        "where": f"{facts.hostname} ({address}), {facts.system}, in {layout.current(app.name)}",
+        "what": f"{layout.unit(app.name, release.id)}: {runs.title}, {runs.processes(app, facts.cpus)},"
+        f" Python {python}" + (f", commit {commit}" if commit else ""),
+        "how": how,
+    }
+
+
+def answers_text(found: Answers, authority: str, width: int) -> str:
+    """authority: the file of this machine's CA that the certificate is from; "" where browsers trust it."""
+    given = {"where": found["where"], "what": found["what"], "how": found["how"]}
+    lines = [labelled(f"{question:<24}", given[key], width) for key, question in QUESTIONS.items()]
+    if authority:
+        lines += ["its certificate is from a CA of this machine's own; to see no warning:"]
+        lines += [f"curl --cacert {authority} {found['url']}"]
+        lines += ["or have your browser trust that file (Settings → Certificates → Import)"]
+    return "\n" + "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the front page answered when this machine asked for it. answer: an HTTP status, or why there is none.
+
+    by_address: DNS would not have led there. issuer, until: of the certificate; distrust: why browsers warn of it.
+    """
+
+    site: Site
+    address: str
+    answer: str
+    seconds: float
+    by_address: bool = False
+    issuer: str = ""
+    until: str = ""
+    distrust: str = ""
+
+    @property
+    def answered(self) -> bool:
+        return self.answer.isdigit()
+
+
+def as_step(look: Look) -> Step:
+    good = f"; its certificate is from {look.issuer}, good until {look.until}" if look.issuer else ""
+    asked = f"asked by its address {look.address}" if look.by_address else "from here"
+    line = f"{asked}, {look.site.url} answers {look.answer} in {1000 * look.seconds:.0f} ms{good}"
+    failed = look.answer.startswith("5")
+    return {"event": "step", "step": line, "state": "failed" if failed else "ok", "seconds": 0.0, "drift": []}
+
+
+def doubts(look: Look, certificate_told: bool) -> list[str]:
+    """What is not as visitors need it. certificate_told: what is wrong with the certificate is said elsewhere."""
+    if not look.answered:
+        where = f"{look.address} does not answer on port {look.site.port} from here ({look.answer})"
+        return [f"note: {where}: is it open in the provider's firewall?"]
+    if look.distrust and not certificate_told:
+        return [f"note: browsers warn of its certificate: {look.distrust}"]
+    return []
+
+
+def of_certificate(seen: Noticed, site: Site) -> list[str]:
+    return noticed.of_certificate(seen, site, datetime.now(timezone.utc))
+
+
+def warnings(seen: Noticed, certificate: Sequence[str]) -> list[str]:
+    """certificate: what `of_certificate` says."""
+    return [f"warning: {line}" for line in (*noticed.of_server(seen), *certificate)]
