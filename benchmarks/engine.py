@@ -139,7 +139,7 @@ class Bench:
 
     def shell_script(self) -> Run:
         loaded = config.load(self.project)
-        text = script(plans.provision(loaded.app, loaded.stages[0]))
+        text = script(plans.provisioning(loaded.app, loaded.stages[0]))
         ssh = ("ssh", "-F", str(self.known_hosts.parent / "config"), f"admin@{HOST}")
         return self.run(*ssh, "sudo sh -s", stdin=text)
 

@@ -9,7 +9,7 @@ from functools import singledispatch
 from deploy.agent.resources.access.firewall import RULES, UNIT, ConnectionLimit, Firewall, SshPorts
 from deploy.agent.resources.access.guarded import Guarded
 from deploy.agent.resources.access.sshd import SSHD, Sshd
-from deploy.agent.resources.config_files import Config
+from deploy.agent.resources.config_files import ConfigFiles
 from deploy.agent.resources.files import Absent, Directory, File, Link, seal
 from deploy.agent.resources.host.logs import LogDirectory
 from deploy.agent.resources.host.machine import DnsElsewhere, HostNames, Platform, Port, SecretKey
@@ -85,7 +85,7 @@ def _(step: Absent) -> list[str]:
 
 
 @lines.register
-def _(step: Config) -> list[str]:
+def _(step: ConfigFiles) -> list[str]:
     return [line for part in step.parts for line in lines(part)] + [shlex.join(step.test)]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.resources.config_files import Config
+from deploy.agent.resources.config_files import ConfigFiles
 from deploy.agent.resources.files import Absent, Directory, File, Link, beside, seal
 from deploy.agent.system import System
 from deploy.agent.wire import Failed, Refused, Secret
@@ -136,7 +136,7 @@ def test_removing_a_tree_does_not_follow_links(tmp_path: Path, system: System):
 
 def test_files_that_a_program_refuses_are_put_back_together(tmp_path: Path, system: System):
     (tmp_path / "a").write_text("before")
-    config = Config(
+    config = ConfigFiles(
         "site",
         (File(str(tmp_path / "a"), "after"), File(str(tmp_path / "b"), "new"), Link(str(tmp_path / "l"), "b")),
         ("sh", "-c", "echo no good >&2; exit 1"),
@@ -148,6 +148,6 @@ def test_files_that_a_program_refuses_are_put_back_together(tmp_path: Path, syst
 
 
 def test_files_that_a_program_accepts_stay(tmp_path: Path, system: System):
-    config = Config("site", (File(str(tmp_path / "a"), "after"),), ("true",))
+    config = ConfigFiles("site", (File(str(tmp_path / "a"), "after"),), ("true",))
     config.apply(system)
     assert config.check(system) == []

@@ -38,6 +38,6 @@ def test_what_is_well_or_not_known_is_not_told(seen: tuple[str, ...] | None, own
 
 
 def test_only_names_are_looked_up_and_one_that_is_not_there_has_no_address():
-    found = dns.Lookup.of(("localhost", "127.0.0.1", "::1", "*.shop.example", "localhost")).found(10)
+    found = dns.NameLookup.of(("localhost", "127.0.0.1", "::1", "*.shop.example", "localhost")).found(10)
     assert list(found) == ["localhost"] and found["localhost"]
-    assert dns.Lookup.of(("127.0.0.1",)).found(0) == {}
+    assert dns.NameLookup.of(("127.0.0.1",)).found(0) == {}

@@ -9,8 +9,8 @@ from paramiko import ECDSAKey, Ed25519Key, PKey, RSAKey, Transport
 
 from deploy.config.reader import Stage
 from deploy.connection import known_hosts
-from deploy.connection.host_keys import Lookup, Pinned, preferred
-from deploy.connection.known_hosts import CHANGED, KNOWN, REVOKED, UNKNOWN, Host
+from deploy.connection.host_keys import KeyLookup, Pinned, preferred
+from deploy.connection.known_hosts import CHANGED, KNOWN, REVOKED, UNKNOWN, KnownHost
 from deploy.errors import ConnectionFailed
 
 OWN, OTHER, ECDSA = RSAKey.generate(1024), RSAKey.generate(1024), ECDSAKey.generate()
@@ -43,7 +43,7 @@ def found_by_ssh(file: Path, host: str) -> list[int]:
 
 
 def found_by_us(file: Path, host: str) -> list[int]:
-    return [int(entry.where.rpartition(" ")[2]) for entry in Host.of(host, known_hosts.read([file])).entries]
+    return [int(entry.where.rpartition(" ")[2]) for entry in KnownHost.of(host, known_hosts.read([file])).entries]
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -109,7 +109,7 @@ def test_the_types_of_key_that_are_known_are_asked_for_first():
 def take(file: Path, key: PKey, *expected: str, ask: str = "") -> None:
     stage = Stage("production", ("root@shop.example.com",))
     asked = (lambda question: ask) if ask else None
-    lookup = Lookup(stage, HOST, HOST, ([file], []), expected)
+    lookup = KeyLookup(stage, HOST, HOST, ([file], []), expected)
     Pinned(lookup, asked).missing_host_key(None, HOST, key)
 
 
@@ -146,4 +146,4 @@ def test_keys_of_all_types_are_read(tmp_path: Path):
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
     keys = [OWN, ECDSA, Ed25519Key(filename=str(tmp_path / "key"))]
     file = written(tmp_path, *(f"a {line(key)}" for key in keys), f"a sk-ssh-ed25519@openssh.com {OWN.get_base64()}")
-    assert Host.of("a", known_hosts.read([file])).types == ("ssh-rsa", "ecdsa-sha2-nistp256", "ssh-ed25519")
+    assert KnownHost.of("a", known_hosts.read([file])).types == ("ssh-rsa", "ecdsa-sha2-nistp256", "ssh-ed25519")

@@ -29,12 +29,12 @@ def pem(began_days: float, ends_days: float) -> str:
 
 def told(tls: str, began: float, ends: float, trusted: bool = True) -> list[str]:
     seen = {"certificate": pem(began, ends), "trusted": trusted}
-    return noticed.of_certificate(seen, Site(("shop.example.com",), tls=tls), NOW)
+    return noticed.certificate_doubts(seen, Site(("shop.example.com",), tls=tls), NOW)
 
 
 def test_a_server_that_is_well_is_not_spoken_of():
     assert noticed.of_server({"disks": [], "failed": [], "firewall_gone": False}) == []
-    assert noticed.of_server({}) == noticed.of_certificate({}, Site(("shop.example.com",), tls="acme"), NOW) == []
+    assert noticed.of_server({}) == noticed.certificate_doubts({}, Site(("shop.example.com",), tls="acme"), NOW) == []
     assert told("acme", 40, 50) == told("files", 300, 65) == told("acme", 1, 5) == []
     assert told("off", 90, -1) == []
 

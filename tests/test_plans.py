@@ -28,7 +28,7 @@ from deploy.plan.build import build as build_steps
 from deploy.plan.build import copy as copy_steps
 from deploy.plan.decide import rollback_target
 from deploy.plan.facts import Facts, Release
-from deploy.plan.maintenance import addresses, maintenance
+from deploy.plan.maintenance import addresses, closing
 from deploy.stack import hardening
 from deploy.stack.proxies.nginx import open_path, site_text
 from deploy.stack.runners.gunicorn import RUNNER
@@ -243,9 +243,9 @@ def test_both_releases_have_links_to_their_static_files_before_the_switch_and_be
 
 def test_maintenance_ends_before_those_who_got_through_are_forgotten_and_begins_after_they_are_known():
     directory = "/srv/shop/maintenance"
-    off = maintenance(SHOP, ("192.0.2.1",), False)
+    off = closing(SHOP, ("192.0.2.1",), False)
     assert [step.path for step in off.steps] == [f"{directory}/on", directory]
-    on = [step.path for step in maintenance(SHOP, ("192.0.2.1",), True).steps]
+    on = [step.path for step in closing(SHOP, ("192.0.2.1",), True).steps]
     assert on.index(f"{directory}/let/192.0.2.1") < on.index(f"{directory}/on") == len(on) - 1
 
 
@@ -281,12 +281,12 @@ def test_addresses_are_written_as_nginx_writes_them_each_once():
 
 
 def test_provisioning_looks_at_system_and_port_before_anything_else():
-    steps = plans.provision(SHOP, Stage("production", ("root@host",))).steps
+    steps = plans.provisioning(SHOP, Stage("production", ("root@host",))).steps
     assert [type(step) for step in steps[:2]] == [Platform, Port]
 
 
 def test_a_server_is_closed_by_its_provision_after_all_that_serves_and_before_it_counts_as_provisioned():
-    titles = [step.title for step in plans.provision(SHOP, Stage("production", ("root@host",))).steps]
+    titles = [step.title for step in plans.provisioning(SHOP, Stage("production", ("root@host",))).steps]
     ssh, firewall = titles.index("SSH takes keys only"), titles.index(FIREWALL)
     assert titles.index("nginx runs, with its files as they are, and at boot") < ssh < firewall < len(titles) - 1
     assert titles.index("a change that would lock you out is undone by itself") < ssh
@@ -294,7 +294,7 @@ def test_a_server_is_closed_by_its_provision_after_all_that_serves_and_before_it
 
 
 def test_each_step_that_could_close_the_door_is_guarded_and_nothing_else_touches_what_it_touches():
-    steps = plans.provision(SHOP, Stage("production", ("root@host",))).steps
+    steps = plans.provisioning(SHOP, Stage("production", ("root@host",))).steps
     guarded = [path for step in steps if isinstance(step, Guarded) for path in paths_of(step.steps)]
     assert "/etc/ssh/sshd_config.d/10-ashore.conf" in guarded and "/etc/ashore/firewall.nft" in guarded
     assert "/etc/ashore/firewall.d/http3.nft" in guarded and "/etc/ashore/firewall.d/ssh.nft" in guarded

@@ -9,7 +9,7 @@ from paramiko import ECDSAKey, PKey, RSAKey
 
 from deploy.config.reader import Stage
 from deploy.connection.channel import ChildLink
-from deploy.connection.host_keys import Lookup, Told, fingerprint
+from deploy.connection.host_keys import KeyLookup, Told, fingerprint
 from deploy.errors import ConnectionFailed
 from deploy.session import second_login as proof
 
@@ -23,7 +23,7 @@ def line(key: PKey) -> str:
 
 
 def take(known_hosts: Path, key: PKey, own: tuple[str, ...], stage: Stage = STAGE) -> None:
-    lookup = Lookup(stage, HOST, HOST, ([known_hosts], []), stage.host_keys)
+    lookup = KeyLookup(stage, HOST, HOST, ([known_hosts], []), stage.host_keys)
     Told(lookup, own).missing_host_key(None, HOST, key)
 
 

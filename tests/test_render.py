@@ -36,7 +36,7 @@ def files(plan: plans.Plan) -> dict[str, str]:
 
 
 WHOLE = {
-    **files(plans.provision(SHOP, STAGE)),
+    **files(plans.provisioning(SHOP, STAGE)),
     "shop@.service": build.unit_text(SHOP),
     "shop.nft": seal(unsealed("nftables/apps.nft.j2", app=SHOP)),
     "shop-http3.conf": site_text(SHOP, SITE, {}, "1.26.3-3+deb13u1"),

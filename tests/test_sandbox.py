@@ -11,7 +11,7 @@ from deploy import sandbox
 from deploy.errors import SandboxError
 from deploy.sandbox import authority, disk, host, image, lent, making, network
 from deploy.sandbox.disk import Disk, Record
-from deploy.sandbox.lent import Source
+from deploy.sandbox.lent import AptSource
 
 HOST_SOURCES = """\
 # how this machine gets its packages
@@ -37,13 +37,13 @@ Enabled: no
 
 def test_deb822_sources_are_read_without_the_disabled_ones():
     assert lent.deb822_sources(HOST_SOURCES) == [
-        Source(
+        AptSource(
             ("http://mirror.example/debian",),
             ("bookworm", "bookworm-updates", "bookworm-backports"),
             ("main", "contrib"),
             "/usr/share/keyrings/debian-archive-keyring.gpg",
         ),
-        Source(("https://download.example/debian",), ("bookworm",), ("stable",), "/etc/apt/keyrings/example.asc"),
+        AptSource(("https://download.example/debian",), ("bookworm",), ("stable",), "/etc/apt/keyrings/example.asc"),
     ]
 
 
@@ -56,16 +56,16 @@ def test_one_line_sources_are_read_with_and_without_options():
     text = "deb [arch=amd64 signed-by=/k.gpg] http://m/debian bookworm main contrib # ours\n#deb http://x y z\n"
     text += "deb http://m/debian-security bookworm-security main\ndeb-src http://m/debian bookworm main\n"
     assert lent.one_line_sources(text) == [
-        Source(("http://m/debian",), ("bookworm",), ("main", "contrib"), "/k.gpg"),
-        Source(("http://m/debian-security",), ("bookworm-security",), ("main",)),
+        AptSource(("http://m/debian",), ("bookworm",), ("main", "contrib"), "/k.gpg"),
+        AptSource(("http://m/debian-security",), ("bookworm-security",), ("main",)),
     ]
 
 
 def test_the_sandbox_uses_debians_own_entries_only_renamed_for_its_release():
-    foreign = [Source(("http://cloud.example",), ("cloud-sdk-bookworm",), ("main",))]
+    foreign = [AptSource(("http://cloud.example",), ("cloud-sdk-bookworm",), ("main",))]
     found = lent.deb822_sources(HOST_SOURCES) + foreign
     assert lent.debian_sources(found, "bookworm", "trixie") == [
-        Source(("http://mirror.example/debian",), ("trixie", "trixie-updates"), ("main", "contrib"))
+        AptSource(("http://mirror.example/debian",), ("trixie", "trixie-updates"), ("main", "contrib"))
     ]
 
 
@@ -79,7 +79,7 @@ def test_a_host_without_debian_sources_is_told_to_name_a_mirror(tmp_path, monkey
 def test_a_named_mirror_replaces_the_hosts_sources(tmp_path, monkeypatch):
     monkeypatch.setenv(lent.MIRROR_VARIABLE, "http://mirror.example/debian")
     (source,) = lent.sources_for("trixie", apt=tmp_path)
-    assert source == Source(("http://mirror.example/debian",), ("trixie", "trixie-updates"), ("main",))
+    assert source == AptSource(("http://mirror.example/debian",), ("trixie", "trixie-updates"), ("main",))
 
 
 def test_apt_takes_along_what_decides_how_a_mirror_is_reached_and_nothing_else():

@@ -11,7 +11,7 @@ from deploy.errors import DeployError, Unread
 from deploy.screen.columns import columns, labelled, size
 from deploy.screen.lines import last_run
 from deploy.screen.screen import Screen
-from deploy.screen.tables import certificates, history, releases
+from deploy.screen.tables import certificate_rows, history_rows, release_rows
 from deploy.screen.visible import visible
 
 STEP = {"event": "step", "step": "packages nginx", "state": "changed", "seconds": 8.12, "drift": []}
@@ -64,9 +64,9 @@ def test_moments_have_one_format_and_every_event_its_host():
     screen.say("hello")
     screen.error(DeployError("it broke", "web1, step: x", host="web1"))
     made = {"by": "me", "at": "2026-03-01T12:04:05+00:00", "state": "good", "size_bytes": 1}
-    screen.table("web1", releases({"history": [], "current": "", "records": {"20260301-120405": made}}), "")
+    screen.table("web1", release_rows({"history": [], "current": "", "records": {"20260301-120405": made}}), "")
     certificate = {"state": "good", "ends": "", "issuer": "", "renewed_by": "", "names": []}
-    screen.table("web1", certificates({**certificate, "not_before": "2026-03-01 12:04:05"}), "")
+    screen.table("web1", certificate_rows({**certificate, "not_before": "2026-03-01 12:04:05"}), "")
     found = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [event["host"] for event in found] == ["web1", "web1", "", "web1", "web1", "web1"]
     assert found[0]["time"] == "2026-03-01T12:04:05.250Z"
@@ -84,8 +84,8 @@ def test_tables_and_answers_fit_80_columns_and_lose_nothing(monkeypatch: pytest.
     monkeypatch.setenv("COLUMNS", "80")
     out = io.StringIO()
     screen = Screen(out=out)
-    screen.table("web1", history([RUN]), "")
-    screen.table("web1", releases({"history": [RUN], "current": "", "records": {}}), "")
+    screen.table("web1", history_rows([RUN]), "")
+    screen.table("web1", release_rows({"history": [RUN], "current": "", "records": {}}), "")
     screen.say(labelled(f"{'where is it running?':<24}", "web1.example.com (192.0.2.1), " * 5, columns()))
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= 80, text
@@ -97,14 +97,14 @@ def test_tables_and_answers_fit_80_columns_and_lose_nothing(monkeypatch: pytest.
 def test_a_terminal_of_one_column_gets_a_table_too(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "1")
     out = io.StringIO()
-    Screen(out=out, several=True).table("web1.example.com", history([RUN]), "")
+    Screen(out=out, several=True).table("web1.example.com", history_rows([RUN]), "")
     assert {"2001:db8:1234:5678:9abc:def0:1234:5678", "failed"} <= {*out.getvalue().split()}
 
 
 def test_a_table_that_fits_has_a_line_a_row(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "300")
     out = io.StringIO()
-    Screen(out=out).table("web1", history([RUN]), "")
+    Screen(out=out).table("web1", history_rows([RUN]), "")
     assert len(out.getvalue().splitlines()) == 2
 
 
@@ -160,7 +160,7 @@ def test_an_empty_list_says_so_to_people_and_to_programs():
     Screen(out=out, several=True).table("web1", [], "nothing was done yet")
     assert out.getvalue() == "web1: note: nothing was done yet\n"
     out = io.StringIO()
-    Screen(out=out, as_json=True).table("web1", certificates(None), "none")
+    Screen(out=out, as_json=True).table("web1", certificate_rows(None), "none")
     assert json.loads(out.getvalue()) == {"event": "note", "host": "web1", "text": "note: none"}
 
 

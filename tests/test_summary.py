@@ -95,7 +95,7 @@ def test_a_certificate_that_browsers_warn_of_is_told_once():
 def test_warnings_begin_with_that_word():
     (line,) = summary.warnings({"firewall_gone": True}, [])
     assert line.startswith("warning: the firewall's rules are not loaded")
-    assert summary.warnings({}, ["x"]) == ["warning: x"] and summary.of_certificate({}, SITE) == []
+    assert summary.warnings({}, ["x"]) == ["warning: x"] and summary.certificate_warnings({}, SITE) == []
 
 
 FOUND: Preview = {

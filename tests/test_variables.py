@@ -76,7 +76,7 @@ HISTORY = [
 
 
 def test_releases_are_listed_newest_first_with_the_failed_ones():
-    rows = listing.releases({"records": RECORDS, "current": "20260228-091733", "history": HISTORY})
+    rows = listing.release_rows({"records": RECORDS, "current": "20260228-091733", "history": HISTORY})
     assert [row["STATE"] for row in rows] == ["failed", "unfinished", "rolled back", "current", "good"]
     assert (
         rows[0]["NOTE"] == "deploy: no"
@@ -88,12 +88,12 @@ def test_releases_are_listed_newest_first_with_the_failed_ones():
 
 def test_history_tells_outcome_duration_and_probes():
     run = {"verb": "deploy", "who": "me", "from": "192.0.2.1", "started": 0, "outcome": "ok", "seconds": 1.25}
-    (row,) = listing.history([{**run, "requests": 212, "failed": 0, "release": "20260303-120405"}])
+    (row,) = listing.history_rows([{**run, "requests": 212, "failed": 0, "release": "20260303-120405"}])
     assert (row["OUTCOME"], row["TOOK"], row["PROBES"], row["FROM"]) == ("ok", "1.2 s", "0 of 212 failed", "192.0.2.1")
-    (row,) = listing.history([{**run, "outcome": "failed", "step": "uv", "why": "no tide"}])
+    (row,) = listing.history_rows([{**run, "outcome": "failed", "step": "uv", "why": "no tide"}])
     assert row["NOTE"] == "uv: no tide" and row["style"] == "red"
 
 
 def test_the_environment_is_listed_without_values():
-    (row,) = listing.environment([{"name": "A", "from": "set", "over": ["app"]}])
+    (row,) = listing.variable_rows([{"name": "A", "from": "set", "over": ["app"]}])
     assert (row["VALUE"], row["FROM"]) == ("[hidden]", "fab env.set (over deploy.toml)")

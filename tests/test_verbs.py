@@ -215,9 +215,9 @@ def test_releases_and_history_are_tables(scripted: Callable[..., Hosts]):
     run = {"verb": "deploy", "who": "me@here", "started": 0, "seconds": 2, "outcome": "failed", "step": "x", "why": "y"}
     typing = Typing(scripted(asks={"releases": RELEASES, "read": [run]}))
     with typing.verb("releases") as (verb, call):
-        verb.releases(call)
+        verb.list_releases(call)
     with typing.verb("releases") as (verb, call):
-        verb.history(call, 30)
+        verb.list_history(call, 30)
     assert f"{OLD}  current" in typing.said and "1.2 kB" in typing.said
     assert "1970-01-01 00:00:00  deploy" in typing.said and "x: y" in typing.said
 
@@ -225,9 +225,9 @@ def test_releases_and_history_are_tables(scripted: Callable[..., Hosts]):
 def test_nothing_to_list_is_said_so(scripted: Callable[..., Hosts]):
     none = {"records": {}, "current": "", "history": []}
     typing = Typing(scripted(asks={"releases": none, "read": [], "listing": None}))
-    for name, ask in (("releases", "releases"), ("releases", "history"), ("tls", "tls")):
+    for name, ask in (("releases", "list_releases"), ("releases", "list_history"), ("tls", "tls")):
         with typing.verb(name) as (verb, call):
-            getattr(verb, ask)(call, *((30,) if ask == "history" else ()))
+            getattr(verb, ask)(call, *((30,) if ask == "list_history" else ()))
     assert "no release of shop is on 127.0.0.1 yet" in typing.said and "nothing was done yet to shop" in typing.said
     assert "shop has no certificate on 127.0.0.1" in typing.said
 
@@ -469,7 +469,7 @@ def test_an_agent_that_does_not_start_says_why(scripted: Callable[..., Hosts], s
 def test_json_has_one_object_a_line(scripted: Callable[..., Hosts]):
     typing = Typing(scripted(asks={"releases": RELEASES}), as_json=True)
     with typing.verb("releases") as (verb, call):
-        verb.releases(call)
+        verb.list_releases(call)
     with typing.verb("deploy") as (verb, call):
         verb.deploy(call)
     kinds = {event["event"] for event in typing.events}

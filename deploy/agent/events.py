@@ -161,7 +161,7 @@ class Step(TypedDict):
     drift: list[DriftShown]
 
 
-class Disk(TypedDict):
+class DiskSeen(TypedDict):
     """A file system that is nearly full. bytes, files: what may still come; None for the one that is not scarce."""
 
     path: str
@@ -169,16 +169,16 @@ class Disk(TypedDict):
     files: int | None
 
 
-class Noticed(TypedDict, total=False):
+class ServerSeen(TypedDict, total=False):
     event: Literal["noticed"]
-    disks: list[Disk]
+    disks: list[DiskSeen]
     failed: list[str]
     certificate: str
     trusted: bool
     firewall_gone: bool
 
 
-class Probe(TypedDict):
+class ProbeResult(TypedDict):
     requests: int
     failed: int
     slowest_ms: int
@@ -197,7 +197,7 @@ class End(TypedDict, total=False):
     state: EndState
     changed: int
     seconds: float
-    probe: Probe
+    probe: ProbeResult
     serves: str
     done: str
     status: int
@@ -213,7 +213,7 @@ class End(TypedDict, total=False):
     undo_errors: list[str]
 
 
-class Line(TypedDict):
+class LogLine(TypedDict):
     event: Literal["line"]
     time: float
     source: str
@@ -222,5 +222,5 @@ class Line(TypedDict):
 
 
 Internal: TypeAlias = Hello | Reply | Missing | Planned | Prove | Data | Took | Halted
-Change: TypeAlias = Last | Waiting | Start | Progress | Output | Said | Step | Noticed | End
-Event: TypeAlias = Internal | Change | Line
+Change: TypeAlias = Last | Waiting | Start | Progress | Output | Said | Step | ServerSeen | End
+Event: TypeAlias = Internal | Change | LogLine

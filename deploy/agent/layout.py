@@ -28,7 +28,7 @@ def previous(app: str) -> str:
     return f"/srv/{app}/previous"
 
 
-def maintenance(app: str) -> str:
+def maintenance_directory(app: str) -> str:
     """While it holds a file `on`, visitors get a 503; but those whose address is the name of a file in `let`."""
     return f"/srv/{app}/maintenance"
 
@@ -60,7 +60,7 @@ def unit(app: str, release_id: str) -> str:
     return f"{app}@{release_id}.service"
 
 
-def link_local(app: str) -> str:
+def link_local_file(app: str) -> str:
     """What keeps all releases of the app from link-local addresses."""
     return f"/etc/systemd/system/{app}@.service.d/50-ashore.conf"
 

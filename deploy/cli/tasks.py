@@ -52,14 +52,14 @@ def tasks(session: Session) -> list[Any]:
     def releases(typed: Typed) -> None:
         """List the releases: current, good, rolled back, failed; who made them, when and from which commit."""
         with typed.verb("releases") as (verb, call):
-            verb.releases(call)
+            verb.list_releases(call)
 
     @command(session, READING, reading=True, help={"n": "how many lines, the last ones (30; 0: all)"})
     def history(typed: Typed, n: int = 30) -> None:
         """List what was done to the app on its server: who, from where, what, how it ended, how long it took."""
         lines = count(n, "history")
         with typed.verb("releases") as (verb, call):
-            verb.history(call, lines)
+            verb.list_history(call, lines)
 
     @command(session, SWITCHING)
     def restart(typed: Typed) -> None:

@@ -13,7 +13,7 @@ from ..agent.events import End, Event
 from ..agent.layout import PROTOCOL
 from ..agent.wire import BEAT_SECONDS, Plan, frame
 from ..errors import ConnectionFailed, HostError, Interrupted, StepFailed
-from .channel import Channel, Link
+from .channel import Channel, HostLink
 from .payload import PROMPT, READY, Status, command, core, install_python_command, modules_for, payload, plain, sources
 
 Words = ParamSpec("Words")
@@ -29,7 +29,7 @@ class Agent:
 
     def __init__(
         self,
-        link: Link,
+        link: HostLink,
         ask_password: Callable[[str], str | None],
         interrupted: threading.Event,
         *,

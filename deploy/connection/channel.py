@@ -27,7 +27,7 @@ class Pipes(Protocol):
     def recv_exit_status(self) -> int: ...
 
 
-class Link(Protocol):
+class HostLink(Protocol):
     """A host that commands can be started on. where: as -H and deploy.toml take it. password: sudo's, if known."""
 
     user: str
@@ -51,7 +51,7 @@ class Link(Protocol):
 
     def start(self, command: str) -> "Channel": ...
 
-    def again(self, own: tuple[str, ...]) -> "Link":
+    def again(self, own: tuple[str, ...]) -> "HostLink":
         """A second login by the same way, while this one is held. own: see `host_keys.Told`."""
 
     def close(self) -> None: ...

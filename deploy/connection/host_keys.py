@@ -84,7 +84,7 @@ def entry_name(stage: Stage, made: Connection) -> str:
 
 
 @dataclass(frozen=True)
-class Lookup:
+class KeyLookup:
     """Where the key of one host is looked up. name: how deploy.toml has the host; known_as: how known_hosts has it.
 
     files: the operator's known_hosts, and the machine's. expected: see that.
@@ -97,7 +97,7 @@ class Lookup:
     expected: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, made: Connection, stage: Stage) -> "Lookup":
+    def of(cls, made: Connection, stage: Stage) -> "KeyLookup":
         return cls(stage, entry_name(stage, made), lookup_name(made), files_of(made), expected(stage, made))
 
 
@@ -108,7 +108,7 @@ class Pinned(MissingHostKeyPolicy):
     `pin`, known_hosts is neither read nor written.
     """
 
-    def __init__(self, lookup: Lookup, ask: Callable[[str], str] | None) -> None:
+    def __init__(self, lookup: KeyLookup, ask: Callable[[str], str] | None) -> None:
         self.lookup, self.ask = lookup, ask
         self.stage, self.expected, self.known_as = lookup.stage, lookup.expected, lookup.known_as
         self.entries = known_hosts.read([*lookup.files[0], *lookup.files[1]]) if self.stage.pin else []
@@ -116,9 +116,9 @@ class Pinned(MissingHostKeyPolicy):
     @property
     def types(self) -> tuple[str, ...]:
         """Of the keys that are known of the host."""
-        return known_hosts.Host.of(self.known_as, self.entries).types
+        return known_hosts.KnownHost.of(self.known_as, self.entries).types
 
-    def verdict(self, key: PKey) -> tuple[str, known_hosts.Entry | None]:
+    def verdict(self, key: PKey) -> tuple[str, known_hosts.KnownEntry | None]:
         return known_hosts.verdict(self.known_as, self.entries, key.get_name(), key.get_base64())
 
     def missing_host_key(self, client: SSHClient | None, hostname: str, key: PKey) -> None:
@@ -143,7 +143,7 @@ class Pinned(MissingHostKeyPolicy):
                 detail=f"it shows {found} ({key.get_name()})\nexpected {', '.join(self.expected)}",
             )
         if self.ask is None:
-            authority = known_hosts.Host.of(self.known_as, self.entries).has_authority
+            authority = known_hosts.KnownHost.of(self.known_as, self.entries).has_authority
             more = "\nknown_hosts has a certificate authority for it; the kit does not check host certificates"
             raise ConnectionFailed(
                 f"the host key of {hostname} is not known",
@@ -172,7 +172,7 @@ class Pinned(MissingHostKeyPolicy):
             opened.write(f"{self.known_as} {key.get_name()} {key.get_base64()}\n".encode())
 
 
-def refused(said: str, hostname: str, known_as: str, key: PKey, entry: known_hosts.Entry) -> ConnectionFailed:
+def refused(said: str, hostname: str, known_as: str, key: PKey, entry: known_hosts.KnownEntry) -> ConnectionFailed:
     shown = fingerprint(key)
     if said == known_hosts.REVOKED:
         return ConnectionFailed(
@@ -199,7 +199,7 @@ class Told(Pinned):
     changed. own: lines "TYPE BASE64".
     """
 
-    def __init__(self, lookup: Lookup, own: tuple[str, ...]) -> None:
+    def __init__(self, lookup: KeyLookup, own: tuple[str, ...]) -> None:
         super().__init__(lookup, None)
         self.own = own
 

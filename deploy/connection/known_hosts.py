@@ -19,7 +19,7 @@ AUTHORITY = "@cert-authority"
 
 
 @dataclass(frozen=True)
-class Entry:
+class KnownEntry:
     """One line. names: as written, in small letters unless hashed. where: its file and line."""
 
     marker: str
@@ -51,7 +51,7 @@ def hashed(host: str, like: str) -> str:
     return ""
 
 
-def entry(line: str, where: str) -> Entry | None:
+def entry(line: str, where: str) -> KnownEntry | None:
     """None for a comment, and for a line that OpenSSH would skip."""
     words = line.split()
     marker = words.pop(0) if words and words[0].startswith("@") else ""
@@ -65,10 +65,10 @@ def entry(line: str, where: str) -> Entry | None:
     size = int.from_bytes(blob[:4], "big")
     if blob[4 : 4 + size] != kind.encode() or len(blob) < 4 + size + 32:
         return None
-    return Entry(marker, names if names.startswith("|") else names.lower(), kind, encoded, where)
+    return KnownEntry(marker, names if names.startswith("|") else names.lower(), kind, encoded, where)
 
 
-def read(files: Iterable[Path]) -> list[Entry]:
+def read(files: Iterable[Path]) -> list[KnownEntry]:
     """Those of all files; one that is not there, or cannot be read, has none."""
     found = []
     for file in files:
@@ -80,19 +80,19 @@ def read(files: Iterable[Path]) -> list[Entry]:
 
 
 @dataclass(frozen=True)
-class Host:
+class KnownHost:
     """What is known of one host. name: as OpenSSH looks it up: "shop.example.com", or "[shop.example.com]:2222"."""
 
     name: str
-    entries: tuple[Entry, ...]
+    entries: tuple[KnownEntry, ...]
 
     @classmethod
-    def of(cls, name: str, every: Iterable[Entry]) -> "Host":
+    def of(cls, name: str, every: Iterable[KnownEntry]) -> "KnownHost":
         name = name.lower()
         return cls(name, tuple(entry for entry in every if entry.matches(name)))
 
     @property
-    def keys(self) -> tuple[Entry, ...]:
+    def keys(self) -> tuple[KnownEntry, ...]:
         return tuple(entry for entry in self.entries if not entry.marker)
 
     @property
@@ -103,7 +103,7 @@ class Host:
     def has_authority(self) -> bool:
         return any(entry.marker == AUTHORITY for entry in self.entries)
 
-    def verdict(self, kind: str, encoded: str) -> tuple[str, Entry | None]:
+    def verdict(self, kind: str, encoded: str) -> tuple[str, KnownEntry | None]:
         """KNOWN, UNKNOWN, CHANGED or REVOKED for the key that the host shows; and the entry that says so."""
         same = [entry for entry in self.entries if (entry.type, entry.base64) == (kind, encoded)]
         for entry in same:
@@ -115,10 +115,10 @@ class Host:
         return (CHANGED, self.keys[0]) if self.keys else (UNKNOWN, None)
 
 
-def verdict(name: str, every: list[Entry], kind: str, encoded: str) -> tuple[str, Entry | None]:
+def verdict(name: str, every: list[KnownEntry], kind: str, encoded: str) -> tuple[str, KnownEntry | None]:
     """As `Host.verdict`. A host on another port than 22 may also be known without it, as to ssh."""
-    said = Host.of(name, every).verdict(kind, encoded)
+    said = KnownHost.of(name, every).verdict(kind, encoded)
     if said[0] == UNKNOWN and (bare := re.fullmatch(r"\[(.+)\]:\d+", name)):
-        without = Host.of(bare[1], every).verdict(kind, encoded)
+        without = KnownHost.of(bare[1], every).verdict(kind, encoded)
         return without if without[0] in (KNOWN, REVOKED) else said
     return said

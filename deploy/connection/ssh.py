@@ -19,7 +19,7 @@ from ..config.values import login
 from ..errors import ConfigError, ConnectionFailed
 from ..screen.visible import visible
 from .channel import LINK_ERRORS, Channel
-from .host_keys import Lookup, Pinned, Told, preferred
+from .host_keys import KeyLookup, Pinned, Told, preferred
 
 CONNECT_SECONDS = 15
 PROOF_SECONDS = 12  # less than the server waits for a proof
@@ -44,7 +44,7 @@ def again(made: Connection, stage: Stage, own: tuple[str, ...]) -> Connection:
     more.connect_timeout = PROOF_SECONDS
     # Not by the constructor: it would add the keys of ssh_config once more, and sshd lets one try six.
     more.connect_kwargs = {**made.connect_kwargs, "banner_timeout": PROOF_SECONDS, "auth_timeout": PROOF_SECONDS}
-    more.client.set_missing_host_key_policy(Told(Lookup.of(more, stage), own))
+    more.client.set_missing_host_key_policy(Told(KeyLookup.of(more, stage), own))
     return more
 
 
@@ -69,7 +69,7 @@ def connection(host: str, stage: Stage, config: Any, ask: Callable[[str], str] |
 
 
 def trust(made: Connection, stage: Stage, ask: Callable[[str], str] | None) -> None:
-    policy = Pinned(Lookup.of(made, stage), ask)
+    policy = Pinned(KeyLookup.of(made, stage), ask)
     made.client.set_missing_host_key_policy(policy)
 
     def transport(*arguments: Any, **options: Any) -> Transport:

@@ -24,9 +24,9 @@ def addresses(written: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def maintenance(app: App, allow: tuple[str, ...], on: bool) -> Plan:
+def closing(app: App, allow: tuple[str, ...], on: bool) -> Plan:
     """Close the site to visitors, or open it again. allow: addresses that still get through."""
-    directory = layout.maintenance(app.name)
+    directory = layout.maintenance_directory(app.name)
     if not on:
         # First the file that closes the site: without `let`, those who get through would be visitors like others.
         return Plan("maintenance off", (Absent(f"{directory}/on"), Absent(directory)))

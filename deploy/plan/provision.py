@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..agent import layout
-from ..agent.resources.config_files import Config
+from ..agent.resources.config_files import ConfigFiles
 from ..agent.resources.files import Absent, Directory, File, Link
 from ..agent.resources.host.logs import LogDirectory
 from ..agent.resources.host.machine import DnsElsewhere, HostNames, Platform, SecretKey
@@ -31,7 +31,7 @@ UV_WHEELS = Path(__file__).parent / "uv-wheels.lock"  # made by `make lock`
 Steps = tuple[Resource, ...]
 
 
-def provision(app: App, stage: Stage, force: bool = False) -> Plan:
+def provisioning(app: App, stage: Stage, force: bool = False) -> Plan:
     acme = effective(stage) == "acme"
     steps: Steps = (
         *looked_at(),
@@ -87,7 +87,7 @@ def logged(app: App, force: bool) -> Steps:
         file(f"{JOURNALD}/50-ashore.conf", "systemd/journald.conf.j2", force),
         file(layout.journal(app.name), "systemd/journald@app.conf.j2", force, app=app),
         Directory(socket.rpartition("/")[0]),
-        Config("the app's journal takes lines of the app only", (own,), RELOAD_UNITS),
+        ConfigFiles("the app's journal takes lines of the app only", (own,), RELOAD_UNITS),
         Service("systemd-journald.service", watches=(JOURNALD,), refresh="restart"),
         LogDirectory(proxy().logs(app.name)),
         *proxy().rotated(force),
@@ -111,10 +111,10 @@ def timed(acme: bool) -> Steps:
 
 def link_local(app: App, force: bool) -> Steps:
     """No release of the app reaches link-local addresses, unless it may, or the server has its DNS there."""
-    path = layout.link_local(app.name)
+    path = layout.link_local_file(app.name)
     text = File(path, render("systemd/link-local.conf.j2", app=app), force=force)
-    allowed = Config("the app may connect to link-local addresses", (Absent(path),), RELOAD_UNITS)
-    denied = Config("the app connects to no link-local address", (text,), RELOAD_UNITS)
+    allowed = ConfigFiles("the app may connect to link-local addresses", (Absent(path),), RELOAD_UNITS)
+    denied = ConfigFiles("the app connects to no link-local address", (text,), RELOAD_UNITS)
     return (Directory(path.rpartition("/")[0]), allowed if app.allow_link_local else DnsElsewhere(denied, allowed))
 
 

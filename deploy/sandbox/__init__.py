@@ -131,7 +131,7 @@ def reboot(name: str = "default") -> None:
             raise SandboxError(
                 f"sandbox {name} is not running", where=name, state="nothing was done", hint="start it: fab sandbox"
             )
-        if not boot.reboot(name, machine.address, seconds=60):
+        if not boot.boot_again(name, machine.address, seconds=60):
             raise SandboxError(
                 f"sandbox {name} did not come back from its reboot within 60 s",
                 where=str(_existing(name).folder / "console.log"),

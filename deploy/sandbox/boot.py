@@ -140,7 +140,7 @@ def stop(name: str, *, clean_seconds: float) -> None:
                 os.rmdir(folder)
 
 
-def reboot(name: str, address: str, seconds: float) -> bool:
+def boot_again(name: str, address: str, seconds: float) -> bool:
     before = _signal(name, REBOOT)
     renewed = until(lambda: leader(name) not in (None, before), seconds)
     return renewed and until(lambda: answers(address), seconds)

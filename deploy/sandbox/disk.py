@@ -135,7 +135,7 @@ def image_path(image: str) -> Path:
 
 def read_file(record: Record, path: str) -> str:
     """A file of the machine's, mounted or not; "" if it has none."""
-    attach(record)
+    attach_all(record)
     own = [layers.upper(STATE, layer) for layer in (record.disk.upper, *record.disk.layers)]
     for layer in (*own, image_path(record.disk.image)):
         if (layer / path).is_file():
@@ -143,7 +143,7 @@ def read_file(record: Record, path: str) -> str:
     return ""
 
 
-def attach(record: Record) -> None:
+def attach_all(record: Record) -> None:
     """Have all layers of a machine where they can be read."""
     with lock("layers"):
         for layer in record.disk.layers:
@@ -159,7 +159,7 @@ def mount(record: Record) -> None:
     if is_mounted(record.root):
         return
     record.root.mkdir(parents=True, exist_ok=True)
-    attach(record)
+    attach_all(record)
     below = [layers.upper(STATE, layer) for layer in record.disk.layers] + [image_path(record.disk.image)]
     own = layers.upper(STATE, record.disk.upper).parent
     options = (

@@ -22,7 +22,7 @@ APT_SETTING = re.compile(
 
 
 @dataclass(frozen=True)
-class Source:
+class AptSource:
     """One entry of an apt source list."""
 
     uris: tuple[str, ...]
@@ -31,7 +31,7 @@ class Source:
     signed_by: str = ""
 
 
-def deb822_sources(text: str) -> list[Source]:
+def deb822_sources(text: str) -> list[AptSource]:
     """The enabled `deb` stanzas of a .sources file."""
     found = []
     for stanza in re.split(r"\n\s*\n", re.sub(r"(?m)^#.*\n?", "", text)):
@@ -41,11 +41,11 @@ def deb822_sources(text: str) -> list[Source]:
         }
         if "deb" in fields.get("types", "").split() and fields.get("enabled", "yes") != "no":
             uris, suites, components = (tuple(fields.get(key, "").split()) for key in ("uris", "suites", "components"))
-            found.append(Source(uris, suites, components, fields.get("signed-by", "")))
+            found.append(AptSource(uris, suites, components, fields.get("signed-by", "")))
     return found
 
 
-def one_line_sources(text: str) -> list[Source]:
+def one_line_sources(text: str) -> list[AptSource]:
     """The `deb` lines of a .list file."""
     found = []
     for line in text.splitlines():
@@ -53,11 +53,11 @@ def one_line_sources(text: str) -> list[Source]:
         if match:
             options, uri, suite, components = match.groups()
             signed_by = re.search(r"signed-by=(\S+)", options or "")
-            found.append(Source((uri,), (suite,), tuple(components.split()), signed_by[1] if signed_by else ""))
+            found.append(AptSource((uri,), (suite,), tuple(components.split()), signed_by[1] if signed_by else ""))
     return found
 
 
-def debian_sources(found: list[Source], codename: str, release: str) -> list[Source]:
+def debian_sources(found: list[AptSource], codename: str, release: str) -> list[AptSource]:
     """Those of Debian's own archive for `codename`, turned into those for `release`.
 
     Foreign repositories may use Debian's suite names, but not with Debian's components and keyring.
@@ -69,11 +69,11 @@ def debian_sources(found: list[Source], codename: str, release: str) -> list[Sou
         ours = not source.signed_by or "debian-archive" in source.signed_by
         if suites and components == source.components and ours:
             renamed = tuple(release + suite.removeprefix(codename) for suite in suites)
-            taken.append(Source(source.uris, renamed, components))
+            taken.append(AptSource(source.uris, renamed, components))
     return taken
 
 
-def as_deb822(sources: list[Source], keyring: str) -> str:
+def as_deb822(sources: list[AptSource], keyring: str) -> str:
     stanzas = (
         f"Types: deb\nURIs: {' '.join(s.uris)}\nSuites: {' '.join(s.suites)}\n"
         f"Components: {' '.join(s.components)}\nSigned-By: {keyring}\n"
@@ -82,12 +82,12 @@ def as_deb822(sources: list[Source], keyring: str) -> str:
     return "\n".join(stanzas)
 
 
-def sources_for(release: str, apt: Path = Path("/etc/apt")) -> list[Source]:
+def sources_for(release: str, apt: Path = Path("/etc/apt")) -> list[AptSource]:
     """Where Debian `release` comes from: by this machine's apt sources, or the mirror that the environment names."""
     mirror = os.environ.get(MIRROR_VARIABLE)
     if mirror:
-        return [Source((mirror,), (release, f"{release}-updates"), ("main",))]
-    found: list[Source] = []
+        return [AptSource((mirror,), (release, f"{release}-updates"), ("main",))]
+    found: list[AptSource] = []
     for path in [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]:
         if path.suffix == ".list" and path.is_file():
             found += one_line_sources(path.read_text(encoding="utf-8"))

@@ -69,7 +69,7 @@ class Error(TypedDict):
 ReleaseState = Literal["current", "good", "rolled back", "restarted", "unfinished", "failed"]
 
 
-class Release(TypedDict):
+class ReleaseRow(TypedDict):
     event: Literal["release"]
     release: str
     state: ReleaseState
@@ -103,7 +103,7 @@ class Variable(VariableFields, Origin):
     pass
 
 
-class Certificate(TypedDict):
+class CertificateRow(TypedDict):
     event: Literal["certificate"]
     names: list[str]
     issuer: str
@@ -126,5 +126,5 @@ class Sandbox(TypedDict):
 
 
 Result: TypeAlias = Answers | Preview | CiKey | Error | Sandbox
-Row: TypeAlias = Release | Run | Variable | Certificate
+Row: TypeAlias = ReleaseRow | Run | Variable | CertificateRow
 Made: TypeAlias = Note | Result | Row

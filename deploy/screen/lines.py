@@ -2,7 +2,7 @@
 
 import time
 
-from ..agent.events import DriftShown, Event, LastRun, Line, Output, Step
+from ..agent.events import DriftShown, Event, LastRun, LogLine, Output, Step
 
 Styled = tuple[str, str]  # text, and the style that it has at a terminal
 STYLES = {"ok": "dim", "changed": "green", "would change": "yellow", "undone": "yellow", "failed": "bold red"}
@@ -58,7 +58,7 @@ def output_lines(event: Output) -> list[Styled]:
     return [(f"$ {' '.join(event['argv'])}", "bold"), *text]
 
 
-def log_line(event: Line, host: str) -> list[Styled]:
+def log_line(event: LogLine, host: str) -> list[Styled]:
     """The parts of one line. host: "" where there is one only."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(event["time"]))
     source, level = event["source"].removesuffix(".service"), event["level"]

@@ -2,8 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from ..agent.events import Disk
-from ..agent.events import Noticed as Seen
+from ..agent.events import DiskSeen
+from ..agent.events import ServerSeen as Seen
 from ..config.site import Site
 from .columns import size
 
@@ -20,7 +20,7 @@ def of_server(seen: Seen) -> list[str]:
     return told + [f"{unit} has failed: {UNITS.get(unit, SHOWN.format(unit))}" for unit in seen.get("failed", ())]
 
 
-def of_certificate(seen: Seen, site: Site, now: datetime) -> list[str]:
+def certificate_doubts(seen: Seen, site: Site, now: datetime) -> list[str]:
     """Of the one in use, with what to do; nothing where the site has none, or where it is good for a while."""
     if not site.encrypted or not seen.get("certificate"):
         return []
@@ -36,7 +36,7 @@ UNITS = {
 }
 
 
-def disk(found: Disk) -> str:
+def disk(found: DiskSeen) -> str:
     left = [f"{size(found['bytes'])} are free"] if found["bytes"] is not None else []
     left += [f"{found['files']} more files fit (`df -i`)"] if found["files"] is not None else []
     room = "make room (`df -h`, `journalctl --vacuum-size=200M`) before logs, data or a deploy need more"

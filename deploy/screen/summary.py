@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from ..agent import layout
-from ..agent.events import Noticed, Probe, Step
+from ..agent.events import ProbeResult, ServerSeen, Step
 from ..config.reader import App
 from ..config.site import Site
 from ..plan.facts import Facts, Release
@@ -27,7 +27,7 @@ def counted(done: str, changed: int, ok: int, seconds: float, *, check: bool) ->
     return f"{done}: {changed} {'would change' if check else 'changed'}, {ok} ok, in {seconds:.1f} s"
 
 
-def of_probe(probe: Probe) -> Styled:
+def of_probe(probe: ProbeResult) -> Styled:
     """What visitors noticed: our own requests, from before the switch until the old release had stopped."""
     first = f" (the first: {probe['first_failure']})" if probe["failed"] else ""
     text = f"{probe['failed']} of {probe['requests']} requests failed{first}, slowest {probe['slowest_ms']} ms"
@@ -104,10 +104,10 @@ def doubts(look: Look, certificate_told: bool) -> list[str]:
     return []
 
 
-def of_certificate(seen: Noticed, site: Site) -> list[str]:
-    return noticed.of_certificate(seen, site, datetime.now(timezone.utc))
+def certificate_warnings(seen: ServerSeen, site: Site) -> list[str]:
+    return noticed.certificate_doubts(seen, site, datetime.now(timezone.utc))
 
 
-def warnings(seen: Noticed, certificate: Sequence[str]) -> list[str]:
-    """certificate: what `of_certificate` says."""
+def warnings(seen: ServerSeen, certificate: Sequence[str]) -> list[str]:
+    """certificate: what `certificate_warnings` says."""
     return [f"warning: {line}" for line in (*noticed.of_server(seen), *certificate)]

@@ -4,13 +4,13 @@ import time
 from typing import Any
 
 from .columns import size
-from .events import Release, ReleaseState
+from .events import ReleaseRow, ReleaseState
 
 Row = dict[str, Any]
 FROM = {"kit": "Ashore", "app": "deploy.toml", "set": "fab env.set"}
 
 
-def releases(found: dict[str, Any]) -> list[Row]:
+def release_rows(found: dict[str, Any]) -> list[Row]:
     """The newest first; those that failed and are gone are known from the history."""
     gone = {}
     for run in found["history"]:
@@ -32,7 +32,7 @@ def releases(found: dict[str, Any]) -> list[Row]:
     return rows
 
 
-def certificates(found: dict[str, Any] | None) -> list[Row]:
+def certificate_rows(found: dict[str, Any] | None) -> list[Row]:
     if found is None:
         return []
     style = {"good": "green", "late": "yellow"}.get(found["state"], "red")
@@ -53,7 +53,7 @@ def release_row(name: str, state: ReleaseState, commit: str, made: Row, bytes_: 
         "SIZE": bytes_ or "-",
         "NOTE": first_line(note),
     }
-    event: Release = {
+    event: ReleaseRow = {
         "event": "release",
         "release": name,
         "state": state,
@@ -66,7 +66,7 @@ def release_row(name: str, state: ReleaseState, commit: str, made: Row, bytes_: 
     return row | {"style": style, "event": event}
 
 
-def history(found: list[Row]) -> list[Row]:
+def history_rows(found: list[Row]) -> list[Row]:
     """Oldest first, as a log reads."""
     rows = []
     for run in found:
@@ -90,7 +90,7 @@ def history(found: list[Row]) -> list[Row]:
     return rows
 
 
-def environment(found: list[Row]) -> list[Row]:
+def variable_rows(found: list[Row]) -> list[Row]:
     rows = []
     for variable in found:
         over = ", ".join(FROM[layer] for layer in variable["over"])

@@ -13,7 +13,7 @@ UNKNOWN = {getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA") if has
 
 
 @dataclass(frozen=True)
-class Lookup:
+class NameLookup:
     """Asks for all names at once, each in a thread: resolving has no time limit of its own."""
 
     names: tuple[str, ...]
@@ -21,7 +21,7 @@ class Lookup:
     threads: tuple[threading.Thread, ...]
 
     @classmethod
-    def of(cls, names: Iterable[str]) -> "Lookup":
+    def of(cls, names: Iterable[str]) -> "NameLookup":
         wanted = tuple(name for name in dict.fromkeys(names) if not is_address(name) and not name.startswith("*"))
         answers: Found = {}
 

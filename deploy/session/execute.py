@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..agent.events import End, Event, Noticed, Step
+from ..agent.events import End, Event, ServerSeen, Step
 from ..agent.wire import Plan
 from ..errors import Interrupted, StepFailed
 from ..screen.screen import Screen
@@ -20,7 +20,7 @@ class Count:
     ok: int = 0
     changed: int = 0
     end: End = field(default_factory=End)
-    noticed: Noticed = field(default_factory=Noticed)  # the last look at the server, see `agent.resources.noticed`
+    noticed: ServerSeen = field(default_factory=ServerSeen)  # the last one
 
     def take(self, event: Event) -> None:
         if event["event"] == "step":

@@ -16,12 +16,12 @@ from ..plan.decide import By, run_of
 from ..plan.facts import Facts, Release
 from ..plan.record import as_recorded
 from ..screen.screen import Screen
-from .dns import Lookup
+from .dns import NameLookup
 from .execute import Count, carry_out, how_left, left_as, title
 from .planner import planner_of
 from .rollout import Rollout
 from .session import Call, Host, Options, agent_of, operator
-from .summary import conclude, of_certificate, require_well, warn
+from .summary import conclude, doubts_of_certificate, require_well, warn
 
 Gathered = TypeVar("Gathered")
 
@@ -43,7 +43,7 @@ class Operation:
     count: Count = field(default_factory=Count)  # of the last plan
 
     def __post_init__(self) -> None:
-        self.lookup = Lookup.of((*self.site.names, *self.site.aliases))  # answered by the time that it is needed
+        self.lookup = NameLookup.of((*self.site.names, *self.site.aliases))  # answered by the time that it is needed
 
     @property
     def by(self) -> By:
@@ -140,7 +140,7 @@ class Operation:
 
     def conclude(self, facts: Facts, release: Release, app: App | None) -> str:
         if self.options.check:
-            warn(self.screen, self.host, self.count, of_certificate(release.site, self.count))
+            warn(self.screen, self.host, self.count, doubts_of_certificate(release.site, self.count))
             return ""
         return conclude(self.screen, self.host, facts, release, self.count, self.lookup, app)
 

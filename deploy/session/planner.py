@@ -19,7 +19,7 @@ from ..source.upload import AHEAD_BYTES, Local
 from . import preview
 from .execute import Count, how_left, left_as, see_through
 from .session import agent_of
-from .summary import conclude, of_certificate, require_well, warn
+from .summary import conclude, doubts_of_certificate, require_well, warn
 
 if TYPE_CHECKING:
     from .operation import Operation
@@ -135,7 +135,7 @@ class ByServer:
         assert planned is not None, "the server's side says it before it begins"
         release = Release(planned["release"], limits.site_from_json(planned["site"]), planned["record"])
         if options.check:
-            warn(screen, host, count, of_certificate(release.site, count))
+            warn(screen, host, count, doubts_of_certificate(release.site, count))
             return
         app = record.as_recorded(change.app, release.record)
         answer = conclude(screen, host, facts, release, count, change.lookup, app)

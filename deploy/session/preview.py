@@ -11,11 +11,11 @@ from ..plan.provision import UV
 from ..screen.events import Preview
 from ..screen.preview import as_text, package
 from ..screen.screen import Screen
-from ..source.tree import Source, log_since
+from ..source.tree import SourceTree, log_since
 from .session import Host
 
 
-def show(screen: Screen, host: Host, facts: Facts, reply: Reply, packages: list[str], source: Source) -> None:
+def show(screen: Screen, host: Host, facts: Facts, reply: Reply, packages: list[str], source: SourceTree) -> None:
     """reply: of the survey. packages: see `packages`."""
     commit = facts.record.get("commit", "")
     found: Preview = {

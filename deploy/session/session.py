@@ -20,7 +20,7 @@ from fabric import Connection
 
 from ..config.reader import FILE, App, Config, Stage, load
 from ..connection.agent import Agent
-from ..connection.channel import Link
+from ..connection.channel import HostLink
 from ..connection.host_keys import ASKING
 from ..connection.ssh import SshLink, connection, restored_at_exit, terminal_question, trust
 from ..errors import NOTHING, ConfigError, DeployError, HostError, Interrupted, NotReached, Unread
@@ -132,7 +132,7 @@ class Session:
     now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # one clock for all hosts
     interrupted: threading.Event = field(default_factory=threading.Event)  # by Ctrl-C
     would_change: bool = False  # what a dry run of this command line has found
-    link: Callable[[Connection, Stage], Link] = SshLink.to  # how a host is reached
+    link: Callable[[Connection, Stage], HostLink] = SshLink.to  # how a host is reached
 
     def config(self) -> Config:
         return load(Path.cwd())

@@ -15,7 +15,7 @@ from ..screen import summary
 from ..screen.columns import columns
 from ..screen.screen import Screen
 from ..stack.proxies import proxy
-from .dns import Lookup, notes
+from .dns import NameLookup, notes
 from .execute import Count
 from .session import Host
 
@@ -30,14 +30,14 @@ def conclude(
     facts: Facts,
     release: Release,
     count: Count,
-    lookup: Lookup,
+    lookup: NameLookup,
     app: App | None = None,
 ) -> str:
     """Look at the site from here, answer the three questions for the app, and warn of what was seen beside.
 
     Returns what the front page answered; "" where it was not asked from here.
     """
-    certificate = summary.of_certificate(count.noticed, release.site)
+    certificate = summary.certificate_warnings(count.noticed, release.site)
     answer = look_from_here(screen, host, release.site, lookup, bool(certificate))
     if app is not None:
         answers = summary.answers(host.name, host.made.host, facts, release, app)
@@ -46,8 +46,8 @@ def conclude(
     return answer
 
 
-def of_certificate(site: Site, count: Count) -> list[str]:
-    return summary.of_certificate(count.noticed, site)
+def doubts_of_certificate(site: Site, count: Count) -> list[str]:
+    return summary.certificate_warnings(count.noticed, site)
 
 
 def warn(screen: Screen, host: Host, count: Count, certificate: list[str]) -> None:
@@ -70,7 +70,7 @@ def require_well(host: Host, facts: Facts, release: Release, count: Count, answe
         raise VisitorsFail("; ".join(found), host.name, f"{release.id} serves", hint)
 
 
-def look_from_here(screen: Screen, host: Host, site: Site, lookup: Lookup, certificate_told: bool = False) -> str:
+def look_from_here(screen: Screen, host: Host, site: Site, lookup: NameLookup, certificate_told: bool = False) -> str:
     """Ask for the page as a visitor would: a firewall in front of the server shows only from outside.
 
     By the server's address, so before that it is said where DNS would not lead visitors there. Returns the answer.

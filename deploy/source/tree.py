@@ -31,7 +31,7 @@ BLOCK = 256 << 10
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceTree:
     """What a release is made of. `commit` is git's, with +dirty where files differ from it; "" without git."""
 
     directory: Path
@@ -44,7 +44,7 @@ class Source:
         return sum(entry.size for entry in self.entries)
 
 
-def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] = ()) -> Source:
+def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] = ()) -> SourceTree:
     """The files that git tracks, as they are in the work tree, below `include`; without git, all but rubbish.
 
     A file that looks like a secret or a database, and is not in `anyway`, does not travel: SourceError where git tracks
@@ -98,11 +98,11 @@ def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] =
             hint="remove the link, or point it inside the source with a relative target",
         )
     if tracked is None:
-        return Source(directory, entries, "", tuple(notes))
+        return SourceTree(directory, entries, "", tuple(notes))
     if named:
         notes.append(f"deployed as it is here, though git does not track it: {', '.join(named)} (app.include names it)")
     notes += left_here(directory, include, named)
-    return Source(directory, entries, commit(directory, include), tuple(notes))
+    return SourceTree(directory, entries, commit(directory, include), tuple(notes))
 
 
 def left_here(directory: Path, include: tuple[str, ...], named: list[str]) -> Iterator[str]:
@@ -185,7 +185,7 @@ def commit(directory: Path, include: tuple[str, ...]) -> str:
     return f"{head}+dirty" if dirty else head
 
 
-def log_since(source: Source, commit: str) -> list[str]:
+def log_since(source: SourceTree, commit: str) -> list[str]:
     """One line for each commit since a release's, the newest first; none where git does not know that commit."""
     start = commit.removesuffix("+dirty")
     if not start or not source.commit:
@@ -256,7 +256,7 @@ def suspicion(name: str, head: bytes) -> str:
     return "a database" if DATABASE.match(head) else ""
 
 
-def stream(source: Source, indices: list[int]) -> Iterator[bytes]:
+def stream(source: SourceTree, indices: list[int]) -> Iterator[bytes]:
     """The bytes of some of the source's files, one after the other, as one zlib stream in blocks."""
     packer = zlib.compressobj(6)
     for index in indices:

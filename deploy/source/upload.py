@@ -7,7 +7,7 @@ from ..agent.events import Event
 from ..config.reader import App, Config
 from ..stack.runners import runner
 from . import requirements
-from .tree import Source, collect, stream
+from .tree import SourceTree, collect, stream
 
 AHEAD_BYTES = 256 << 10  # an upload up to so much is sent without waiting to be asked for it
 
@@ -16,7 +16,7 @@ AHEAD_BYTES = 256 << 10  # an upload up to so much is sent without waiting to be
 class Local:
     """requirements: text of each requirements file by its path."""
 
-    source: Source
+    source: SourceTree
     requirements: dict[str, str]
 
     def size_bytes(self, indices: list[int]) -> int:

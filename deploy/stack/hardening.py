@@ -7,7 +7,7 @@ from ..agent import layout
 from ..agent.resources.access.firewall import LOADED, ConnectionLimit, Firewall, NoFirewall, SshPorts
 from ..agent.resources.access.guarded import Guarded
 from ..agent.resources.access.sshd import Sshd
-from ..agent.resources.config_files import Config
+from ..agent.resources.config_files import ConfigFiles
 from ..agent.resources.files import Directory, File, Link
 from ..agent.resources.host.swap import Swap
 from ..agent.resources.serving.services import Service, UnitFile
@@ -41,7 +41,7 @@ def bounded(app: App, force: bool) -> tuple[Resource, ...]:
     service = render("systemd/data.service.j2", app=app, script=layout.DATA_SCRIPT)
     return (
         Directory(layout.KIT),
-        Config(
+        ConfigFiles(
             f"data of {app.name}: limited to what it may take",
             (
                 File(layout.DATA_SCRIPT, render("systemd/data-limit.sh.j2"), force=force),
@@ -57,7 +57,7 @@ def bounded(app: App, force: bool) -> tuple[Resource, ...]:
 def updates(force: bool) -> tuple[Resource, ...]:
     """Security updates by themselves, with what Debian and Ubuntu have for that."""
     return (
-        Config(
+        ConfigFiles(
             "security updates install by themselves",
             (File("/etc/apt/apt.conf.d/52ashore", render("apt/updates.conf.j2"), force=force),),
             ("apt-config", "dump"),
@@ -72,7 +72,7 @@ def dead_man(force: bool) -> tuple[Resource, ...]:
     return (
         Directory("/usr/local/lib/ashore"),
         Directory(EARLY),
-        Config(
+        ConfigFiles(
             "a change that would lock you out is undone by itself",
             (
                 File(layout.UNDO_SCRIPT, render("ssh/undo.sh.j2"), force=force),

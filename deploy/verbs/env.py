@@ -26,7 +26,7 @@ def env(call: Call) -> None:
             first=layout.first_environment(app),
         )
         none = f"{host.name} is not provisioned for {app} yet (`fab provision`)"
-        call.screen.table(host.name, tables.environment(found), none)
+        call.screen.table(host.name, tables.variable_rows(found), none)
 
     call.run(show)
 

@@ -1,8 +1,7 @@
 """`fab maintenance on|off`: the site is closed to visitors, who get a 503 page, or open again."""
 
 from ..agent import history
-from ..plan.maintenance import addresses
-from ..plan.maintenance import maintenance as planned
+from ..plan.maintenance import addresses, closing
 from ..session.execute import Count, carry_out
 from ..session.operation import Operation, change_each, nothing
 from ..session.session import Call, agent_of
@@ -19,7 +18,7 @@ def set_on(change: Operation, on: bool, allow: str) -> None:
     change.survey()
     own = agent_of(change.host).ask(history.origin)
     through = addresses([*OWN, own, *allow.replace(",", " ").split()])
-    plan = planned(change.app, through, on)
+    plan = closing(change.app, through, on)
     run = {"app": change.app.name, "note": plan.verb}
     others = ", ".join(address for address in through if address not in OWN) or "the server itself"
     done = f"visitors get a 503; {others} still get through" if on else "the site is open"

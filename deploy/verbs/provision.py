@@ -2,14 +2,14 @@
 
 from ..connection.payload import pack_ahead
 from ..errors import StepFailed
-from ..plan.provision import provision as planned
+from ..plan.provision import provisioning
 from ..session.execute import Count, carry_out, title
 from ..session.second_login import require_key
 from ..session.session import Call, Host, each_told_of
 
 
 def provision(call: Call) -> None:
-    plan = planned(call.app, call.hosts[0].stage, call.options.force)
+    plan = provisioning(call.app, call.hosts[0].stage, call.options.force)
     pack_ahead(plan)
 
     def provision_on(host: Host) -> None:

@@ -20,7 +20,7 @@ def tls(call: Call) -> None:
 
     def show(host: Host) -> None:
         found = agent_of(host).ask(listing, app=app, directory=layout.certificates(app))
-        call.screen.table(host.name, tables.certificates(found), f"{app} has no certificate on {host.name}")
+        call.screen.table(host.name, tables.certificate_rows(found), f"{app} has no certificate on {host.name}")
 
     call.run(show)
 

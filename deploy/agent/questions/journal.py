@@ -17,9 +17,9 @@ from ..system import ENVIRONMENT
 from ..wire import Failed, Refused
 
 if TYPE_CHECKING:
-    from ..events import End, Line
+    from ..events import End, LogLine
 
-    Emit = Callable[[Line], None]
+    Emit = Callable[[LogLine], None]
 
 BLOCK = 1 << 16
 ACCESS_TIME = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d) ")
@@ -47,7 +47,7 @@ def follow(
     sizes = {path: size for path in files if (size := size_of(path)) is not None}
     wanted = 0 if since else lines
 
-    def found() -> "Iterator[Line]":
+    def found() -> "Iterator[LogLine]":
         begun = [file_lines(path, sizes[path], wanted) for path in sizes]
         return heapq.merge(journal.past(start, wanted), *begun, key=lambda line: float(line["time"]))
 
@@ -62,7 +62,7 @@ def follow(
     return {"event": "end", "state": "ok", "changed": 0, "seconds": 0.0}
 
 
-def until(ended: Callable[[], bool], lines: "Iterator[Line]") -> "Iterator[Line]":
+def until(ended: Callable[[], bool], lines: "Iterator[LogLine]") -> "Iterator[LogLine]":
     for line in lines:
         if ended():
             return
@@ -79,7 +79,7 @@ class Journal:
         self.argv += [f"--namespace=+{app}"] if app else []
         self.argv += [word for unit in units for word in ("-u", unit)]
 
-    def past(self, start: float, lines: int) -> "Iterator[Line]":
+    def past(self, start: float, lines: int) -> "Iterator[LogLine]":
         """From an epoch time on (0.0: from the beginning), or the last `lines` (0: all)."""
         argv = [*self.argv, *(["--since", f"@{start:.0f}"] if start else []), *(["-n", str(lines)] if lines else [])]
         with tempfile.TemporaryFile() as errors:
@@ -95,7 +95,7 @@ class Journal:
                 process.kill()
                 process.wait()
 
-    def line(self, text: bytes) -> "Line":
+    def line(self, text: bytes) -> "LogLine":
         entry = json.loads(text)
         self.cursor = str(entry.get("__CURSOR", self.cursor))
         return journal_line(entry)
@@ -119,7 +119,7 @@ def since_epoch(since: str) -> float:
     return float(match[1])
 
 
-def journal_line(entry: dict[str, Any]) -> "Line":
+def journal_line(entry: dict[str, Any]) -> "LogLine":
     """An entry of `journalctl -o json`; a message that is no UTF-8 comes as a list of bytes, a long one may be null."""
     message = entry.get("MESSAGE") or ""
     if isinstance(message, list):
@@ -133,7 +133,7 @@ def journal_line(entry: dict[str, Any]) -> "Line":
     }
 
 
-def file_line(path: str, text: str, now: float) -> "Line":
+def file_line(path: str, text: str, now: float) -> "LogLine":
     """A line of a proxy's access log (ours begins with ISO 8601) or error log; one that bears no time is of `now`.
 
     path: /var/log/PROXY/APP/FILE.
@@ -160,7 +160,7 @@ def size_of(path: str) -> int | None:
         return None
 
 
-def file_lines(path: str, size: int, lines: int) -> "Iterator[Line]":
+def file_lines(path: str, size: int, lines: int) -> "Iterator[LogLine]":
     """The last `lines` lines (0: all) of a file's first `size` bytes. One without a time has that of the one before."""
     with suppress(FileNotFoundError), open(path, "rb") as file:
         at, when = file.seek(tail_begins(file, size, lines) if lines else 0), 0.0

@@ -10,7 +10,7 @@ from .files import Absent, File, Link
 
 
 @dataclass(frozen=True)
-class Config(Resource):
+class ConfigFiles(Resource):
     """Files and links that a program must accept together; if its test fails, all of them are restored.
 
     test: the argv of the program's own check, run after the files are in place and before any reload.

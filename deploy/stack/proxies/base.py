@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from ...agent.resources.config_files import Config
+from ...agent.resources.config_files import ConfigFiles
 from ...agent.resources.files import File
 from ...agent.resources.serving.front import Front
 from ...agent.resources.serving.services import Service
@@ -64,7 +64,7 @@ class Proxy(ABC):
         """The site's names are no other site's."""
 
     @abstractmethod
-    def site(self, app: App, site: Site, static_before: dict[str, str], version: str, force: bool) -> Config:
+    def site(self, app: App, site: Site, static_before: dict[str, str], version: str, force: bool) -> ConfigFiles:
         """The app's site. static_before: `app.static` of the release before, whose files stay within reach.
 
         version: the server's, as its package has it, "1.22.1-9+deb12u3".

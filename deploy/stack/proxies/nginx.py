@@ -5,7 +5,7 @@ import re
 from urllib.parse import unquote
 
 from ...agent import layout
-from ...agent.resources.config_files import Config
+from ...agent.resources.config_files import ConfigFiles
 from ...agent.resources.files import Absent, Directory, File, Link
 from ...agent.resources.host.machine import Port
 from ...agent.resources.host.packages import SinceVersion
@@ -57,7 +57,7 @@ class Nginx(Proxy):
         return (  # in its box it may not make these
             *(Directory(f"/var/lib/nginx/{kind}", 0o700, self.user) for kind in DIRECTORIES),
             Directory(DROP_IN),
-            Config("Nginx is confined, and comes back by itself", (drop_in,), ("systemctl", "daemon-reload")),
+            ConfigFiles("Nginx is confined, and comes back by itself", (drop_in,), ("systemctl", "daemon-reload")),
         )
 
     def scripts(self, force: bool) -> tuple[Resource, ...]:
@@ -77,7 +77,7 @@ class Nginx(Proxy):
             self.service(enabled=True),
         )
 
-    def _common(self, force: bool) -> Config:
+    def _common(self, force: bool) -> ConfigFiles:
         parts: tuple[File | Link | Absent, ...] = (
             file(f"{HOME}/conf.d/ashore.conf", "nginx/http.conf.j2", force),
             file(f"{HOME}/ashore/server.conf", "nginx/server.conf.j2", force),
@@ -90,7 +90,7 @@ class Nginx(Proxy):
             *_site_of("strangers-tls", force),
             Absent(f"{HOME}/sites-enabled/default"),
         )
-        return Config("Nginx serves known sites and gives strangers nothing", parts, TEST)
+        return ConfigFiles("Nginx serves known sites and gives strangers nothing", parts, TEST)
 
     def since_http3(self, step: File) -> Resource:
         return SinceVersion(self.name, HTTP3_SINCE, step)
@@ -101,13 +101,15 @@ class Nginx(Proxy):
         alone = tuple(f"{address}:443" for address in site.addresses)
         return ServerNames(names, (80, 443) if site.encrypted else (80,), alone, f"{SITES}/{app.name}.conf")
 
-    def site(self, app: App, site: Site, static_before: dict[str, str], version: str, force: bool = False) -> Config:
+    def site(
+        self, app: App, site: Site, static_before: dict[str, str], version: str, force: bool = False
+    ) -> ConfigFiles:
         text, name = site_text(app, site, static_before, version), f"{app.name}.conf"
         parts = (
             File(f"{SITES}/{name}", text, force=force),
             Link(f"{HOME}/sites-enabled/{name}", f"../sites-available/{name}"),
         )
-        return Config(f"Nginx site {site.names[0]}", parts, TEST)
+        return ConfigFiles(f"Nginx site {site.names[0]}", parts, TEST)
 
     def service(self, enabled: bool | None = None) -> Service:
         return Service(self.front.unit, enabled=enabled, watches=READS)
@@ -128,7 +130,7 @@ def _site_of(name: str, force: bool) -> tuple[File, Link]:
 
 def _shared(version: str, what: str, name: str, force: bool) -> SinceVersion:
     """Such a site, where Nginx is recent enough for it."""
-    return SinceVersion("nginx", version, Config(what, _site_of(name, force), TEST))
+    return SinceVersion("nginx", version, ConfigFiles(what, _site_of(name, force), TEST))
 
 
 def site_text(app: App, site: Site, static_before: dict[str, str], version: str) -> str:

@@ -12,8 +12,8 @@ from ...wire import Drift, Resource
 from ..files import text_of
 
 if TYPE_CHECKING:
-    from ...events import Disk
-    from ...events import Noticed as Event
+    from ...events import DiskSeen
+    from ...events import ServerSeen as Event
 
 PLACES = ("/", "/srv", "/var", "/var/log", "/var/lib")
 LEAST_BYTES, LEAST_FILES = 2 << 30, 20_000
@@ -89,12 +89,12 @@ def has_rules(listed: str) -> bool:
     return any((rule.get("family"), rule.get("table")) == ("inet", "ashore") for rule in rules)
 
 
-def disks(places: tuple[str, ...]) -> "list[Disk]":
+def disks(places: tuple[str, ...]) -> "list[DiskSeen]":
     """The file systems that are nearly full: {"path", "bytes", "files"}, where bytes and files are what may still come.
 
     Only that which is scarce is named; the other one is None.
     """
-    found: list[Disk] = []
+    found: list[DiskSeen] = []
     known = set()
     for path in places:
         try:
