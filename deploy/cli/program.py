@@ -23,7 +23,12 @@ def namespace(about: str) -> Collection:
     open_streams()
     atexit.register(gc.freeze)  # last of all: a process that ends need not look for garbage first (20 ms)
     atexit.register(session.close)
-    made = Collection(*tasks(session), *(stage_task(session, name) for name in stage_names()))
+    made = Collection(*tasks(session))
     for group in (env_tasks, tls_tasks, sandbox_tasks, ci_tasks):
         made.add_collection(group(session))
+    for name in {*stage_names()} - {
+        *made.tasks,
+        *made.collections,
+    }:  # a command's name is refused when the file is read
+        made.add_task(stage_task(session, name))
     return made

@@ -23,7 +23,7 @@ class App:
     """The program: the table [app]."""
 
     name: str = field(metadata=required(app_name, APP, example="shop", applied_by=BOTH))
-    """The app's name. Its user, its directories (/srv/NAME, /var/lib/NAME) and its unit (NAME@RELEASE.service) have it.
+    """The app's name. Its user, directories (/srv/NAME, /var/lib/NAME) and unit (NAME@RELEASE.service) have the same.
 
     Names of the kit and of the system are refused, and so is the name of a user, group, directory or unit on the
     server that another program made.
@@ -45,7 +45,7 @@ class App:
 
     In a Git repository, what Git tracks below these paths is uploaded. If Git tracks nothing below a path, such as
     dist with the output of a build, all of it is uploaded, even if Git ignores it; a note says so. Another note lists
-    what Git ignores below these paths. ["."] is the whole project.
+    what Git ignores below these paths. `["."]` is the whole project.
     """
     include_anyway: tuple[str, ...] = key((), texts(inside), FILES, example=["tests/test.key"])
     """Files to upload although they look like a private key, an .env file or a database.
@@ -62,23 +62,22 @@ class App:
     )
     """The app's environment variables. No secrets here: set them on the server, with `fab env.set NAME`.
 
-    A value can refer to other variables: $NAME or ${NAME}; $$ is a plain $. `fab env` lists all variables.
+    A value can refer to other variables: `$NAME` or `${NAME}`. `$$` is a plain `$`. `fab env` lists all variables.
     """
     health_path: str = key("/", word(PATH, "a path like /healthz"), HEALTH, example="/healthz")
     """The path of the health check. A new release gets traffic only after it answers GET on this path with 200."""
     health_seconds: int = key(30, number(1, 600), HEALTH, example=60)
     """How many seconds a new release has to pass the health check."""
     warm_paths: tuple[str, ...] = key(("/",), texts(word(PATH, "a path like /")), HEALTH, example=["/", "/search"])
-    """Paths that the kit requests a few times before a release gets traffic. []: none.
+    """Paths that the kit requests a few times before a release gets traffic. `[]`: none.
 
     So no visitor waits for what an app does only once, such as loading templates or connecting to a database. The
     answers do not matter.
     """
     watch_seconds: int = key(10, number(0, 3600), HEALTH, example=60)
-    """How many seconds a new release is watched after the switch. 0: not at all.
+    """How many seconds a new release is watched after the switch. If it fails, traffic is switched back. 0: not at all.
 
-    If it answers more requests with errors (5xx) than the old release did, or if its processes end, traffic is
-    switched back to the old release.
+    It fails if it answers more requests with errors (5xx) than the old release did, or if its processes end.
     """
     release_command: str = key(
         "", word(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]*", "one line for /bin/sh"), RELEASES, example="flask db upgrade"
@@ -88,7 +87,7 @@ class App:
     It runs as the app's user in the app's sandbox, with the environment of the new release.
     """
     release_seconds: int = key(300, number(1, 86_400), RELEASES, example=900)
-    """How many seconds release_command may take."""
+    """How many seconds `release_command` may take."""
     keep_releases: int = key(5, number(1, 100), RELEASES, example=10)
     """How many good releases are kept on the server besides the current one, for `fab rollback`.
 
@@ -99,7 +98,7 @@ class App:
     )
     """The class of RUNNER's workers. If the app is not thread-safe, take "sync" and more workers.
 
-    "gevent" and "eventlet" need the package of that name in requirements.
+    "gevent" and "eventlet" need the package of that name in `requirements`.
     """
     workers: int = key(0, number(0, 256), WORKERS, example=4)
     """How many worker processes run. 0: one for each CPU of the server."""
@@ -120,14 +119,13 @@ class App:
 
     More connections get no answer, more requests are answered with 429. For IPv6, an address is a /64 network. 500 is
     enough for 80 browsers behind one router. The firewall counts connections for the whole server: the largest number
-    of the server's apps applies. Requests are counted for each site. With firewall = false, only requests are
-    counted. The addresses in trusted_proxies have no limit.
+    of the server's apps applies. Requests are counted for each site. With `firewall = false`, only requests
+    are counted. The addresses in `trusted_proxies` have no limit.
     """
     data_megabytes: int = key(0, number(0, 1_000_000_000), RESOURCES, example=2000, applied_by=PROVISION)
-    """How many megabytes of data the app may have in /var/lib/NAME. 0: half of the disk.
+    """How many megabytes of data the app may have in /var/lib/NAME. Above that, it can only read. 0: half of the disk.
 
-    Above the limit, the app can read its data and not write it, until there is less (`fab run "rm …"`). The kit looks
-    every 20 s, so an app can write more than the limit within that time.
+    To make room: `fab run "rm …"`. The kit looks every 20 s, so the app can exceed the limit within that time.
     """
     memory_percent: int = key(75, number(1, 100), RESOURCES, example=50)
     """How much of the server's memory one running release may use, in percent.
@@ -141,8 +139,8 @@ class App:
     tmp_megabytes: int = key(256, number(1, 100_000), RESOURCES, example=1000)
     """How many megabytes fit into /tmp, and as many into /var/tmp and into /dev/shm.
 
-    These directories are the app's own, in memory, and empty at each start. They count against memory_percent. For
-    larger temporary files, set TMPDIR in [app.env] to a directory below /var/lib/NAME.
+    These directories are the app's own, in memory, and empty at each start. They count against `memory_percent`. For
+    larger temporary files, set TMPDIR in `[app.env]` to a directory below /var/lib/NAME.
     """
     outbound: bool = key(True, flag, PERMISSIONS, example=False)
     """Whether the app may connect to databases, mail servers, APIs and so on. false: no network access.
@@ -150,7 +148,7 @@ class App:
     Without network access, the app still answers on its own socket.
     """
     allow_link_local: bool = key(False, flag, PERMISSIONS, example=True, applied_by=BOTH)
-    """Whether the app may connect to link-local addresses. Clouds give the server's credentials at 169.254.169.254."""
+    """Whether the app may connect to link-local addresses. At 169.254.169.254, clouds give the server's credentials."""
     allow_jit: bool = key(False, flag, PERMISSIONS, example=True)
     """Whether the app may write memory and execute it, as PyPy, Numba and other just-in-time compilers need."""
     writable_paths: tuple[str, ...] = key(
@@ -187,28 +185,28 @@ class Stage:
     aliases: tuple[str, ...] = key(
         (), texts(word(rf"(\*\.)?{DOMAIN}", "a domain in small letters")), NAMES, example=["www.shop.example.com"]
     )
-    """Other domains of the site. Visitors are redirected from them to domain. The certificate is for them, too."""
+    """Other domains of the site. Visitors are redirected from them to `domain`. The certificate is for them, too."""
     serve_aliases: bool = key(False, flag, NAMES, example=True)
     """Whether the app itself answers at the aliases. false: they are redirected.
 
-    A wildcard (*.example.com) needs serve_aliases = true, and tls = "files".
+    A wildcard (`*.example.com`) needs `serve_aliases = true` and `tls = "files"`.
     """
     tls: str = key("acme", word("acme|files|off", '"acme", "files" or "off"'), TLS, example="files", applied_by=BOTH)
     """Where the certificate comes from. "acme": from Let's Encrypt, free and renewed automatically. "files": from you.
     "off": there is none, the site is http only, behind another proxy.
 
-    "acme" asks the certificate authority of acme_directory. "files" needs certificate and certificate_key. With "off",
-    name the other proxy in trusted_proxies. Without a domain, "acme" is "off".
+    "acme" asks the certificate authority of `acme_directory`. "files" needs `certificate` and `certificate_key`. With
+    "off", name the other proxy in `trusted_proxies`. Without a domain, "acme" is "off".
     """
     certificate: str = key("", word(r".+", "a path on this machine"), TLS, example="certificates/shop.pem")
-    """With tls = "files": a PEM file on this machine with the certificate, followed by its chain.
+    """With `tls = "files"`: a PEM file on this machine with the certificate, followed by its chain.
 
     `fab deploy` puts a new one live.
     """
     certificate_key: str = key("", word(r".+", "a path on this machine"), TLS, example="certificates/shop.key")
-    """With tls = "files": a PEM file on this machine with the key of the certificate, without a passphrase."""
+    """With `tls = "files"`: a PEM file on this machine with the key of the certificate, without a passphrase."""
     acme_email: str = key("", word(r"[^@\s,]+@[^@\s,]+\.[^@\s,]+", "an e-mail address"), TLS, example="you@example.com")
-    """Where the certificate authority can write to you."""
+    """The e-mail address for messages of the certificate authority to you."""
     acme_directory: str = key(
         "https://acme-v02.api.letsencrypt.org/directory",
         word(r"https://[!-~]+", "an ACME server's directory, https://…"),
@@ -217,7 +215,7 @@ class Stage:
     )
     """The URL of the certificate authority that "acme" asks, by default Let's Encrypt's."""
     acme_ca: str = key("", word(r".+", "a path on this machine"), TLS, example="certificates/our-ca.pem")
-    """If the server of acme_directory has a certificate from a private CA: a PEM file on this machine with that CA.
+    """If the server of `acme_directory` has a certificate from a private CA: a PEM file on this machine with that CA.
 
     The hosts of the stage trust this CA from then on.
     """
@@ -228,27 +226,27 @@ class Stage:
     A year is usual, once you are sure that https works.
     """
     trusted_proxies: tuple[str, ...] = key((), texts(network), TLS, example=["10.0.0.0/8"], applied_by=BOTH)
-    """With tls = "off": the addresses of the proxy in front of the host, which tells the visitor's address and scheme.
+    """With `tls = "off"`: the addresses or networks of another proxy, through which visitors reach the host.
 
-    Its X-Forwarded-For and X-Forwarded-Proto are used. All others' are ignored.
+    Its X-Forwarded-For and X-Forwarded-Proto are trusted. Those of all others are ignored.
     """
     host_keys: tuple[str, ...] = key(
         (),
         texts(word(HOST_KEY, '"SHA256:…" or "HOST SHA256:…", the fingerprint from `ssh-keygen -lf`')),
         SERVERS,
         example=["SHA256:0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"],
-        unset="you are asked at the first connection",
+        unset="asked at the first connection",
         applied_by=(),
     )
-    """The fingerprints of the hosts' SSH keys.
+    """The fingerprints of the hosts' SSH keys, as `ssh-keygen -lf` shows them.
 
-    With several hosts, name the host of each: "web1.example.com SHA256:…", as in hosts, without the user and with the
+    With several hosts, name the host of each: "web1.example.com SHA256:…", as in `hosts`, without the user and with the
     port if it has one. An entry without a host fits each of them, and a jump host.
     """
     env: tuple[tuple[str, str], ...] = key((), env, ENVIRONMENT, example={"LANGUAGE": "de"})
-    """Environment variables of this stage. They override those of [app.env]."""
+    """Environment variables of this stage. They override those of `[app.env]`."""
     firewall: bool = key(True, flag, FIREWALL, example=False, applied_by=PROVISION)
-    """Whether the kit sets up the server's firewall. false: you do (ufw, firewalld), and the kit's own is removed.
+    """Whether the kit sets up the server's firewall. false: you do it (ufw, firewalld); the kit removes its own.
 
     There is one firewall for the whole server.
     """
