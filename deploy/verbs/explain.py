@@ -133,7 +133,7 @@ def lines(found: Found, width: int) -> Iterator[str]:
 
 def shown(key: Key, held: Any) -> str:
     if held in ("", [], {}):
-        return "not set" + (f" (default: {key.unset})" if key.is_empty else "")
+        return "not set" + (f": {key.unset}" if key.is_empty and key.unset != "none" else "")
     return ", ".join(held) if key.kind is env else literal(held)
 
 
