@@ -37,7 +37,7 @@ lock: .venv/ready
 		$(BIN)/uv pip compile $(LOCKING) - -o deploy/plan/uv-wheels.lock
 
 # docs/config.md and the comments of deploy.toml, after a change of deploy/config/schema.py.
-config-docs: .venv/ready
+config-docs: .venv/ready-for-tests
 	$(BIN)/python -m deploy.config.document
 
 benchmark: .venv/ready-for-tests

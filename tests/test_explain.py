@@ -37,8 +37,8 @@ def test_a_key_is_explained_without_a_deploy_toml(tmp_path: Path):
         "hsts_days, in [stages.NAME]\n"
         "\n"
         "  How many days browsers refuse to visit the domain without https (HSTS). 0:\n"
-        "  none. It cannot be taken back: if https fails, nobody who has visited the site\n"
-        "  can reach it until the days are over.\n"
+        "  none. It cannot be undone: if https fails, browsers that have visited the site\n"
+        "  cannot reach it until the days are over.\n"
         "\n"
         "  A year is usual, once you are sure that https works.\n"
         "\n"
@@ -69,11 +69,11 @@ def test_a_deploy_toml_with_an_error_is_no_hindrance(tmp_path: Path):
     assert "note: no values are shown, as deploy.toml has an error: stages.staging.hsts_days should be" in text
 
 
-@pytest.mark.parametrize("word", ["app.workers", "workers"])
-@pytest.mark.parametrize("name", ["workers", "threads"])
-def test_what_a_release_keeps_is_what_its_record_has(tmp_path: Path, word: str, name: str):
-    assert "rollback:  yes" in explained(tmp_path, word.replace("workers", name))
-    assert "rollback:  no" in explained(tmp_path, "keep_releases")
+@pytest.mark.parametrize(
+    ("word", "says"), [("workers", "yes"), ("app.env", "yes"), ("keep_releases", "no"), ("tls", "no")]
+)
+def test_it_is_said_whether_a_rollback_brings_the_old_value_back(tmp_path: Path, word: str, says: str):
+    assert f"  rollback:  {says}, " in explained(tmp_path, word)
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,11 @@ class App:
     """The program: the table [app]."""
 
     name: str = field(metadata=required(app_name, APP, example="shop", applied_by=BOTH))
-    """The app's name. Its user, directories (/srv/NAME, /var/lib/NAME) and unit (NAME@RELEASE.service) have the same.
+    """The app's name. Its user, its directories (/srv/NAME, /var/lib/NAME) and its unit (NAME@RELEASE.service) are
+    named after it.
 
-    Names of the kit and of the system are refused, and so is the name of a user, group, directory or unit on the
-    server that another program made.
+    A name of the kit or of the system is refused, and so is one that a user, group, directory or unit of another
+    program on the server has.
     """
     wsgi: str = field(
         metadata=required(
@@ -37,7 +38,7 @@ class App:
     requirements: str = key("requirements.txt", inside, FILES, example="pyproject.toml")
     """The packages that the app needs, RUNNER included: a requirements file or a pyproject.toml.
 
-    uv installs them. Files that are included by -r and -c count, too. If the file has hashes, uv installs nothing
+    uv installs them. The files that it includes by -r and -c count, too. If the file has hashes, uv installs nothing
     without a matching hash. A deploy lists the requirements without an exact version.
     """
     include: tuple[str, ...] = key((), texts(inside), FILES, example=["shop", "dist"], unset="all that Git tracks")
@@ -82,7 +83,8 @@ class App:
     release_command: str = key(
         "", word(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]*", "one line for /bin/sh"), RELEASES, example="flask db upgrade"
     )
-    """A command to run once for each new release, before it gets traffic. If it fails, the old release keeps serving.
+    """A command that runs once for each new release, before it gets traffic, such as a database migration. If it
+    fails, the old release keeps serving.
 
     It runs as the app's user in the app's sandbox, with the environment of the new release.
     """
@@ -96,7 +98,7 @@ class App:
     worker_class: str = key(
         "gthread", word(r"gthread|sync|gevent|eventlet", "gthread, sync, gevent or eventlet"), WORKERS, example="sync"
     )
-    """The class of RUNNER's workers. If the app is not thread-safe, take "sync" and more workers.
+    """The class of RUNNER's workers. If the app is not thread-safe, set "sync" and more `workers`.
 
     "gevent" and "eventlet" need the package of that name in `requirements`.
     """
@@ -111,21 +113,22 @@ class App:
     requests_per_second: int = key(0, number(0, 100_000), VISITORS, example=20)
     """How many requests one address may make in a second, with bursts of twice as many. 0: no limit, as behind a CDN.
 
-    More requests are answered with 429. Static files do not count. For IPv6, an address is a /64 network. A CDN has
-    few addresses for all visitors, so there must be no limit behind one.
+    Requests above the limit get status 429. Static files do not count. For IPv6, an address is a /64 network. A CDN
+    has few addresses for all visitors, so there must be no limit behind one.
     """
     connections_per_address: int = key(500, number(0, 65_535), VISITORS, example=2000, applied_by=BOTH)
     """How many connections and how many open requests one address may have. 0: no limit, as behind a CDN.
 
-    More connections get no answer, more requests are answered with 429. For IPv6, an address is a /64 network. 500 is
-    enough for 80 browsers behind one router. The firewall counts connections for the whole server: the largest number
-    of the server's apps applies. Requests are counted for each site. With `firewall = false`, only requests
-    are counted. The addresses in `trusted_proxies` have no limit.
+    Connections above the limit get no answer, requests above it get status 429. For IPv6, an address is a /64
+    network. 500 is enough for 80 browsers behind one router. The firewall counts connections for the whole server: the
+    largest number of the server's apps applies. Requests are counted for each site. With `firewall = false`, only
+    requests are counted. The addresses in `trusted_proxies` have no limit.
     """
     data_megabytes: int = key(0, number(0, 1_000_000_000), RESOURCES, example=2000, applied_by=PROVISION)
     """How many megabytes of data the app may have in /var/lib/NAME. Above that, it can only read. 0: half of the disk.
 
-    To make room: `fab run "rm …"`. The kit looks every 20 s, so the app can exceed the limit within that time.
+    To make room: `fab run "rm …"`. The size is measured every 20 s, so the app can exceed the limit
+    for that long.
     """
     memory_percent: int = key(75, number(1, 100), RESOURCES, example=50)
     """How much of the server's memory one running release may use, in percent.
@@ -137,18 +140,18 @@ class App:
     tasks_max: int = key(512, number(8, 100_000), RESOURCES, example=1000)
     """How many processes and threads one running release may have together (TasksMax= of systemd)."""
     tmp_megabytes: int = key(256, number(1, 100_000), RESOURCES, example=1000)
-    """How many megabytes fit into /tmp, and as many into /var/tmp and into /dev/shm.
+    """The size of /tmp, of /var/tmp and of /dev/shm, in megabytes for each of them.
 
     These directories are the app's own, in memory, and empty at each start. They count against `memory_percent`. For
     larger temporary files, set TMPDIR in `[app.env]` to a directory below /var/lib/NAME.
     """
     outbound: bool = key(True, flag, PERMISSIONS, example=False)
-    """Whether the app may connect to databases, mail servers, APIs and so on. false: no network access.
+    """Whether the app may connect to other servers: databases, mail, APIs. false: no network access.
 
     Without network access, the app still answers on its own socket.
     """
     allow_link_local: bool = key(False, flag, PERMISSIONS, example=True, applied_by=BOTH)
-    """Whether the app may connect to link-local addresses. At 169.254.169.254, clouds give the server's credentials."""
+    """Whether the app may connect to link-local addresses. At 169.254.169.254, clouds serve its credentials."""
     allow_jit: bool = key(False, flag, PERMISSIONS, example=True)
     """Whether the app may write memory and execute it, as PyPy, Numba and other just-in-time compilers need."""
     writable_paths: tuple[str, ...] = key(
@@ -185,15 +188,15 @@ class Stage:
     aliases: tuple[str, ...] = key(
         (), texts(word(rf"(\*\.)?{DOMAIN}", "a domain in small letters")), NAMES, example=["www.shop.example.com"]
     )
-    """Other domains of the site. Visitors are redirected from them to `domain`. The certificate is for them, too."""
+    """Other domains of the site. Visitors are redirected to `domain`. The certificate covers them, too."""
     serve_aliases: bool = key(False, flag, NAMES, example=True)
     """Whether the app itself answers at the aliases. false: they are redirected.
 
     A wildcard (`*.example.com`) needs `serve_aliases = true` and `tls = "files"`.
     """
     tls: str = key("acme", word("acme|files|off", '"acme", "files" or "off"'), TLS, example="files", applied_by=BOTH)
-    """Where the certificate comes from. "acme": from Let's Encrypt, free and renewed automatically. "files": from you.
-    "off": there is none, the site is http only, behind another proxy.
+    """Where the certificate comes from. "acme": from Let's Encrypt, free and renewed automatically. "files": your own.
+    "off": no certificate and no https, for a host behind another proxy.
 
     "acme" asks the certificate authority of `acme_directory`. "files" needs `certificate` and `certificate_key`. With
     "off", name the other proxy in `trusted_proxies`. Without a domain, "acme" is "off".
@@ -201,12 +204,12 @@ class Stage:
     certificate: str = key("", word(r".+", "a path on this machine"), TLS, example="certificates/shop.pem")
     """With `tls = "files"`: a PEM file on this machine with the certificate, followed by its chain.
 
-    `fab deploy` puts a new one live.
+    `fab deploy` installs a new one.
     """
     certificate_key: str = key("", word(r".+", "a path on this machine"), TLS, example="certificates/shop.key")
     """With `tls = "files"`: a PEM file on this machine with the key of the certificate, without a passphrase."""
     acme_email: str = key("", word(r"[^@\s,]+@[^@\s,]+\.[^@\s,]+", "an e-mail address"), TLS, example="you@example.com")
-    """The e-mail address for messages of the certificate authority to you."""
+    """The e-mail address to which the certificate authority can write."""
     acme_directory: str = key(
         "https://acme-v02.api.letsencrypt.org/directory",
         word(r"https://[!-~]+", "an ACME server's directory, https://…"),
@@ -215,13 +218,13 @@ class Stage:
     )
     """The URL of the certificate authority that "acme" asks, by default Let's Encrypt's."""
     acme_ca: str = key("", word(r".+", "a path on this machine"), TLS, example="certificates/our-ca.pem")
-    """If the server of `acme_directory` has a certificate from a private CA: a PEM file on this machine with that CA.
+    """A PEM file on this machine with the CA of the ACME server's own certificate, if that CA is a private one.
 
     The hosts of the stage trust this CA from then on.
     """
     hsts_days: int = key(7, number(0, 730), TLS, example=365)
-    """How many days browsers refuse to visit the domain without https (HSTS). 0: none. It cannot be taken back: if
-    https fails, nobody who has visited the site can reach it until the days are over.
+    """How many days browsers refuse to visit the domain without https (HSTS). 0: none. It cannot be undone: if
+    https fails, browsers that have visited the site cannot reach it until the days are over.
 
     A year is usual, once you are sure that https works.
     """
@@ -241,12 +244,12 @@ class Stage:
     """The fingerprints of the hosts' SSH keys, as `ssh-keygen -lf` shows them.
 
     With several hosts, name the host of each: "web1.example.com SHA256:…", as in `hosts`, without the user and with the
-    port if it has one. An entry without a host fits each of them, and a jump host.
+    port if it has one. An entry without a host is accepted for every host, and for a jump host.
     """
     env: tuple[tuple[str, str], ...] = key((), env, ENVIRONMENT, example={"LANGUAGE": "de"})
     """Environment variables of this stage. They override those of `[app.env]`."""
     firewall: bool = key(True, flag, FIREWALL, example=False, applied_by=PROVISION)
-    """Whether the kit sets up the server's firewall. false: you do it (ufw, firewalld); the kit removes its own.
+    """Whether the kit sets up the server's firewall. false: you do (ufw, firewalld), and the kit removes its own.
 
     There is one firewall for the whole server.
     """
