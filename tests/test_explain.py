@@ -14,7 +14,7 @@ from deploy.screen.console import Screen
 from deploy.verbs.explain import explain
 
 STAGES = '[stages.production]\nhosts = ["root@web1"]\n[stages.staging]\nhosts = ["root@web2"]\ntls = "off"\n'
-GOOD = f'[app]\nname = "shop"\nwsgi = "shop:app"\nworkers = 3\nenv = {{ LANGUAGE = "en" }}\n{STAGES}'
+GOOD = f'[app]\nname = "shop"\nwsgi = "shop:app"\nworkers = 3\nwarm_paths = []\nenv = {{ LANGUAGE = "en" }}\n{STAGES}'
 
 
 def explained(directory: Path, word: str, text: str = "") -> str:
@@ -54,6 +54,7 @@ def test_a_key_is_explained_with_its_value_in_each_stage(tmp_path: Path):
     text = explained(tmp_path, "tls", GOOD)
     assert '  now:       [stages.production] "acme"\n             [stages.staging] "off"\n' in text
     assert "  now:       [app] 3\n" in explained(tmp_path, "workers")
+    assert "  now:       [app] []\n" in explained(tmp_path, "warm_paths")
     assert "[stages.production] not set: the host's address, without https" in explained(tmp_path, "domain")
 
 

@@ -33,16 +33,16 @@ class Key:
         return self.default in ("", ())
 
 
-def required(
+def attributes(
     kind: Kind[Any], topic: str, *, example: Any, unset: str = "none", applied_by: tuple[str, ...] = DEPLOY
 ) -> Mapping[str, Any]:
-    """Of a key without a default: the metadata of its field."""
+    """What makes a key of a field, as its metadata; for a key without a default: field(metadata=attributes(…))."""
     return {"kind": kind, "topic": topic, "example": example, "unset": unset, "applied_by": applied_by}
 
 
 def key(default: T, kind: Kind[T], topic: str, **more: Any) -> T:
-    """A field with a default. more: see `required`."""
-    return field(default=default, metadata=required(kind, topic, **more))
+    """A field with a default. more: see `attributes`."""
+    return field(default=default, metadata=attributes(kind, topic, **more))
 
 
 def keys(table: type) -> dict[str, Key]:

@@ -6,7 +6,7 @@ The first paragraph is the comment. RUNNER and PROXY stand for the names of what
 
 from dataclasses import dataclass, field
 
-from .keys import BOTH, PROVISION, key, required
+from .keys import BOTH, PROVISION, attributes, key
 from .values import app_name, env, flag, host, inside, network, number, port, static, texts, word
 
 PATH = r"/[A-Za-z0-9._~!&()*+,=:@%/?-]*"  # nothing that means something in a proxy's configuration
@@ -22,7 +22,7 @@ SERVERS, NAMES, TLS, FIREWALL = "Servers", "Domain", "TLS", "Firewall"
 class App:
     """The program: the table [app]."""
 
-    name: str = field(metadata=required(app_name, APP, example="shop", applied_by=BOTH))
+    name: str = field(metadata=attributes(app_name, APP, example="shop", applied_by=BOTH))
     """The app's name. Its user, its directories (/srv/NAME, /var/lib/NAME) and its unit (NAME@RELEASE.service) are
     named after it.
 
@@ -30,7 +30,7 @@ class App:
     program on the server has.
     """
     wsgi: str = field(
-        metadata=required(
+        metadata=attributes(
             word(r"[\w.]+:\w+(\(\))?", '"module:callable" or "module:factory()"'), APP, example="shop:app"
         )
     )
@@ -170,7 +170,7 @@ class Stage:
 
     name: str
     hosts: tuple[str, ...] = field(
-        metadata=required(texts(host), SERVERS, example=["root@shop.example.com"], applied_by=BOTH)
+        metadata=attributes(texts(host), SERVERS, example=["root@shop.example.com"], applied_by=BOTH)
     )
     """The servers of the stage, as for ssh. The user is root, or may use sudo."""
     domain: str = key(

@@ -132,8 +132,8 @@ def lines(found: Found, width: int) -> Iterator[str]:
 
 
 def shown(key: Key, held: Any) -> str:
-    if held in ("", [], {}):
-        return "not set" + (f": {key.unset}" if key.is_empty and key.unset != "none" else "")
+    if key.is_empty and not held:
+        return "not set" + (f": {key.unset}" if key.unset != "none" else "")
     return ", ".join(held) if key.kind is env else literal(held)
 
 
