@@ -8,7 +8,7 @@ BIN := .venv/bin
 LOCKING := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 	--custom-compile-command 'make lock'
 
-.PHONY: demo test quick check format lock benchmark pictures clean
+.PHONY: demo test quick check format lock config-docs benchmark pictures clean
 
 demo: .venv/ready
 	@$(BIN)/fab sandbox provision deploy
@@ -35,6 +35,10 @@ lock: .venv/ready
 	$(BIN)/uv pip compile $(LOCKING) $(ARGS) tests/requirements.txt -o tests/requirements.lock
 	$(BIN)/python -c 'from deploy.agent.layout import UV_VERSION; print(f"uv=={UV_VERSION}")' | \
 		$(BIN)/uv pip compile $(LOCKING) - -o deploy/plan/uv-wheels.lock
+
+# docs/config.md and the comments of deploy.toml, after a change of deploy/config/schema.py.
+config-docs: .venv/ready-for-tests
+	$(BIN)/python -m deploy.config.document
 
 benchmark: .venv/ready-for-tests
 	$(BIN)/python -m benchmarks.engine

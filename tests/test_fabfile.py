@@ -13,7 +13,9 @@ from typing import IO
 import pytest
 from asking import CTRL_D, answered
 
+from deploy.cli import namespace
 from deploy.cli.misuse import typed
+from deploy.cli.options import stage_names
 
 ROOT = Path(__file__).resolve().parents[1]
 FAB = Path(sys.executable).parent / "fab"
@@ -107,6 +109,8 @@ def test_an_error_with_json_is_one_event(tmp_path: Path):
         ("logs -n", "the option -n wants a value", "fab --help logs"),
         ("logs -n many", "'many' is not a whole number", "fab --list"),
         ("history -n -5", "-5", "-n 0 is all of them"),
+        ("explain tsl", "there is no key tsl in deploy.toml", "did you mean tls?"),
+        ("explain health path", "explain takes one key, and path is no command", "fab --help explain"),
         ("rollback yesterday", "there is no command yesterday", "fab --help rollback"),
         ("sandbox --disk 1", "a disk of 1 MB is too small", "at least 500"),
         ("sandbox --name No", "'No' is no sandbox name", "of a-z, 0-9 and -"),
@@ -135,6 +139,26 @@ def test_a_wrong_command_line_is_told_in_four_parts_with_the_nearest_name(
     told = in_four_parts(ran.stderr)
     assert ran.returncode == 1 and what in told["error:"] and hint in told["hint:"]
     assert told["state:"] == "nothing was changed" and "hunter2" not in ran.stderr
+
+
+def test_a_key_is_explained_where_there_is_no_config_and_in_one_that_is_broken(tmp_path: Path):
+    for text in ("", "[app\n"):
+        if text:
+            (tmp_path / "deploy.toml").write_text(text)
+        for words in (["tls"], ["stages.production.tls"], []):
+            ran = fab(tmp_path, "explain", *words)
+            assert ran.returncode == 0 and ran.stderr == "" and "certificate" in ran.stdout
+            assert ("has an error: deploy.toml is not TOML" in ran.stdout) == bool(text)
+    (event,) = (json.loads(line) for line in fab(tmp_path, "explain", "--json", "app.workers").stdout.splitlines()[:-1])
+    assert (event["key"], event["default"], event["now"]) == ("workers", 0, {})
+
+
+@pytest.mark.parametrize("name", sorted({name.partition(".")[0] for name in namespace.task_names} - {*stage_names()}))
+def test_a_stage_with_the_name_of_a_command_is_told_by_what_reads_the_file(tmp_path: Path, name: str):
+    (tmp_path / "deploy.toml").write_text(GOOD.replace("production", name))
+    told = in_four_parts(fab(tmp_path, "releases").stderr)
+    assert told["error:"].startswith(f"'{name}' cannot be a stage's name") and told["where:"].endswith("line 4")
+    assert f"Work on the stage {name}" not in fab(tmp_path, "--list").stdout
 
 
 @pytest.mark.parametrize(

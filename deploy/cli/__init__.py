@@ -5,7 +5,8 @@
     fab staging deploy                on another stage
     fab -H root@203.0.113.10 deploy   on a host named there and then
 
-`fab --help COMMAND` tells of a command's options. Every command can be run again: what is done is left alone.
+`fab --help COMMAND` shows a command's options, `fab explain KEY` explains a key of deploy.toml. Every command can be
+run again: what is done is left alone.
 
 Exit status: 0 it is done; 1 it failed; 2 `--check` found something that would change; 3 it is done, but visitors get
 errors, or got some meanwhile; 130 Ctrl-C. `fab run` and `fab shell` end with the command's own.

@@ -168,4 +168,6 @@ def unknown_word(word: str, command: str, flags: list[str], names: list[str], hi
     if command == "env.set" and not guess(word, names):  # not quoted: it may be the value
         hint = f"fab env.set NAME asks for the value; {hint}"
         return ConfigError("env.set takes one name, in capitals, and no value on the command line", hint=hint)
+    if command == "explain":
+        return ConfigError(f"explain takes one key, and {word} is no command", hint=guess(word, names) + hint)
     return ConfigError(f"there is no command {word}", hint=guess(word, names) + hint)

@@ -23,7 +23,10 @@ def namespace(about: str) -> Collection:
     open_streams()
     atexit.register(gc.freeze)  # last of all: a process that ends need not look for garbage first (20 ms)
     atexit.register(session.close)
-    made = Collection(*tasks(session), *(stage_task(session, name) for name in stage_names()))
+    made = Collection(*tasks(session))
     for group in (env_tasks, tls_tasks, sandbox_tasks, ci_tasks):
         made.add_collection(group(session))
+    session.commands = frozenset({*made.tasks, *made.collections})
+    for name in {*stage_names()} - session.commands:  # a stage of such a name is refused when the file is read
+        made.add_task(stage_task(session, name))
     return made

@@ -1,6 +1,7 @@
 """The commands as typed: words and their help → verb. Nothing is decided here."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from fabric import task
@@ -118,7 +119,20 @@ def tasks(session: Session) -> list[Any]:
         except Interrupted:
             raise Exit(code=0) from None  # Ctrl-C is how one leaves a log
 
-    return [provision, deploy, rollback, releases, history, restart, run, shell, maintenance, logs]
+    @command(
+        session,
+        READING,
+        reading=True,
+        positional=[] if left_out("explain", r"(?!-).*", sys.argv) else ["key"],
+        help={"key": "a key of deploy.toml, such as tls or app.workers; without one, all keys are listed"},
+    )
+    def explain(typed: Typed, key: str | None = None) -> None:
+        """Explain a key of deploy.toml: what it means, what it takes, its default and its value: fab explain KEY."""
+        from ..verbs import explain as verb
+
+        verb.explain(typed.screen, Path.cwd(), key or "")
+
+    return [provision, deploy, rollback, releases, history, restart, run, shell, maintenance, logs, explain]
 
 
 def tls_tasks(session: Session) -> Collection:

@@ -1,87 +1,18 @@
 """deploy.toml → frozen values. Every mistake is a ConfigError that names file, line and key."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from .schema import APP_KEYS, STAGE_KEYS
-from .values import Env, Wrong, kind_of
+from .keys import keys
+from .schema import App as App  # what reading a config gives, so they can be had from here
+from .schema import Stage as Stage
+from .values import Wrong, kind_of
 
 FILE = "deploy.toml"
-TAKEN = ("sandbox", "provision", "deploy", "rollback", "releases", "history", "env", "restart", "run", "shell",
-         "maintenance", "logs", "tls", "ci")  # the commands of fabfile.py, which a stage cannot be called  # fmt: skip
-
-
-@dataclass(frozen=True)
-class App:
-    """The program. `static` maps a URL prefix to a directory of the source; `workers` 0 means one for each CPU.
-
-    release_command: run with /bin/sh before each new release gets traffic; "" for none.
-    """
-
-    name: str
-    wsgi: str
-    requirements: str = "requirements.txt"
-    include: tuple[str, ...] = ()
-    include_anyway: tuple[str, ...] = ()
-    static: tuple[tuple[str, str], ...] = ()
-    env: Env = ()
-    health_path: str = "/"
-    health_seconds: int = 30
-    warm_paths: tuple[str, ...] = ("/",)
-    watch_seconds: int = 10
-    release_command: str = ""
-    release_seconds: int = 300
-    keep_releases: int = 5
-    worker_class: str = "gthread"
-    workers: int = 0
-    threads: int = 8
-    timeout_seconds: int = 30
-    max_body_megabytes: int = 10
-    requests_per_second: int = 0
-    connections_per_address: int = 500
-    data_megabytes: int = 0
-    memory_percent: int = 75
-    cpu_percent: int = 0
-    tasks_max: int = 512
-    tmp_megabytes: int = 256
-    outbound: bool = True
-    allow_link_local: bool = False
-    allow_jit: bool = False
-    writable_paths: tuple[str, ...] = ()
-    devices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Where the app runs and how visitors reach it. Without a `domain`, a host's own address is the site's name.
-
-    certificate, certificate_key, acme_ca: paths on this machine, from the project's directory on.
-    """
-
-    name: str
-    hosts: tuple[str, ...]
-    domain: str = ""
-    aliases: tuple[str, ...] = ()
-    serve_aliases: bool = False
-    tls: str = "acme"
-    certificate: str = ""
-    certificate_key: str = ""
-    acme_email: str = ""
-    acme_directory: str = "https://acme-v02.api.letsencrypt.org/directory"
-    acme_ca: str = ""
-    hsts_days: int = 7
-    trusted_proxies: tuple[str, ...] = ()
-    host_keys: tuple[str, ...] = ()
-    env: Env = ()
-    firewall: bool = True
-    open_ports: tuple[str, ...] = ()
-    key_file: str = ""
-    authority: str = ""  # path of the CA that its certificate is from, where only this machine knows it
-    pin: bool = True  # write a host key that was accepted into known_hosts
 
 
 @dataclass(frozen=True)
@@ -106,8 +37,8 @@ class Config:
         return replace(self.app, env=tuple(sorted({**dict(self.app.env), **dict(stage.env)}.items())))
 
 
-def load(directory: Path) -> Config:
-    """The config in a project's directory."""
+def load(directory: Path, taken: frozenset[str] = frozenset()) -> Config:
+    """The config in a project's directory. taken: the names of commands, which a stage cannot have."""
     path = directory / FILE
     source = _source(path)
     import tomllib  # late: the server's side of a CI key reads values, not TOML, and may be a Python without it
@@ -118,7 +49,7 @@ def load(directory: Path) -> Config:
         raise ConfigError(
             f"{FILE} is not TOML: {error}", where=str(path), detail=_line(source, str(error)), hint=_FIX
         ) from error
-    return read(data, source, directory)
+    return read(data, source, directory, taken)
 
 
 _FIX = "fix that line; docs/config.md has every key"
@@ -146,22 +77,22 @@ def _line(source: str, message: str) -> str:
     return f"{source.splitlines()[line - 1]}\n{' ' * (column - 1)}^"
 
 
-def read(data: dict[str, Any], source: str, directory: Path) -> Config:
+def read(data: dict[str, Any], source: str, directory: Path, taken: frozenset[str] = frozenset()) -> Config:
     reader = _Reader(source, directory / FILE)
     reader.known(data, ("app", "stages"), "")
     if "app" not in data:
         raise reader.error("app", "the table [app] is missing")
-    app = reader.table(data["app"], APP_KEYS, "app", required=("name", "wsgi"))
+    app = reader.table(data["app"], App, "app")
     stages = data.get("stages", {})
     if not isinstance(stages, dict):
         raise reader.error("stages", f"stages should be tables [stages.NAME], not {kind_of(stages)}")
     made = []
     for name, table in stages.items():
-        if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name in TAKEN:
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name in taken:
             raise reader.error(
                 name, f"{name!r} cannot be a stage's name (small letters, digits, - and _; not a command's)"
             )
-        stage = Stage(name=name, **reader.table(table, STAGE_KEYS, f"stages.{name}", required=("hosts",)))
+        stage = Stage(name=name, **reader.table(table, Stage, f"stages.{name}"))
         require_certificate(stage, reader)
         require_hosts_of_keys(stage, reader)
         made.append(stage)
@@ -231,19 +162,19 @@ class _Reader:
                 guess = f"did you mean {near[0]}?" if near else f"known here: {', '.join(keys)}"
                 raise self.error(key, f"unknown key {prefix}{key}", guess)
 
-    def table(
-        self, table: Any, keys: dict[str, Callable[[Any], Any]], name: str, required: tuple[str, ...]
-    ) -> dict[str, Any]:
+    def table(self, table: Any, kind: type, name: str) -> dict[str, Any]:
+        """The values of a table of this kind, App or Stage, by key."""
         if not isinstance(table, dict):
             raise self.error(name.rpartition(".")[2], f"{name} should be a table [{name}], not {kind_of(table)}")
-        self.known(table, keys, f"{name}.")
-        for key in required:
-            if key not in table:
+        known = keys(kind)
+        self.known(table, known, f"{name}.")
+        for key in known:
+            if known[key].required and key not in table:
                 raise self.error(name.rpartition(".")[2], f"{name}.{key} is missing")
         found = {}
         for key, value in table.items():
             try:
-                found[key] = keys[key](value)
+                found[key] = known[key].kind(value)
             except Wrong as wrong:
                 raise self.error(key, f"{name}.{key} {wrong}") from None
         return found

@@ -1,61 +1,265 @@
-"""The keys of deploy.toml, and what each takes: a reader for every value, see `values`."""
+"""The keys of deploy.toml: each is a field with its default, what it takes, its topic, and what it means below.
 
-from collections.abc import Callable
-from typing import Any
+docs/config.md and the comments of deploy.toml are written from here (`make config-docs`), and `fab explain` shows it.
+The first paragraph is the comment. RUNNER and PROXY stand for the names of what runs the app and of what is in front.
+"""
 
+from dataclasses import dataclass, field
+
+from .keys import BOTH, PROVISION, attributes, key
 from .values import app_name, env, flag, host, inside, network, number, port, static, texts, word
 
 PATH = r"/[A-Za-z0-9._~!&()*+,=:@%/?-]*"  # nothing that means something in a proxy's configuration
-APP_KEYS: dict[str, Callable[[Any], Any]] = {
-    "name": app_name,
-    "wsgi": word(r"[\w.]+:\w+(\(\))?", '"module:callable" or "module:factory()"'),
-    "requirements": inside,
-    "include": texts(inside),
-    "include_anyway": texts(inside),
-    "static": static,
-    "env": env,
-    "health_path": word(PATH, "a path like /healthz"),
-    "health_seconds": number(1, 600),
-    "warm_paths": texts(word(PATH, "a path like /")),
-    "watch_seconds": number(0, 3600),
-    "release_command": word(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]*", "one line for /bin/sh"),
-    "release_seconds": number(1, 86_400),
-    "keep_releases": number(1, 100),
-    "worker_class": word(r"gthread|sync|gevent|eventlet", "gthread, sync, gevent or eventlet"),
-    "workers": number(0, 256),
-    "threads": number(1, 256),
-    "timeout_seconds": number(1, 3600),
-    "max_body_megabytes": number(1, 10_000),
-    "requests_per_second": number(0, 100_000),
-    "connections_per_address": number(0, 65_535),  # the most that the proxy takes
-    "data_megabytes": number(0, 1_000_000_000),
-    "memory_percent": number(1, 100),
-    "cpu_percent": number(0, 100_000),
-    "tasks_max": number(8, 100_000),
-    "tmp_megabytes": number(1, 100_000),
-    "outbound": flag,
-    "allow_link_local": flag,
-    "allow_jit": flag,
-    "writable_paths": texts(word(r"/[\w./+-]+", "a path on the server, like /srv/media")),
-    "devices": texts(word(r"/dev/[\w./-]+", "a device, like /dev/fuse")),
-}
 DOMAIN = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 HOST_KEY = r"([^\s,]+ )?SHA256:[A-Za-z0-9+/]{43}=?"
-STAGE_KEYS: dict[str, Callable[[Any], Any]] = {
-    "hosts": texts(host),
-    "domain": word(DOMAIN, "a domain in small letters, like shop.example.com"),
-    "aliases": texts(word(rf"(\*\.)?{DOMAIN}", "a domain in small letters")),
-    "serve_aliases": flag,
-    "tls": word("acme|files|off", '"acme", "files" or "off"'),
-    "certificate": word(r".+", "a path on this machine"),
-    "certificate_key": word(r".+", "a path on this machine"),
-    "acme_email": word(r"[^@\s,]+@[^@\s,]+\.[^@\s,]+", "an e-mail address"),
-    "acme_directory": word(r"https://[!-~]+", "an ACME server's directory, https://…"),
-    "acme_ca": word(r".+", "a path on this machine"),
-    "hsts_days": number(0, 730),
-    "trusted_proxies": texts(network),
-    "host_keys": texts(word(HOST_KEY, '"SHA256:…" or "HOST SHA256:…", the fingerprint from `ssh-keygen -lf`')),
-    "env": env,
-    "firewall": flag,
-    "open_ports": texts(port),
-}
+
+APP, FILES, ENVIRONMENT, HEALTH, RELEASES = "App", "Files", "Environment", "Health check", "Releases"
+WORKERS, VISITORS, RESOURCES, PERMISSIONS = "Workers", "Limits for visitors", "Limits for the app", "Permissions"
+SERVERS, NAMES, TLS, FIREWALL = "Servers", "Domain", "TLS", "Firewall"
+
+
+@dataclass(frozen=True)
+class App:
+    """The program: the table [app]."""
+
+    name: str = field(metadata=attributes(app_name, APP, example="shop", applied_by=BOTH))
+    """The app's name. Its user, its directories (/srv/NAME, /var/lib/NAME) and its unit (NAME@RELEASE.service) are
+    named after it.
+
+    A name of the kit or of the system is refused, and so is one that a user, group, directory or unit of another
+    program on the server has.
+    """
+    wsgi: str = field(
+        metadata=attributes(
+            word(r"[\w.]+:\w+(\(\))?", '"module:callable" or "module:factory()"'), APP, example="shop:app"
+        )
+    )
+    """What RUNNER serves: "module:callable", or "module:factory()" if a function makes the app."""
+    requirements: str = key("requirements.txt", inside, FILES, example="pyproject.toml")
+    """The packages that the app needs, RUNNER included: a requirements file or a pyproject.toml.
+
+    uv installs them. The files that it includes by -r and -c count, too. If the file has hashes, uv installs nothing
+    without a matching hash. A deploy lists the requirements without an exact version.
+    """
+    include: tuple[str, ...] = key((), texts(inside), FILES, example=["shop", "dist"], unset="all that Git tracks")
+    """Which files and directories of the project are uploaded. A path that Git does not track is uploaded, too.
+
+    In a Git repository, what Git tracks below these paths is uploaded. If Git tracks nothing below a path, such as
+    dist with the output of a build, all of it is uploaded, even if Git ignores it; a note says so. Another note lists
+    what Git ignores below these paths. `["."]` is the whole project.
+    """
+    include_anyway: tuple[str, ...] = key((), texts(inside), FILES, example=["tests/test.key"])
+    """Files to upload although they look like a private key, an .env file or a database.
+
+    A deploy refuses such files. Without Git, it leaves them out and says so.
+    """
+    static: tuple[tuple[str, str], ...] = key((), static, FILES, example={"/static/": "shop/static"})
+    """URL prefixes that PROXY serves by itself, each from a directory of the project.
+
+    Hidden files are not served. The path of a directory has only letters, digits and . _ + @ - / in it.
+    """
+    env: tuple[tuple[str, str], ...] = key(
+        (), env, ENVIRONMENT, example={"LANGUAGE": "en", "DJANGO_SECRET_KEY": "$SECRET_KEY"}
+    )
+    """The app's environment variables. No secrets here: set them on the server, with `fab env.set NAME`.
+
+    A value can refer to other variables: `$NAME` or `${NAME}`. `$$` is a plain `$`. `fab env` lists all variables.
+    """
+    health_path: str = key("/", word(PATH, "a path like /healthz"), HEALTH, example="/healthz")
+    """The path of the health check. A new release gets traffic only after it answers GET on this path with 200."""
+    health_seconds: int = key(30, number(1, 600), HEALTH, example=60)
+    """How many seconds a new release has to pass the health check."""
+    warm_paths: tuple[str, ...] = key(("/",), texts(word(PATH, "a path like /")), HEALTH, example=["/", "/search"])
+    """Paths that the kit requests a few times before a release gets traffic. `[]`: none.
+
+    So no visitor waits for what an app does only once, such as loading templates or connecting to a database. The
+    answers do not matter.
+    """
+    watch_seconds: int = key(10, number(0, 3600), HEALTH, example=60)
+    """How many seconds a new release is watched after the switch. If it fails, traffic is switched back. 0: not at all.
+
+    It fails if it answers more requests with errors (5xx) than the old release did, or if its processes end.
+    """
+    release_command: str = key(
+        "", word(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]*", "one line for /bin/sh"), RELEASES, example="flask db upgrade"
+    )
+    """A command that runs once for each new release, before it gets traffic, such as a database migration. If it
+    fails, the old release keeps serving.
+
+    It runs as the app's user in the app's sandbox, with the environment of the new release.
+    """
+    release_seconds: int = key(300, number(1, 86_400), RELEASES, example=900)
+    """How many seconds `release_command` may take."""
+    keep_releases: int = key(5, number(1, 100), RELEASES, example=10)
+    """How many good releases are kept on the server besides the current one, for `fab rollback`.
+
+    As many releases that were rolled back are kept, too.
+    """
+    worker_class: str = key(
+        "gthread", word(r"gthread|sync|gevent|eventlet", "gthread, sync, gevent or eventlet"), WORKERS, example="sync"
+    )
+    """The class of RUNNER's workers. If the app is not thread-safe, set "sync" and more `workers`.
+
+    "gevent" and "eventlet" need the package of that name in `requirements`.
+    """
+    workers: int = key(0, number(0, 256), WORKERS, example=4)
+    """How many worker processes run. 0: one for each CPU of the server."""
+    threads: int = key(8, number(1, 256), WORKERS, example=16)
+    """How many threads each worker of the class "gthread" has."""
+    timeout_seconds: int = key(30, number(1, 3600), WORKERS, example=120)
+    """How many seconds a request may take. Open requests get the same time when a release is replaced."""
+    max_body_megabytes: int = key(10, number(1, 10_000), VISITORS, example=100)
+    """The largest request that PROXY accepts, in megabytes."""
+    requests_per_second: int = key(0, number(0, 100_000), VISITORS, example=20)
+    """How many requests one address may make in a second, with bursts of twice as many. 0: no limit, as behind a CDN.
+
+    Requests above the limit get status 429. Static files do not count. For IPv6, an address is a /64 network. A CDN
+    has few addresses for all visitors, so there must be no limit behind one.
+    """
+    connections_per_address: int = key(500, number(0, 65_535), VISITORS, example=2000, applied_by=BOTH)
+    """How many connections and how many open requests one address may have. 0: no limit, as behind a CDN.
+
+    Connections above the limit get no answer, requests above it get status 429. For IPv6, an address is a /64
+    network. 500 is enough for 80 browsers behind one router. The firewall counts connections for the whole server: the
+    largest number of the server's apps applies. Requests are counted for each site. With `firewall = false`, only
+    requests are counted. The addresses in `trusted_proxies` have no limit.
+    """
+    data_megabytes: int = key(0, number(0, 1_000_000_000), RESOURCES, example=2000, applied_by=PROVISION)
+    """How many megabytes of data the app may have in /var/lib/NAME. Above that, it can only read. 0: half of the disk.
+
+    To make room: `fab run "rm …"`. The size is measured every 20 s, so the app can exceed the limit
+    for that long.
+    """
+    memory_percent: int = key(75, number(1, 100), RESOURCES, example=50)
+    """How much of the server's memory one running release may use, in percent.
+
+    Above the limit, the kernel ends one of its processes (MemoryMax= of systemd).
+    """
+    cpu_percent: int = key(0, number(0, 100_000), RESOURCES, example=150)
+    """How much CPU time one running release may use, in percent of one CPU. 0: no limit (CPUQuota= of systemd)."""
+    tasks_max: int = key(512, number(8, 100_000), RESOURCES, example=1000)
+    """How many processes and threads one running release may have together (TasksMax= of systemd)."""
+    tmp_megabytes: int = key(256, number(1, 100_000), RESOURCES, example=1000)
+    """The size of /tmp, of /var/tmp and of /dev/shm, in megabytes for each of them.
+
+    These directories are the app's own, in memory, and empty at each start. They count against `memory_percent`. For
+    larger temporary files, set TMPDIR in `[app.env]` to a directory below /var/lib/NAME.
+    """
+    outbound: bool = key(True, flag, PERMISSIONS, example=False)
+    """Whether the app may connect to other servers: databases, mail, APIs. false: no network access.
+
+    Without network access, the app still answers on its own socket.
+    """
+    allow_link_local: bool = key(False, flag, PERMISSIONS, example=True, applied_by=BOTH)
+    """Whether the app may connect to link-local addresses. At 169.254.169.254, clouds serve its credentials."""
+    allow_jit: bool = key(False, flag, PERMISSIONS, example=True)
+    """Whether the app may write memory and execute it, as PyPy, Numba and other just-in-time compilers need."""
+    writable_paths: tuple[str, ...] = key(
+        (), texts(word(r"/[\w./+-]+", "a path on the server, like /srv/media")), PERMISSIONS, example=["/srv/media"]
+    )
+    """Paths on the server that the app may write, besides /var/lib/NAME. You set their owner and mode."""
+    devices: tuple[str, ...] = key(
+        (), texts(word(r"/dev/[\w./-]+", "a device, like /dev/fuse")), PERMISSIONS, example=["/dev/fuse"]
+    )
+    """Devices on the server that the app may use."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where the app runs and how visitors reach it: a table [stages.NAME]. Paths start in the project's directory."""
+
+    name: str
+    hosts: tuple[str, ...] = field(
+        metadata=attributes(texts(host), SERVERS, example=["root@shop.example.com"], applied_by=BOTH)
+    )
+    """The servers of the stage, as for ssh. The user is root, or may use sudo."""
+    domain: str = key(
+        "",
+        word(DOMAIN, "a domain in small letters, like shop.example.com"),
+        NAMES,
+        example="shop.example.com",
+        unset="the host's address, without https",
+        applied_by=BOTH,
+    )
+    """The domain that visitors type. With it, the site has https. DNS must point the domain to the host.
+
+    http is redirected to https. Each app on a server needs a domain of its own.
+    """
+    aliases: tuple[str, ...] = key(
+        (), texts(word(rf"(\*\.)?{DOMAIN}", "a domain in small letters")), NAMES, example=["www.shop.example.com"]
+    )
+    """Other domains of the site. Visitors are redirected to `domain`. The certificate covers them, too."""
+    serve_aliases: bool = key(False, flag, NAMES, example=True)
+    """Whether the app itself answers at the aliases. false: they are redirected.
+
+    A wildcard (`*.example.com`) needs `serve_aliases = true` and `tls = "files"`.
+    """
+    tls: str = key("acme", word("acme|files|off", '"acme", "files" or "off"'), TLS, example="files", applied_by=BOTH)
+    """Where the certificate comes from. "acme": from Let's Encrypt, free and renewed automatically. "files": your own.
+    "off": no certificate and no https, for a host behind another proxy.
+
+    "acme" asks the certificate authority of `acme_directory`. "files" needs `certificate` and `certificate_key`. With
+    "off", name the other proxy in `trusted_proxies`. Without a domain, "acme" is "off".
+    """
+    certificate: str = key("", word(r".+", "a path on this machine"), TLS, example="certificates/shop.pem")
+    """With `tls = "files"`: a PEM file on this machine with the certificate, followed by its chain.
+
+    `fab deploy` installs a new one.
+    """
+    certificate_key: str = key("", word(r".+", "a path on this machine"), TLS, example="certificates/shop.key")
+    """With `tls = "files"`: a PEM file on this machine with the key of the certificate, without a passphrase."""
+    acme_email: str = key("", word(r"[^@\s,]+@[^@\s,]+\.[^@\s,]+", "an e-mail address"), TLS, example="you@example.com")
+    """The e-mail address to which the certificate authority can write."""
+    acme_directory: str = key(
+        "https://acme-v02.api.letsencrypt.org/directory",
+        word(r"https://[!-~]+", "an ACME server's directory, https://…"),
+        TLS,
+        example="https://acme-staging-v02.api.letsencrypt.org/directory",
+    )
+    """The URL of the certificate authority that "acme" asks, by default Let's Encrypt's."""
+    acme_ca: str = key("", word(r".+", "a path on this machine"), TLS, example="certificates/our-ca.pem")
+    """A PEM file on this machine with the CA of the ACME server's own certificate, if that CA is a private one.
+
+    The hosts of the stage trust this CA from then on.
+    """
+    hsts_days: int = key(7, number(0, 730), TLS, example=365)
+    """How many days browsers refuse to visit the domain without https (HSTS). 0: none. It cannot be undone: if
+    https fails, browsers that have visited the site cannot reach it until the days are over.
+
+    A year is usual, once you are sure that https works.
+    """
+    trusted_proxies: tuple[str, ...] = key((), texts(network), TLS, example=["10.0.0.0/8"], applied_by=BOTH)
+    """With `tls = "off"`: the addresses or networks of another proxy, through which visitors reach the host.
+
+    Its X-Forwarded-For and X-Forwarded-Proto are trusted. Those of all others are ignored.
+    """
+    host_keys: tuple[str, ...] = key(
+        (),
+        texts(word(HOST_KEY, '"SHA256:…" or "HOST SHA256:…", the fingerprint from `ssh-keygen -lf`')),
+        SERVERS,
+        example=["SHA256:0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"],
+        unset="asked at the first connection",
+        applied_by=(),
+    )
+    """The fingerprints of the hosts' SSH keys, as `ssh-keygen -lf` shows them.
+
+    With several hosts, name the host of each: "web1.example.com SHA256:…", as in `hosts`, without the user and with the
+    port if it has one. An entry without a host is accepted for every host, and for a jump host.
+    """
+    env: tuple[tuple[str, str], ...] = key((), env, ENVIRONMENT, example={"LANGUAGE": "de"})
+    """Environment variables of this stage. They override those of `[app.env]`."""
+    firewall: bool = key(True, flag, FIREWALL, example=False, applied_by=PROVISION)
+    """Whether the kit sets up the server's firewall. false: you do (ufw, firewalld), and the kit removes its own.
+
+    There is one firewall for the whole server.
+    """
+    open_ports: tuple[str, ...] = key(
+        (), texts(port), FIREWALL, example=["8443/tcp", "60000-61000/udp"], applied_by=PROVISION
+    )
+    """Which ports the firewall opens for this app, besides SSH, 80 and 443."""
+    key_file: str = ""
+    authority: str = ""  # path of the CA that its certificate is from, where only this machine knows it
+    pin: bool = True  # write a host key that was accepted into known_hosts
+
+
+TABLES = {"app": App, "stages.NAME": Stage}

@@ -1,8 +1,9 @@
-"""What a value in deploy.toml may be: each reader returns it as it is used, or raises Wrong with what it should be."""
+"""What a value in deploy.toml may be: each kind reads it as it is used, or raises Wrong with what it should be."""
 
 import re
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from ..agent.defaults import PROXY
 
@@ -12,13 +13,33 @@ LOGIN = "user@host, user@host:port or a name from ~/.ssh/config, with IPv6 in br
 HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>.*:.*)\]|(?P<name>[^\s,:@\[\]-][^\s,:@\[\]]*))(?::(?P<port>[0-9]{1,5}))?")
 NAMES_TAKEN = rf"ashore|{PROXY}|systemd|private|deploy|root|user|getty|(ashore|ci|systemd)-.*"
 Env = tuple[tuple[str, str], ...]
+T = TypeVar("T")
 
 
 class Wrong(Exception):
     """A value that cannot be: what it should be, for `_Reader` to name its key."""
 
 
-def word(pattern: str, what: str) -> Callable[[Any], str]:
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """A kind of value. takes: what it may be, in words."""
+
+    takes: str
+    read: Callable[[Any], T]
+
+    def __call__(self, value: Any) -> T:
+        return self.read(value)
+
+
+def kind(takes: str) -> Callable[[Callable[[Any], T]], Kind[T]]:
+    def made(read: Callable[[Any], T]) -> Kind[T]:
+        return Kind(takes, read)
+
+    return made
+
+
+def word(pattern: str, what: str) -> Kind[str]:
+    @kind(what)
     def read(value: Any) -> str:
         if not re.fullmatch(pattern, text(value)):
             raise Wrong(f"should be {what}, not {value!r}")
@@ -27,6 +48,7 @@ def word(pattern: str, what: str) -> Callable[[Any], str]:
     return read
 
 
+@kind("a name of up to 30 small letters, digits and -, starting with a letter")
 def app_name(value: Any) -> str:
     """Its user, directories and units have this name, so it cannot be one that the kit, Debian or systemd has."""
     name = word(r"[a-z][a-z0-9-]{0,29}", "a short name in small letters, digits and -")(value)
@@ -41,13 +63,15 @@ def text(value: Any) -> str:
     return value
 
 
+@kind("true or false")
 def flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise Wrong(f"should be true or false, not {kind_of(value)}")
     return value
 
 
-def number(low: int, high: int) -> Callable[[Any], int]:
+def number(low: int, high: int) -> Kind[int]:
+    @kind(f"a whole number from {low} to {high}")
     def read(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise Wrong(f"should be a whole number, not {kind_of(value)}")
@@ -58,6 +82,7 @@ def number(low: int, high: int) -> Callable[[Any], int]:
     return read
 
 
+@kind('a port or a range of ports with its protocol, like "8443/tcp" or "60000-61000/udp"')
 def port(value: Any) -> str:
     """A port or a range of them with its protocol: "8443/tcp", "60000-61000/udp"."""
     found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?/(tcp|udp)", text(value))
@@ -87,12 +112,14 @@ def is_ipv6(address: str) -> bool:
         return False
 
 
+@kind(LOGIN)
 def host(value: Any) -> str:
     login(text(value))
     return text(value)
 
 
-def texts(each: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
+def texts(each: Kind[str]) -> Kind[tuple[str, ...]]:
+    @kind(f"a list; each item is {each.takes}")
     def read(value: Any) -> tuple[str, ...]:
         if not isinstance(value, list):
             raise Wrong(f'should be a list of strings, like ["…"], not {kind_of(value)}')
@@ -101,6 +128,7 @@ def texts(each: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
     return read
 
 
+@kind("a path inside the project")
 def inside(value: Any) -> str:
     """A path inside the source, with slashes, as git and the manifest spell it: "./shop/" is "shop"."""
     import posixpath
@@ -117,6 +145,7 @@ def inside(value: Any) -> str:
     return posixpath.normpath(path)
 
 
+@kind("an IP address or a network, like 10.0.0.0/8")
 def network(value: Any) -> str:
     """An address or a network, as a proxy takes it."""
     import ipaddress
@@ -127,6 +156,7 @@ def network(value: Any) -> str:
         raise Wrong(f"should be an address or a network like 10.0.0.0/8, not {value!r}") from None
 
 
+@kind("a table; names are capitals, digits and _, values are strings or numbers")
 def env(value: Any) -> Env:
     if not isinstance(value, dict):
         raise Wrong(f"should be a table, not {kind_of(value)}")
@@ -146,6 +176,7 @@ def env(value: Any) -> Env:
     return tuple(sorted((key, str(setting)) for key, setting in value.items()))
 
 
+@kind("a table of URL prefixes, each with a directory inside the project")
 def static(value: Any) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, dict):
         raise Wrong(f'should be a table, like {{ "/static/" = "webapp/static" }}, not {kind_of(value)}')

@@ -1,6 +1,7 @@
 """Every kind of event that the operator's side makes, for programs; `agent.events` has those that the agent sends."""
 
-from typing import Literal, TypeAlias, TypedDict
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from ..agent.events import From, RunFields
 
@@ -125,6 +126,22 @@ class Sandbox(TypedDict):
     state: str
 
 
-Result: TypeAlias = Answers | Preview | CiKey | Error | Sandbox
+class KeyMeaning(TypedDict):
+    event: Literal["key"]
+    host: str
+    key: str
+    table: str
+    topic: str
+    meaning: str
+    takes: str
+    required: bool
+    default: Any
+    example: Any
+    rolls_back: bool
+    applied_by: Sequence[str]
+    now: dict[str, Any]
+
+
+Result: TypeAlias = KeyMeaning | Answers | Preview | CiKey | Error | Sandbox
 Row: TypeAlias = ReleaseRow | Run | Variable | CertificateRow
 Made: TypeAlias = Note | Result | Row

@@ -132,10 +132,11 @@ class Session:
     now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # one clock for all hosts
     interrupted: threading.Event = field(default_factory=threading.Event)  # by Ctrl-C
     would_change: bool = False  # what a dry run of this command line has found
+    commands: frozenset[str] = frozenset()  # their names, which no stage can have
     link: Callable[[Connection, Stage], HostLink] = SshLink.to  # how a host is reached
 
     def config(self) -> Config:
-        return load(Path.cwd())
+        return load(Path.cwd(), self.commands)
 
     def stage(self, config: Config) -> Stage:
         return self.sandbox or config.stage(self.stage_name)
