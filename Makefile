@@ -8,7 +8,7 @@ BIN := .venv/bin
 LOCKING := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 	--custom-compile-command 'make lock'
 
-.PHONY: demo test quick check format lock config-docs benchmark pictures clean
+.PHONY: demo test quick check format lock config-docs benchmark house pictures clean
 
 demo: .venv/ready
 	@$(BIN)/fab sandbox provision deploy
@@ -43,6 +43,9 @@ config-docs: .venv/ready-for-tests
 benchmark: .venv/ready-for-tests
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.releases
+
+house: .venv/ready
+	@$(BIN)/python docs/house.py
 
 pictures: .venv/ready-for-tests /usr/bin/chromedriver
 	$(BIN)/python docs/pictures.py

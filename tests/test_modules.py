@@ -1,8 +1,10 @@
 """The shape of the house: who may import whom."""
 
 import ast
+import importlib
 import subprocess
 import sys
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -107,6 +109,11 @@ def test_the_app_and_the_kit_know_nothing_of_each_other():
         assert "webapp" not in {imported.split(".")[0] for imported in imports(name, path)}
 
 
-def test_files_stay_small():
-    for path in [*(ROOT / "deploy").rglob("*.py"), *(ROOT / "webapp").rglob("*.py"), ROOT / "fabfile.py"]:
-        assert len(path.read_text("utf-8").splitlines()) <= 300, path
+def test_the_page_for_developers_shows_the_house_as_it_is():
+    house = importlib.import_module("docs.house")
+    assert house.PAGE.read_text("utf-8") == house.page(), "make house"
+
+
+def test_folders_are_small_enough_to_be_seen_at_a_glance():
+    counts = Counter(path.parent for path in modules().values() if path.name != "__init__.py")
+    assert {str(folder): count for folder, count in counts.items() if count > 16} == {}

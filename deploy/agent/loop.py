@@ -34,6 +34,10 @@ SILENT_SECONDS = 30  # after so long it gives up by itself; and a command of `fa
 LINGER_SECONDS = 900  # for an operator who comes back to hear how it ended: without a lock, and nothing is to be done
 LEAVE_SECONDS = 10  # for what is still to be written when the operator's side has ended
 LOOK_SECONDS = 0.2
+LATE = (
+    "cancel",
+    "proved",
+)  # between two requests: nothing to stop, nobody who waits for it. Bytes: the rest of an upload
 
 
 class Conversation:
@@ -49,6 +53,14 @@ class Conversation:
         self.manifest: list[Entry] = []
         self.heard_at = time.monotonic()
         self.overruled = ""  # why all that this conversation does is to end
+        self.handlers: dict[str, Callable[..., Any]] = {
+            "survey": self.answer_survey,
+            "ask": self.answer_ask,
+            "logs": self.answer_logs,
+            "run": self.answer_run,
+            "plan": self.answer_plan,
+            "modules": self.take_modules,
+        }
         self.begun: Run = {}  # what has a lock and no plan yet, as for the history
 
     def emit(self, event: "Event") -> None:
@@ -122,21 +134,28 @@ class Conversation:
 
     def serve(self) -> None:
         while (message := self.request()) is not None:
-            if isinstance(message, bytes):
-                continue  # the rest of an upload that was given up
-            if message["request"] == "bye":
-                for app in self.told:
-                    history.heard(app)
-                return
-            if message["request"] in ("cancel", "proved"):
-                continue  # it came between two requests: nothing to stop, nobody who waits for it
-            if message["request"] == "modules":
-                sys.modules["__main__"].SOURCES.update(message["sources"])
+            if isinstance(message, bytes) or message["request"] in LATE:
                 continue
+            if message["request"] == "bye":
+                self.part()
+                return
             try:
-                self.emit(getattr(self, "answer_" + message.pop("request"))(**message))
+                if (reply := self.reply(message.pop("request"), message)) is not None:
+                    self.emit(reply)
             except Exception as error:  # told to the operator as the request's end
                 self.fail(error)
+
+    def reply(self, request: str, words: dict[str, Any]) -> Any:
+        """What the handler of a request answers; None for nothing."""
+        return self.handlers[request](**words)
+
+    def part(self) -> None:
+        """The operator takes leave, and has heard how the last runs ended."""
+        for app in self.told:
+            history.heard(app)
+
+    def take_modules(self, sources: dict[str, str]) -> None:
+        sys.modules["__main__"].SOURCES.update(sources)
 
     def request(self) -> Any:
         """The next message; None at the end, or where a run that has the lock was given up."""

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 60  # between two messages
 LOOK_SECONDS = 0.2
 SEND_SECONDS = 20  # who does not read what we say for so long, is not told any more
+ASKED = ("facts", "releases")  # module and name of the one question that a key may ask
 REVOKED = "this key was revoked"
 NOT_OURS = "this is not what the two sides of a CI key say to each other"
 
@@ -55,6 +56,12 @@ class Endpoint(Conversation):
         self.key = self.origin = ""
         self.malformed = False
         self.pace = Pace()
+        self.handlers = {
+            "survey": self.look_around,
+            "ask": self.list_releases,
+            "ci_deploy": self.deploy,
+            "ci_rollback": self.rollback,
+        }
 
     def holder(self, run: Run) -> Holder:
         return {**super().holder(run), "ci": self.key}
@@ -123,44 +130,36 @@ class Endpoint(Conversation):
             raise Stopped(" during the upload")
         return message
 
-    def serve(self) -> None:
-        while True:
-            try:
-                message = self.next_message()
-            except queue.Empty:
-                return
-            except Cancelled as overruled:
-                self.fail(overruled)
-                return
-            if message is None:
-                if self.malformed:
-                    self.fail(Refused(NOT_OURS))
-                return
-            if isinstance(message, bytes) or message["request"] == "cancel":
-                continue  # the rest of an upload that was given up; or it came between two requests
-            if message["request"] == "bye":
-                if (history.unheard(self.app) or {}).get("who", "").startswith(f"{layout.ci_user(self.app)} "):
-                    history.heard(self.app)  # what an operator did, an operator is to hear of
-                return
-            try:
-                self.emit(self.reply_to(message.pop("request"), message))
-            except DeployError as error:
-                self.fail(Refused(error.what, error.hint, error.detail))
-            except Exception as error:
-                self.fail(error)
+    def request(self) -> Any:
+        """The next message; None at the end, after a long silence, and where we are overruled."""
+        try:
+            message = self.next_message()
+        except queue.Empty:
+            return None
+        except Cancelled as overruled:
+            self.fail(overruled)
+            return None
+        if message is None and self.malformed:
+            self.fail(Refused(NOT_OURS))
+        return message
 
-    def reply_to(self, request: str, message: dict[str, Any]) -> "Reply | End":
+    def part(self) -> None:
+        """What an operator did, an operator is to hear of."""
+        if (history.unheard(self.app) or {}).get("who", "").startswith(f"{layout.ci_user(self.app)} "):
+            history.heard(self.app)
+
+    def fail(self, error: Exception) -> None:
+        super().fail(Refused(error.what, error.hint, error.detail) if isinstance(error, DeployError) else error)
+
+    def reply(self, request: str, words: dict[str, Any]) -> "Reply | End":
+        """By one of the handlers of a CI key, which check each of their words themselves."""
         self.require_key()
-        if request == "survey":
-            return self.look_around(message)
-        if request == "ask" and (message.get("module"), message.get("question")) == ("facts", "releases"):
-            return self.list_releases(message)
-        if request == "ci_deploy":
-            return self.deploy(message)
-        if request == "ci_rollback":
-            return self.rollback(message)
-        run = message.get("run")
-        raise self.no(run["verb"] if isinstance(run, dict) and isinstance(run.get("verb"), str) else request)
+        handler = self.handlers.get(request)
+        if handler is None or (request == "ask" and (words.get("module"), words.get("question")) != ASKED):
+            run = words.get("run")
+            raise self.no(run["verb"] if isinstance(run, dict) and isinstance(run.get("verb"), str) else request)
+        answer: Reply | End = handler(words)
+        return answer
 
     def no(self, what: str) -> Refused:
         asked = f" (it asked for: {what})" if re.fullmatch(r"[a-z.]{1,20}( on| off)?", what) else ""

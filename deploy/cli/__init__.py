@@ -1,16 +1,4 @@
-"""Ashore takes a Python web app from localhost to a live server.
-
-    fab sandbox provision deploy      try it on a throwaway server on this machine
-    fab provision deploy              on the stage `production` of deploy.toml
-    fab staging deploy                on another stage
-    fab -H root@203.0.113.10 deploy   on a host named there and then
-
-`fab --help COMMAND` shows a command's options, `fab explain KEY` explains a key of deploy.toml. Every command can be
-run again: what is done is left alone.
-
-Exit status: 0 it is done; 1 it failed; 2 `--check` found something that would change; 3 it is done, but visitors get
-errors, or got some meanwhile; 130 Ctrl-C. `fab run` and `fab shell` end with the command's own.
-"""
+"""Typed words → verb: Fabric's tasks, their options and help. Decides nothing. A fabfile imports `namespace` as `ns`."""
 
 from typing import Any
 
@@ -24,5 +12,5 @@ def __getattr__(name: str) -> Any:
     interrupts.take_over()  # before all else: what follows takes a while to load
     from .program import namespace
 
-    globals()[name] = made = namespace(__doc__ or "")  # an import asks twice
+    globals()[name] = made = namespace()  # an import asks twice
     return made
