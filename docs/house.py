@@ -1,4 +1,4 @@
-"""The kit's folders and modules, one line each from their docstrings: `make house` prints it and writes developing.md."""
+"""The kit's folders and modules, one line each, from their docstrings: for `make house` and developing.md."""
 
 import ast
 import statistics

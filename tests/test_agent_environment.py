@@ -77,8 +77,8 @@ def test_names_are_listed_with_where_they_come_from(tmp_path: Path):
 
 def test_a_change_that_is_none_is_no_news(tmp_path: Path):
     made = release(tmp_path, "1", "", {"kit": {}, "app": {}}, {"A": "1"})
-    assert news(made, {"A": "1", "NOT_THERE": None}) == []
-    assert news(made, {"A": "2", "B": "1"}) == [("A", "changed"), ("B", "added")]
+    assert news(made, Secret(json.dumps({"A": "1", "NOT_THERE": None}))) == []
+    assert news(made, Secret(json.dumps({"A": "2", "B": "1"}))) == [("A", "changed"), ("B", "added")]
     assert differences({"A": "1"}, {}) == [("A", "removed")]
 
 

@@ -156,7 +156,7 @@ def test_the_current_release_deployed_again_builds_nothing_and_undoes_nothing():
 
 def test_every_release_that_is_to_serve_has_a_whole_virtualenv():
     release = Release(OLD, SITE, FACTS.record)
-    copied = activate("restart", SHOP, RELEASE, FACTS, copy_steps(SHOP, RELEASE, OLD, {}))
+    copied = activate("restart", SHOP, RELEASE, FACTS, copy_steps(SHOP, RELEASE, OLD, Secret("{}")))
     again = activate("deploy", SHOP, release, FACTS)
     for plan, name in ((deployed(), NEW), (rolled_back(), OLDER), (copied, NEW), (again, OLD)):
         source = f"/srv/shop/releases/{name}/source"
@@ -208,7 +208,7 @@ def test_the_environment_travels_as_a_secret_and_is_not_shown():
 
 
 def test_another_environment_is_a_release_with_the_code_of_the_current_one():
-    source, _, env, *_ = copy_steps(SHOP, RELEASE, OLD, {"TOKEN": "tide", "GONE": None})
+    source, _, env, *_ = copy_steps(SHOP, RELEASE, OLD, Secret(json.dumps({"TOKEN": "tide", "GONE": None})))
     assert source.base == OLD and env.base == f"/srv/shop/releases/{OLD}"
     assert env.layers == Secret("") and json.loads(env.change.value) == {"TOKEN": "tide", "GONE": None}
     assert "tide" not in repr(env)

@@ -192,7 +192,7 @@ class Started:
 def test_the_password_is_sent_once_sudo_asks_for_it_and_never_to_the_agent_itself(text: str, sent: list[bytes]):
     started = Started()
     agent = Agent(ChildLink((), "admin@web1"), lambda where: None, threading.Event(), may_install=False)
-    answering = threading.Thread(target=agent._answer_prompt, args=(started, "s3cret"), daemon=True)
+    answering = threading.Thread(target=agent._answer_prompt, args=(started, Secret("s3cret")), daemon=True)
     answering.start()
     started.says("sudo: unable to resolve host web1\n")
     answering.join(0.05)

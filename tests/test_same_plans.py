@@ -54,7 +54,7 @@ def again(app: Any = SHOP, site: Site = SITE) -> Plan:
 
 
 def copied() -> Plan:
-    built = copy_steps(SHOP, RELEASE, OLD, {"KEY": "value"})
+    built = copy_steps(SHOP, RELEASE, OLD, Secret('{"KEY": "value"}'))
     return activate("restart", SHOP, RELEASE, FACTS, built, {OLD: "restarted"}, True)
 
 

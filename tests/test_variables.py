@@ -2,6 +2,7 @@
 
 import pytest
 
+from deploy.agent.wire import Secret
 from deploy.cli.options import left_out
 from deploy.cli.variables import check, parse, sound
 from deploy.errors import ConfigError
@@ -22,7 +23,8 @@ LONG="-----BEGIN
 line
 -----END"
 """
-    assert parse(text, ".env") == {
+    found = parse(Secret(text), ".env")
+    assert {name: secret.value for name, secret in found.items()} == {
         "PLAIN": "tide",
         "EXPORTED": "spaced",
         "QUOTED": "two words",
@@ -40,13 +42,13 @@ line
 )
 def test_a_line_that_is_none_is_named_by_its_number_and_not_shown(text: str, where: str):
     with pytest.raises(ConfigError) as raised:
-        parse(text, ".env")
+        parse(Secret(text), ".env")
     assert raised.value.where == where and "tide" not in str(raised.value) and raised.value.hint
 
 
 def test_a_value_that_is_no_text_is_refused_in_the_locale_c_too():
     with pytest.raises(ConfigError, match="the value of TOKEN is not UTF-8 text"):
-        sound("TOKEN", "\udcff")
+        sound("TOKEN", Secret("\udcff"))
 
 
 @pytest.mark.parametrize("name", ["TOKEN=tide", "RELEASE_ID", "WSGI_APP"])

@@ -12,6 +12,7 @@ from test_plans import FACTS, FIRST, OLD, OLDER, record
 
 from deploy.agent.resources.release.environment import FirstEnvironment
 from deploy.agent.resources.tls.acme import Issued, Revoked
+from deploy.agent.wire import Secret
 from deploy.ci import keys
 from deploy.errors import ConfigError, DeployError, HostError, Interrupted, StepFailed, VisitorsFail
 
@@ -182,7 +183,7 @@ def test_another_environment_is_a_release_that_names_what_is_new(scripted: Calla
     hosts = scripted(asks={"news": [["COLOUR", "added"]]})
     typing = Typing(hosts)
     with typing.verb("env") as (verb, call):
-        verb.env_set(call, "env.set", {"COLOUR": "sea-green"})
+        verb.env_set(call, "env.set", {"COLOUR": Secret("sea-green")})
     assert requested(hosts) == ["survey", "ask", "plan"] and hosts.plan().verb == "env.set"
     assert "environment set: COLOUR added" in typing.said and "sea-green" not in typing.said
 
@@ -190,7 +191,7 @@ def test_another_environment_is_a_release_that_names_what_is_new(scripted: Calla
 def test_an_environment_that_is_so_already_is_nothing_new(scripted: Callable[..., Hosts]):
     typing = Typing(scripted(asks={"news": []}, plan={"ok": True, "serves": OLD}))
     with typing.verb("env") as (verb, call):
-        verb.env_set(call, "env.set", {"COLOUR": "sea-green"})
+        verb.env_set(call, "env.set", {"COLOUR": Secret("sea-green")})
     assert "nothing new: the environment is like that already: 0 changed" in typing.said
 
 
@@ -198,7 +199,7 @@ def test_before_the_first_release_an_environment_waits_for_it(scripted: Callable
     hosts = scripted(FIRST)
     typing = Typing(hosts)
     with typing.verb("env") as (verb, call):
-        verb.env_set(call, "env.set", {"COLOUR": "sea-green"})
+        verb.env_set(call, "env.set", {"COLOUR": Secret("sea-green")})
     assert [type(step) for step in hosts.plan().steps] == [FirstEnvironment]
     assert "the first `fab deploy` takes it" in typing.said
 

@@ -187,7 +187,7 @@ class Conversation:
     def answer_ask(self, module: str, question: str, **words: Any) -> "Reply":
         """What the function QUESTION of the agent's module of that (last) name answers: a look that takes no lock."""
         home = next(name for name in sys.modules["__main__"].SOURCES if name.endswith(f".{module}"))
-        return {"event": "reply", "answer": getattr(import_module(home), question)(**words)}
+        return {"event": "reply", "answer": getattr(import_module(home), question)(**unpack(words, {}))}
 
     def answer_logs(self, **wanted: Any) -> "End":
         from .questions.journal import follow

@@ -1,4 +1,4 @@
-"""Typed words → verb: Fabric's tasks, their options and help. Decides nothing. A fabfile imports `namespace` as `ns`."""
+"""Typed words → verb: Fabric's tasks, their options and help. A fabfile imports `namespace` as `ns`."""
 
 from typing import Any
 

@@ -29,7 +29,7 @@ def env_tasks(session: Session) -> Collection:
         """Set variables of the app's environment: fab env.set NAME. Makes a release with the same code."""
         changes = variables.wanted(name or "", file)
         with typed.verb("env") as (verb, call):
-            verb.env_set(call, "env.set", {**changes})
+            verb.env_set(call, "env.set", changes)
 
     @command(session, SWITCHING, name="unset", positional=["name"], help={"name": "what `fab env.set` has set"})
     def env_unset(typed: Typed, name: str) -> None:

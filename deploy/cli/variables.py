@@ -3,6 +3,7 @@
 import re
 import sys
 
+from ..agent.wire import Secret
 from ..config.paths import expanded
 from ..config.values import RESERVED
 from ..errors import NOTHING, ConfigError
@@ -14,7 +15,7 @@ LINES = "a file has one NAME=value a line, names in capitals, as UTF-8 text; # b
 LINE = re.compile(rf"(?:export\s+)?({NAME})\s*=\s*(.*)")
 
 
-def wanted(name: str, file: str) -> dict[str, str]:
+def wanted(name: str, file: str) -> dict[str, Secret]:
     """Values by name: all of a file of NAME=value lines ("-" is standard input), or the one of a name."""
     if bool(file) == bool(name):
         hint = "fab env.set NAME asks for the value; fab env.set --file .env takes several"
@@ -23,8 +24,9 @@ def wanted(name: str, file: str) -> dict[str, str]:
         return from_file(file)
     check(name)
     unanswered = ConfigError(f"no value of {name} was typed", hint=f"fab env.set {name} asks for it, and Enter ends it")
-    typed = unseen(f"{name}: ", unanswered) if sys.stdin.isatty() else piped().removesuffix("\n")
-    if not typed:
+    asked = sys.stdin.isatty()
+    typed = unseen(f"{name}: ", unanswered) if asked else Secret(piped().value.removesuffix("\n"))
+    if not typed.value:
         hint = f"fab env.unset {name} takes it away; an empty one is a line {name}= in a file (--file)"
         raise ConfigError(f"the value of {name} is empty", "env.set", NOTHING, hint)
     return {name: sound(name, typed)}
@@ -39,26 +41,26 @@ def check(name: str) -> None:
         raise ConfigError(f"{name} is set by the kit itself", "env.set", NOTHING, "deploy.toml has settings for it")
 
 
-def piped() -> str:
+def piped() -> Secret:
     try:
-        return sys.stdin.read()
+        return Secret(sys.stdin.read())
     except UnicodeDecodeError:
         raise ConfigError("what is piped in is not UTF-8 text", "standard input", hint=AS_TEXT) from None
 
 
-def sound(name: str, value: str) -> str:
-    if "\0" in value:
+def sound(name: str, secret: Secret) -> Secret:
+    if "\0" in secret.value:
         raise ConfigError(f"the value of {name} has a NUL byte in it", "env.set", NOTHING, AS_TEXT)
     try:
-        value.encode()
+        secret.value.encode()
     except UnicodeEncodeError:  # it was read in the locale "C"
         raise ConfigError(f"the value of {name} is not UTF-8 text", "env.set", NOTHING, AS_TEXT) from None
-    return value
+    return secret
 
 
-def from_file(path: str) -> dict[str, str]:
+def from_file(path: str) -> dict[str, Secret]:
     try:
-        text = piped() if path == "-" else expanded(path, f"--file {path}").read_text("utf-8")
+        text = piped() if path == "-" else Secret(expanded(path, f"--file {path}").read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", "") or "it is not UTF-8 text"
         raise ConfigError(f"{path} cannot be read: {reason}", path, NOTHING, LINES) from None
@@ -68,13 +70,13 @@ def from_file(path: str) -> dict[str, str]:
     return found
 
 
-def parse(text: str, path: str) -> dict[str, str]:
+def parse(text: Secret, path: str) -> dict[str, Secret]:
     """The variables of a .env file: NAME=value a line, # comments, quotes, `export`; a quoted value may span lines.
 
     In double quotes \\n, \\" and \\\\ mean what they mean elsewhere; in single quotes everything is as it stands.
     """
-    found: dict[str, str] = {}
-    lines = iter(enumerate(text.splitlines(), 1))
+    found: dict[str, Secret] = {}
+    lines = iter(enumerate(text.value.splitlines(), 1))
     for number, line in lines:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -97,5 +99,5 @@ def parse(text: str, path: str) -> dict[str, str]:
                 value = re.sub(r"\\(.)", lambda m: {"n": "\n", "t": "\t", "r": "\r"}.get(m[1], m[1]), value, flags=re.S)
         else:
             value = re.sub(r"\s+#.*$", "", value)
-        found[name] = sound(name, value)
+        found[name] = sound(name, Secret(value))
     return found

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from ..agent.events import End, Event
 from ..agent.layout import PROTOCOL
-from ..agent.wire import BEAT_SECONDS, Plan, frame
+from ..agent.wire import BEAT_SECONDS, Plan, Secret, frame
 from ..errors import ConnectionFailed, HostError, Interrupted, StepFailed
 from .channel import Channel, HostLink
 from .payload import PROMPT, READY, Status, command, core, install_python_command, modules_for, payload, plain, sources
@@ -30,7 +30,7 @@ class Agent:
     def __init__(
         self,
         link: HostLink,
-        ask_password: Callable[[str], str | None],
+        ask_password: Callable[[str], Secret | None],
         interrupted: threading.Event,
         *,
         may_install: bool,
@@ -39,7 +39,7 @@ class Agent:
         self.ask_password = ask_password
         self.interrupted = interrupted
         self.may_install = may_install
-        self.password: str | None = link.password
+        self.password = link.password
         self.running: Channel | None = None
         self.modules: set[str] = set()
         self.ci = ""  # the app whose CI key let us in: then the server makes the plans
@@ -115,7 +115,7 @@ class Agent:
             return self.password is not None
         return False
 
-    def _answer_prompt(self, started: Channel, password: str) -> None:
+    def _answer_prompt(self, started: Channel, password: Secret) -> None:
         """Answer sudo's prompt, if it has one; before it comes, the password could land in the agent's own input."""
 
         def said(text: str) -> bool:
@@ -125,7 +125,7 @@ class Agent:
             started.spoke.wait_for(lambda: said(PROMPT) or said(READY) or started.closed, SUDO_SECONDS)
             prompted = said(PROMPT)
         if prompted:
-            started.send(password.encode() + b"\n")
+            started.send(password.value.encode() + b"\n")
             started.errors = b""
 
     def _install_python(self, root: bool) -> None:

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from paramiko import PKey, SSHException
 
+from ..agent.wire import Secret
+
 LEAVE_SECONDS = 1  # for a last word
 LINK_ERRORS = (SSHException, OSError, EOFError)  # what a link can end in, as paramiko tells it
 
@@ -32,7 +34,7 @@ class HostLink(Protocol):
 
     user: str
     where: str
-    password: str | None
+    password: Secret | None
 
     @property
     def alive(self) -> bool: ...
@@ -159,7 +161,7 @@ class ChildLink:
     def __init__(self, argv: Sequence[str], where: str = "root@localhost", host_key: PKey | None = None) -> None:
         self.argv, self.where, self.host_key = tuple(argv), where, host_key
         self.user = where.partition("@")[0]
-        self.password: str | None = None
+        self.password: Secret | None = None
         self.peer, self.by_password = "127.0.0.1", False
         self.alive = True
         self.started: list[ChildPipes] = []

@@ -14,6 +14,7 @@ from paramiko import Agent as AgentKeys
 from paramiko import AuthenticationException, PKey, SSHException, Transport
 from paramiko.ssh_exception import NoValidConnectionsError
 
+from ..agent.wire import Secret
 from ..config.reader import Stage
 from ..config.values import login
 from ..errors import ConfigError, ConnectionFailed
@@ -219,7 +220,8 @@ class SshLink:
     def __init__(self, made: Connection, stage: Stage) -> None:
         self.made, self.stage = made, stage
         self.user, self.where = made.user, address(made)
-        self.password: str | None = made.config.sudo.password  # by --prompt-for-sudo-password
+        typed = made.config.sudo.password  # by --prompt-for-sudo-password
+        self.password = Secret(typed) if typed is not None else None
 
     @classmethod
     def to(cls, made: Connection, stage: Stage) -> "SshLink":

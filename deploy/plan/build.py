@@ -36,11 +36,14 @@ def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resour
     )
 
 
-def copy(app: App, release: Release, base: str, change: dict[str, str | None]) -> tuple[Resource, ...]:
-    """A release with the code of the release `base`, and its environment but for what is changed in it."""
+def copy(app: App, release: Release, base: str, change: Secret) -> tuple[Resource, ...]:
+    """A release with the code of the release `base`, and its environment but for what is changed in it.
+
+    change: JSON of {name: value, or null to take it away}.
+    """
     directory = layout.release(app.name, release.id)
-    before, set_to = layout.release(app.name, base), Secret(json.dumps(change))
-    environment = Environment(directory, before, Secret(""), set_to, layout.secrets(app.name))
+    before = layout.release(app.name, base)
+    environment = Environment(directory, before, Secret(""), change, layout.secrets(app.name))
     source = Source(layout.home(app.name), release.id, app.name, base)
     return (source, virtualenv(app, release), environment, *parts(app, release))
 

@@ -3,13 +3,14 @@
 import getpass
 import sys
 
+from ..agent.wire import Secret
 from ..errors import DeployError
 
 
-def unseen(prompt: str, unanswered: DeployError) -> str:
+def unseen(prompt: str, unanswered: DeployError) -> Secret:
     """What is typed; raises `unanswered` at Ctrl-D."""
     try:
-        return getpass.getpass(prompt)
+        return Secret(getpass.getpass(prompt))
     except EOFError:
         sys.stderr.write("\n")  # the cursor is still behind the question
         raise unanswered from None

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from ..agent import layout
 from ..agent.events import Event, LastRun, Reply
-from ..agent.wire import Plan
+from ..agent.wire import Plan, Secret
 from ..config.reader import App, Config
 from ..config.site import Site, site_of
 from ..errors import DeployError, HostError, Interrupted, StepFailed
@@ -125,13 +125,13 @@ class Operation:
         self,
         facts: Facts,
         release: Release,
-        environment: dict[str, str | None],
+        environment: Secret,
         done: str,
         leave: dict[str, str] | None = None,
     ) -> None:
         """A release with the current one's code, and its environment but for what is changed in that.
 
-        leave: release ID → the state that it gets, once all went well.
+        environment: see `plan.build.copy`. leave: release ID → the state that it gets, once all went well.
         """
         app = as_recorded(self.app, facts.record)
         built = copy(app, release, facts.current, environment)

@@ -4,7 +4,6 @@ from threading import Timer
 from typing import Any
 
 from ..agent.events import Prove
-from ..agent.wire import Secret
 from ..connection.ssh import PROOF_SECONDS
 from ..errors import NOTHING, DeployError, HostError
 from .session import Host, agent_of
@@ -39,7 +38,7 @@ def log_in(host: Host, own: tuple[str, ...]) -> None:
     late.daemon = True
     late.start()
     try:
-        password = Secret(agent.password) if agent.password else None
+        password = agent.password
         become = "" if link.user == "root" else 'sudo -S -p "" ' if password else "sudo -n "
         command = link.start(f"{become}true")
         if become and password:

@@ -18,6 +18,7 @@ from typing import Any
 
 from fabric import Connection
 
+from ..agent.wire import Secret
 from ..config.reader import FILE, App, Config, Stage, load
 from ..connection.agent import Agent
 from ..connection.channel import HostLink
@@ -128,7 +129,7 @@ class Session:
     stage_name: str = DEFAULT_STAGE
     sandbox: Stage | None = None  # set by the task `sandbox`, once the machine is up
     agents: dict[tuple[str, str, int], Agent] = field(default_factory=dict)
-    passwords: dict[str, str] = field(default_factory=dict)
+    passwords: dict[str, Secret] = field(default_factory=dict)
     now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # one clock for all hosts
     interrupted: threading.Event = field(default_factory=threading.Event)  # by Ctrl-C
     would_change: bool = False  # what a dry run of this command line has found
@@ -245,7 +246,7 @@ class Session:
         agent.may_install = may_install
         return agent
 
-    def _password(self, where: str) -> str | None:
+    def _password(self, where: str) -> Secret | None:
         """sudo's password, asked for once for all hosts of the run."""
         if terminal_question() is None:
             return None

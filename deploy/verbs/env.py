@@ -1,6 +1,7 @@
 """`fab env`: the names in the app's environment, and a release with another environment."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ..agent import layout
@@ -31,27 +32,28 @@ def env(call: Call) -> None:
     call.run(show)
 
 
-def env_set(call: Call, verb: str, changes: dict[str, str | None]) -> None:
+def env_set(call: Call, verb: str, values: Mapping[str, Secret | None]) -> None:
     """verb: "env.set" or "env.unset". None takes a name away."""
-    change_each(call, verb, lambda change, _: set_on(change, changes), nothing)
+    text = Secret(json.dumps({name: value.value if value else None for name, value in values.items()}))
+    change_each(call, verb, lambda change, _: set_on(change, text, sorted(values)), nothing)
 
 
-def set_on(change: Operation, changes: dict[str, str | None]) -> None:
-    """The current release again, with another environment."""
+def set_on(change: Operation, values: Secret, names: list[str]) -> None:
+    """The current release again, with another environment. values: JSON, as `plan.build.copy` takes it."""
     facts, _ = change.survey()
     if not facts.current and not facts.good:
-        set_for_the_first(change, changes)
+        set_for_the_first(change, values, names)
         return
     change.require_release(facts)
     directory = layout.release(change.app.name, facts.current)
-    found = agent_of(change.host).ask(news, directory=directory, change=changes)
+    found = agent_of(change.host).ask(news, directory=directory, change=values)
     if not found:
         finish(change, facts)
         return
-    names = ", ".join(f"{name} {how}" for name, how in found)
+    told = ", ".join(f"{name} {how}" for name, how in found)
     release = change.copied(facts)
-    release = replace(release, record={**release.record, "note": f"environment: {names}"})
-    change.serve_copy(facts, release, changes, f"environment set: {names}")
+    release = replace(release, record={**release.record, "note": f"environment: {told}"})
+    change.serve_copy(facts, release, values, f"environment set: {told}")
 
 
 def finish(change: Operation, facts: Facts) -> None:
@@ -61,11 +63,11 @@ def finish(change: Operation, facts: Facts) -> None:
     change.serve(plan, facts, release, None, "nothing new: the environment is like that already")
 
 
-def set_for_the_first(change: Operation, changes: dict[str, str | None]) -> None:
+def set_for_the_first(change: Operation, values: Secret, names: list[str]) -> None:
     """Before there is a release: what the first one is to find in its environment, which may not start without it."""
     app = change.app.name
-    step = FirstEnvironment(layout.first_environment(app), Secret(json.dumps(changes)))
-    run = {"app": app, "note": f"environment: {', '.join(sorted(changes))}"}
+    step = FirstEnvironment(layout.first_environment(app), values)
+    run = {"app": app, "note": f"environment: {', '.join(names)}"}
     plan = Plan(change.verb, (step,))
     done = "environment set; the first `fab deploy` takes it"
     carry_out(plan, change.host, change.screen, change.options, done, run, Count())

@@ -1,5 +1,6 @@
 """`fab restart`: the same code and environment in fresh processes, as a release of its own."""
 
+from ..agent.wire import Secret
 from ..session.operation import Operation, change_each, nothing
 from ..session.session import Call
 
@@ -11,4 +12,4 @@ def restart(call: Call) -> None:
 def restart_on(change: Operation, _: None) -> None:
     facts = change.survey()[0]
     change.require_release(facts)
-    change.serve_copy(facts, change.copied(facts), {}, "restarted", {facts.current: "restarted"})
+    change.serve_copy(facts, change.copied(facts), Secret("{}"), "restarted", {facts.current: "restarted"})

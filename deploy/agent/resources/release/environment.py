@@ -151,7 +151,7 @@ class FirstEnvironment(Resource):
         return "environment for the first release"
 
     def check(self, system: System) -> list[Drift]:
-        found = news(self.directory, json.loads(self.change.value))
+        found = news(self.directory, self.change)
         return [Drift(f"{name} {how}", "[hidden]", "[hidden]") for name, how in found]
 
     def apply(self, system: System) -> None:
@@ -161,10 +161,10 @@ class FirstEnvironment(Resource):
         replace(f"{self.directory}/env.json", json.dumps(layers, indent=1).encode(), 0o600, 0, 0)
 
 
-def news(directory: str, change: dict[str, str | None]) -> list[tuple[str, str]]:
-    """What a change of the layer "set" would do to a release's environment, as `differences`."""
+def news(directory: str, change: Secret) -> list[tuple[str, str]]:
+    """What a change of the layer "set" would do to a release's environment, as `differences`. change: see above."""
     layer = layers_of(directory)["set"]
-    return differences(layer, changed(layer, change))
+    return differences(layer, changed(layer, json.loads(change.value)))
 
 
 def listing(directory: str, secrets: str, first: str = "") -> list[dict[str, Any]]:
