@@ -120,7 +120,7 @@ class System:
         """The unit's UNIT_PROPERTIES; {} where the plan did not announce it or systemd does not know it."""
         if self._units is None:
             self.ask_systemd()
-            answer = outputs(self._asking)[0] if self._asking else b""
+            answer = self._asking.communicate()[0] if self._asking else b""
             self._asking = None
             self._units = unit_blocks(answer.decode(errors="replace"))
         return self._units.get(name, {})

@@ -12,9 +12,10 @@ from typing import Any, ParamSpec, TypeVar
 from fabric import Connection
 
 from ..agent.layout import PROTOCOL
-from ..agent.wire import BEAT_SECONDS, Plan, frame
+from ..agent.wire import BEAT_SECONDS, Plan, frame, pack
 from ..errors import ConnectionFailed, HostError, Interrupted, StepFailed
 from .payload import PROMPT, READY, Status, command, core, install_python_command, modules_for, payload, plain, sources
+from .slim import kinds_of, look
 from .ssh import Command, address
 
 Event = dict[str, Any]
@@ -47,6 +48,7 @@ class Agent:
         self.ci = ""  # the app whose CI key let us in: then the server makes the plans
         self._opened: Command | None = None
         self._starting: Command | None = None  # the first request is on its way
+        self._looked: Command | None = None  # what has looked, and would become the agent
         self._start_or_cancel = threading.Lock()  # either nothing is sent, or `cancel` comes behind it
         self._closed = threading.Event()
 
@@ -65,32 +67,47 @@ class Agent:
         if self.running is None and self.password is None and self._opened is None:
             self._opened = Command(self.connection, command(self.connection.user == "root", False))
 
-    def _start(self, first: bytes, modules: set[str], retry: bool = True) -> Command:
-        """Start it and send the first request along, so that starting costs no round trip of its own."""
+    def _start(self, first: bytes, modules: set[str]) -> Command:
+        """Start the agent and send the first request along, so that starting costs no round trip of its own."""
+        code = payload(frozenset(modules))
+        started, self._looked = self._looked, None
+        if started is None:
+            started = self._begin(code + first)
+        else:
+            self._send_first(started, code + first)
+            if started.line() is None:
+                raise self._dropped(started)
+        self.modules = set(core() | modules)
+        if not self.ci:
+            threading.Thread(target=self._beat, args=(started,), daemon=True).start()
+        return started
+
+    def _begin(self, first: bytes, retry: bool = True) -> Command:
+        """What runs on the server once it has said hello. first: what it reads first, its own source before all."""
         root = self.connection.user == "root"
         started, self._opened = self._opened, None
         if started is None:
             started = Command(self.connection, command(root, self.password is not None))
         if not root and self.password is not None:
             self._answer_prompt(started, self.password)
-        with self._start_or_cancel:
-            self._require_wanted()
-            started.send(payload(frozenset(modules)) + first)
-            self._starting = started
+        self._send_first(started, first)
         hello = started.line()
         if hello is not None:
-            self.modules = set(core() | modules)
             self.ci = self._greeted(hello)
-            if not self.ci:
-                threading.Thread(target=self._beat, args=(started,), daemon=True).start()
             return started
         status, errors = started.end()
         if status in (Status.NO_PYTHON, Status.PARTIAL_PYTHON) and retry:
             self._install_python(root)
-            return self._start(first, modules, retry=False)
+            return self._begin(first, retry=False)
         if self._may_ask(status, errors):
-            return self._start(first, modules, retry)
+            return self._begin(first, retry)
         raise self._cannot(status, errors)
+
+    def _send_first(self, started: Command, first: bytes) -> None:
+        with self._start_or_cancel:
+            self._require_wanted()
+            started.send(first)
+            self._starting = started
 
     def _beat(self, started: Command) -> None:
         """Tell the agent that its operator is there: it waits for nobody who is silent."""
@@ -192,16 +209,24 @@ class Agent:
         running = self._ask(message)
         for blob in behind:
             self.send(blob)
+        return self._answer(running, on_event)
+
+    def _answer(self, running: Command, on_event: Callable[[Event], None]) -> Event:
         while (line := running.line()) is not None:
             event: Event = json.loads(line)
+            if event["event"] == "whole":  # see `agent.look`
+                return event
             if event["event"] == "end" and event["state"] != "ok":
                 on_event(event)
                 raise failure(event, self.where)
             on_event(event)
             if event["event"] in ("end", "reply"):
                 return event
+        raise self._dropped(running)
+
+    def _dropped(self, running: Command) -> ConnectionFailed:
         status, errors = running.end()
-        raise ConnectionFailed(
+        return ConnectionFailed(
             "the link to the server dropped" if status == -1 else f"the agent ended too early (exit status {status})",
             self.where,
             "what the server had been told, it finishes or undoes by itself",
@@ -240,15 +265,31 @@ class Agent:
         on_event: Callable[[Event], None],
         blobs: Callable[[list[int]], Iterable[bytes]] = lambda indices: (),
         ahead: list[int] | None = None,
+        look_first: bool = False,
     ) -> Event:
         """Have a plan carried out. run: what the server's history tells of it, see `Conversation.answer_plan`.
 
         blobs: the bytes of files of the manifest that the survey took, by their indices. ahead: those to send at once,
-        without waiting to be asked for them.
+        without waiting to be asked for them. look_first: the server is likely to be as planned, see `agent.look`.
         """
         halt = os.environ.get("ASHORE_HALT", "")  # for tests, see `engine.wait_at`
         message = {"request": "plan", "plan": plan, "units": plan.units, "check": check, "run": run, "wait": wait}
-        return self.carry({**message, "halt": halt}, on_event, blobs, ahead)
+        message |= {"halt": halt}
+        if look_first and not halt and self.running is None and self._looked is None:
+            answer = self._look(plan, message, on_event)
+            if answer["event"] == "end":
+                return answer
+        return self.carry(message, on_event, blobs, ahead)
+
+    def _look(self, plan: Plan, message: dict[str, Any], on_event: Callable[[Event], None]) -> Event:
+        """How the plan ends, if nothing is to be done; the event "whole" where the whole agent has to look."""
+        looking = look(kinds_of(plan))
+        started = self._begin(looking.program + frame({**message, "plan": looking.plan(pack(plan))}))
+        if self.ci:
+            self.running = started
+        else:
+            self._looked = started
+        return self._answer(started, on_event)
 
     def carry(
         self,
@@ -269,15 +310,18 @@ class Agent:
         return self.request(message, show, blobs(ahead) if ahead else ())
 
     def cancel(self) -> None:
-        told = self.running or self._starting
-        if told is not None:
-            told.send(frame({"request": "cancel"}))
+        with self._start_or_cancel:
+            told = self.running or self._starting
+            if told is not None:
+                told.send(frame({"request": "cancel"}))
 
     def close(self) -> None:
         """Take leave: the agent ends, and knows that its last end was heard."""
         self._closed.set()
         if self.running is not None:
             self.running.send_last(frame({"request": "bye"}))
+        elif self._looked is not None:
+            self._looked.send_last(b"")
 
 
 def failure(end: Event, where: str) -> StepFailed:

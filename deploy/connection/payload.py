@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from ..agent.wire import Plan, Resource
+from ..agent.wire import Resource
 from .imports import module_named, reached, source
 
 BOOT = "import sys,zlib;r=sys.stdin.buffer;n=int(r.readline());exec(zlib.decompress(r.read(n)))"
@@ -26,7 +26,7 @@ class Loader:
         exec(compile(SOURCES[module.__name__], "<%s>" % module.__name__, "exec"), module.__dict__)
 sys.meta_path.insert(0, Loader())
 try:
-    from agent.loop import main
+    from MAIN import main
 except ImportError as error:
     if (error.name or "").split(".")[0] == "agent":
         raise  # ours is missing, not Python's
@@ -112,15 +112,15 @@ def sources(modules: Iterable[str]) -> dict[str, str]:
 
 @cache
 def payload(modules: frozenset[str]) -> bytes:
-    """What BOOT reads: a length line, and the core's and these modules' source as one packed program."""
-    program = f"SOURCES = {sources(core() | modules)!r}\n{LOADER}"
-    packed = zlib.compress(program.encode(), 9)
+    """The whole agent: the core's and these modules' source."""
+    return program(sources(core() | modules), "agent.loop")
+
+
+def program(sources: dict[str, str], main: str) -> bytes:
+    """What BOOT reads: a length line, and a packed program that calls `main` of that module."""
+    text = f"SOURCES = {sources!r}\n{LOADER.replace('MAIN', main)}"
+    packed = zlib.compress(text.encode(), 9)
     return b"%d\n" % len(packed) + packed
-
-
-def pack_ahead(plan: Plan) -> None:
-    """Make the payload that a plan will need, while the connection is still being made."""
-    payload(frozenset(modules_for({"request": "plan", "plan": plan})))
 
 
 DOCSTRING = re.compile(r'^( *)""".*?"""$', re.M | re.S)
