@@ -5,6 +5,7 @@ it says so as the engine would. In any other case, it says nothing of what it sa
 takes over this process and looks by itself.
 """
 
+import json
 import os
 import signal
 import sys
@@ -14,11 +15,11 @@ from importlib import import_module
 from typing import Any
 
 from . import history, operators
-from .engine import Event, told
 from .locks import DIRECTORY, HOST, owner
 from .system import System
-from .wire import read_frame, unpack
+from .wire import unpack
 
+Event = dict[str, Any]
 LINGER_SECONDS = 900  # for the next request; a look that hangs ends then, too
 
 
@@ -36,17 +37,20 @@ def main() -> None:
     """Answer one request for a plan; then become the whole agent if its source comes, or end."""
     signal.alarm(LINGER_SECONDS)
     say({"event": "hello"})
-    for event in looked(read_frame(sys.stdin.buffer)) or [{"event": "whole"}]:
+    _, size = sys.stdin.buffer.readline().split()  # of a frame, see `wire`
+    for event in looked(json.loads(unpacked(size))) or [{"event": "whole"}]:
         say(event)
     size = sys.stdin.buffer.readline()
     if size.strip().isdigit():
         signal.alarm(0)
-        become(zlib.decompress(sys.stdin.buffer.read(int(size))))
+        become(unpacked(size))
+
+
+def unpacked(size: bytes) -> bytes:
+    return zlib.decompress(sys.stdin.buffer.read(int(size)))
 
 
 def say(event: Event) -> None:
-    import json
-
     sys.stdout.buffer.write(json.dumps(event).encode() + b"\n")
     sys.stdout.buffer.flush()
 
@@ -78,7 +82,8 @@ def events(packed: Any, units: list[str], check: bool, run: dict[str, str]) -> l
         looked = time.monotonic()
         if step.check(system):
             return []
-        steps.append(told(step, "ok", [], time.monotonic() - looked))
+        seconds = round(time.monotonic() - looked, 3)
+        steps.append({"event": "step", "step": step.title, "state": "ok", "seconds": seconds, "drift": []})
     return [*noticed, *steps, {"event": "end", "state": "ok", "changed": 0, "seconds": time.monotonic() - began}]
 
 

@@ -27,12 +27,13 @@ from ..config.paths import caches, forget_old
 from .imports import HOME, file_of, source
 from .payload import program, within
 
-LOOK = "agent.look"
+LOOK, PLAIN = "agent.look", "agent.plain"
 ALWAYS = ("check", "title")  # what the look calls of each resource
 SHORT = 40  # characters of a text that is sent as it is
 ERRORS = {name for name, value in vars(wire).items() if isinstance(value, type) and issubclass(value, wire.Refused)}
 LEAVING = (ast.Return, ast.Yield, ast.YieldFrom, ast.Break, ast.Continue)
 INDENT = re.compile(r"^(?:    )+", re.M)
+DRIFT = ast.Constant(1)
 Definition = ast.FunctionDef | ast.ClassDef
 
 
@@ -155,19 +156,16 @@ class Stripped(ast.NodeTransformer):
         return ast.Assign([node.target], node.value) if node.value else None
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        if node.module == "dataclasses":
+            return ast.ImportFrom(PLAIN, node.names, 0)
         late = any(isinstance(around, ast.FunctionDef) for around in self.inside)
         return ast.Raise(ast.Name("ImportError", ast.Load())) if late and node.level else node
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        made = node.exc
-        if isinstance(made, ast.Call) and isinstance(made.func, ast.Name) and made.func.id in ERRORS:
-            return ast.Raise(ast.Call(made.func, [ast.Constant("")], []))
-        return self.generic_visit(node)
+        return ast.Raise(ast.Name("Exception", ast.Load())) if called(node.exc) in ERRORS else self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        if isinstance(node.func, ast.Name) and node.func.id == "Drift":
-            return ast.Call(node.func, [ast.Constant(0)] * 3, [])
-        return self.generic_visit(node)
+        return DRIFT if called(node) == "Drift" else self.generic_visit(node)
 
 
 def parsed(module: str) -> ast.Module:
@@ -204,7 +202,7 @@ def drifts(statement: ast.stmt) -> bool:
     if isinstance(statement, ast.Raise):
         return True
     value = statement.value if isinstance(statement, ast.Return) else None
-    return isinstance(value, ast.List) and any(called(item) == "Drift" for item in value.elts)
+    return isinstance(value, ast.List) and DRIFT in value.elts
 
 
 def called(node: ast.AST | None) -> str:
@@ -230,7 +228,12 @@ def is_unread(statement: ast.stmt, read: set[str]) -> bool:
     if not (isinstance(statement, ast.Assign) and all(isinstance(target, ast.Name) for target in statement.targets)):
         return False
     calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
-    return not (defines(statement) & read or any(names_in(call) & {"self", "system"} for call in calls))
+    asks = any(names_in(call.func) & {"self", "system"} or call_takes(call, "system") for call in calls)
+    return not (defines(statement) & read or asks)
+
+
+def call_takes(call: ast.Call, name: str) -> bool:
+    return any(isinstance(given, ast.Name) and given.id == name for given in call.args)
 
 
 def names_in(target: ast.AST) -> set[str]:
@@ -295,7 +298,7 @@ class Reach:
         inside = ".".join(filter(None, (base, original)))
         if file_of(inside):
             return inside, ""
-        return (base, original) if statement.level else None
+        return (base, original) if file_of(base) else None
 
     def _imported(self, module: str, name: str) -> str | None:
         """The module of ours that a name of this module stands for; "" for one of Python's, None for what is none."""
@@ -328,7 +331,8 @@ class Reach:
         """Of a class: what is called, and the fields that are read; all fields of what is made in this code, too."""
         names = defines(part)
         if isinstance(part, ast.FunctionDef):
-            return part.name in self.attributes or part.name.startswith("__")
+            abstract = ast.unparse(part.body[0]) == "raise NotImplementedError"
+            return not abstract and (part.name in self.attributes or part.name.startswith("__"))
         return not names or bool(names & self.attributes) or of.name in self.built
 
     def _unread(self, part: ast.stmt) -> bool:
@@ -374,7 +378,9 @@ def definition(statement: ast.ClassDef | ast.FunctionDef, body: list[ast.stmt]) 
 
 
 def base_of(module: str, statement: ast.ImportFrom) -> str:
-    """The module that a relative import names."""
+    """The module that an import names."""
+    if not statement.level:
+        return statement.module or ""
     path = file_of(module)
     parts = module.split(".")
     package = parts if path and path.name == "__init__.py" else parts[:-1]

@@ -6,29 +6,31 @@ Session for the life of the process.
 
 import getpass
 import socket
-import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
 
 from ..config.reader import FILE, App, Config, Stage, load
-from ..connection.agent import Agent
 from ..connection.host_keys import ASKING
-from ..connection.ssh import connection, opened, restored_at_exit, terminal_question, trust
+from ..connection.ssh import connection, greeted, opened, restored_at_exit, terminal_question, trust
 from ..errors import NOTHING, ConfigError, DeployError, HostError, Interrupted, NotReached, Unread
 from ..screen.console import Screen
 from ..screen.prompts import unseen
 from . import interrupts
 
+if TYPE_CHECKING:
+    from ..connection.agent import Agent
+
 DEFAULT_STAGE = "production"
-SWITCH_SECONDS = 0.0005  # ten times Python's own: planning must not keep the SSH handshake waiting
+GREETING_SECONDS = 0.5
 Job = Callable[["Host"], Any]
 
 
@@ -50,7 +52,7 @@ class Host:
     made: Connection
     stage: Stage
     named: bool = False  # by -H, there and then
-    agent: Agent | None = None
+    agent: "Agent | None" = None
     error: DeployError | Unread | None = None
     connected: threading.Event = field(default_factory=threading.Event)  # or failed to
     done: threading.Event = field(default_factory=threading.Event)
@@ -78,6 +80,13 @@ def wait_for(events: Iterable[threading.Event]) -> None:
     for event in events:
         while not event.wait(0.5):
             pass
+
+
+def wait_for_greetings(hosts: Sequence[Host]) -> None:
+    """Let the SSH connections exchange their keys: planning beside that holds it up by 50 ms, and fits in behind it."""
+    deadline = time.monotonic() + GREETING_SECONDS
+    while time.monotonic() < deadline and not all(host.connected.is_set() or greeted(host.made) for host in hosts):
+        time.sleep(0.002)
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,7 @@ def by_state(hosts: Sequence[Host], states: Sequence[str]) -> str:
 class Session:
     stage_name: str = DEFAULT_STAGE
     sandbox: Stage | None = None  # set by the task `sandbox`, once the machine is up
-    agents: dict[tuple[str, str, int], Agent] = field(default_factory=dict)
+    agents: dict[tuple[str, str, int], "Agent"] = field(default_factory=dict)
     passwords: dict[str, str] = field(default_factory=dict)
     now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # one clock for all hosts
     interrupted: threading.Event = field(default_factory=threading.Event)  # by Ctrl-C
@@ -165,7 +174,6 @@ class Session:
             raise Interrupted("interrupted", state="what is told above was done, and nothing else was begun")
         ready = threading.Event()
         jobs: list[Job] = []
-        sys.setswitchinterval(SWITCH_SECONDS)
 
         def work(host: Host) -> None:
             try:
@@ -210,6 +218,7 @@ class Session:
         try:
             for host in hosts:
                 threading.Thread(target=work, args=(host,), daemon=True).start()
+            wait_for_greetings(hosts)
             yield run
         except KeyboardInterrupt:
             stop()
@@ -232,10 +241,13 @@ class Session:
             hint = "run the same command again"
             raise Interrupted("interrupted", ", ".join(missed), "nothing was changed", hint)
 
-    def _agent(self, host: Host, may_install: bool) -> Agent:
+    def _agent(self, host: Host, may_install: bool) -> "Agent":
         agent = self.agents.get(host.key)
         if agent is None or not agent.connection.is_connected:
-            agent = Agent(opened(host.made), self._password, self.interrupted, may_install=may_install)
+            made = opened(host.made)
+            from ..connection.agent import Agent  # loaded by the verb meanwhile
+
+            agent = Agent(made, self._password, self.interrupted, may_install=may_install)
             self.agents[host.key] = agent
         agent.may_install = may_install
         return agent
