@@ -73,7 +73,12 @@ BY_US = "stopped by the operator"
 
 
 class Resource:
-    """A thing that must be true on a host. Subclasses are frozen dataclasses listed in `resources.KINDS`."""
+    """A thing that must be true on a host. Subclasses are frozen dataclasses listed in `resources.KINDS`.
+
+    guards: who gets in depends on it, so it waits until an earlier change of that kind is proved.
+    """
+
+    guards = False
 
     @property
     def title(self) -> str:

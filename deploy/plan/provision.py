@@ -10,6 +10,7 @@ from ..agent.resources.files import Absent, Directory, File, Link
 from ..agent.resources.host.logs import LogDirectory
 from ..agent.resources.host.machine import DnsElsewhere, HostNames, Platform, Port, SecretKey
 from ..agent.resources.host.packages import Packages, SinceVersion, Uv
+from ..agent.resources.host.swap import Swap
 from ..agent.resources.host.users import Member, User
 from ..agent.resources.serving.nginx import WorkerConnections
 from ..agent.resources.serving.services import Service
@@ -112,6 +113,7 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         DefaultServer(("*:80", "[::]:80"), STRANGERS),
         SinceVersion("nginx", REJECTS_SINCE, DefaultServer(("*:443", "[::]:443"), STRANGERS)),
         HostNames(),
+        *hardening.keys_only(force),
         # Before the package: it starts Nginx, which is to be in its box from the first, and there may not make these.
         *(Directory(f"/var/lib/nginx/{kind}", 0o700, "www-data") for kind in NGINX_DIRECTORIES),
         Directory("/etc/systemd/system/nginx.service.d"),
@@ -125,6 +127,7 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         File("/etc/timezone", "Etc/UTC\n"),
         app_user(name),
         Member("www-data", name),
+        *hardening.network(app, stage, force),
         Directory(layout.home(name), 0o750, "root", name),
         Directory(f"{layout.home(name)}/releases", 0o750, "root", name),
         Directory(f"{layout.home(name)}/venvs", 0o755, "root", "root"),
@@ -178,7 +181,8 @@ def provision(app: App, stage: Stage, force: bool = False) -> Plan:
         *((Service("certbot.timer", enabled=True),) if acme else ()),
         *link_local(app, force),
         *hardening.bounded(app, force),
-        *hardening.closed(app, stage, force),
+        Swap(),
+        *hardening.updates(force),
         File(layout.provisioned(name), " ".join((layout.PROVISION, *parts)) + "\n"),
     )
     return Plan("provision", steps)
