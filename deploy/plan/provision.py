@@ -12,9 +12,9 @@ from ..agent.resources.host.machine import DnsElsewhere, HostNames, Platform, Po
 from ..agent.resources.host.packages import Packages, SinceVersion, Uv
 from ..agent.resources.host.swap import Swap
 from ..agent.resources.host.users import Member, User
+from ..agent.resources.serving.default_server import DefaultServer
 from ..agent.resources.serving.nginx import WorkerConnections
 from ..agent.resources.serving.services import Service
-from ..agent.resources.serving.sites import DefaultServer
 from ..agent.wire import Plan, Resource
 from ..config.reader import App, Stage
 from ..config.site import Site, effective
