@@ -16,9 +16,9 @@ from deploy.agent.resources.host.machine import DnsElsewhere, HostNames, Platfor
 from deploy.agent.resources.host.packages import APT, Packages, SinceVersion, Uv
 from deploy.agent.resources.host.swap import Swap
 from deploy.agent.resources.host.users import Member, User
+from deploy.agent.resources.serving.default_server import DefaultServer
 from deploy.agent.resources.serving.nginx import WorkerConnections
 from deploy.agent.resources.serving.services import Service, UnitFile
-from deploy.agent.resources.serving.sites import DefaultServer
 from deploy.agent.wire import Plan, Resource, Secret
 
 START = "set -eu\nexport DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8\numask 022"
