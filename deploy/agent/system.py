@@ -43,6 +43,7 @@ class System:
         self.done: set[object] = set()  # steps that are not a state of the machine: what has been done is remembered
         self.silent: dict[str, str] = {}  # releases that do not answer, and what they did instead
         self.probe: Any = None  # asks the site for its health until the run ends
+        self.ran = False  # a command, since the engine has last set this to False
         self.proof: Any = None  # that a new login works, see `access.guarded.Proof`; of a step that is not told yet
         self.manifest: list[Entry] = []  # of the source that the operator has
         self.next_blob: Callable[[], Any] = lambda: None  # the operator's next bytes
@@ -95,6 +96,7 @@ class System:
         pass_fds: tuple[int, ...] = (),
     ) -> "subprocess.Popen[bytes]":
         """The running command, its outputs as pipes. Its own session: a signal to the agent is not one to apt."""
+        self.ran = True
         try:
             return subprocess.Popen(
                 argv,

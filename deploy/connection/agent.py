@@ -13,7 +13,8 @@ from fabric import Connection
 
 from ..agent.layout import PROTOCOL
 from ..agent.wire import BEAT_SECONDS, Plan, frame, pack
-from ..errors import ConnectionFailed, HostError, Interrupted, StepFailed
+from ..errors import HostError, Interrupted
+from .failures import dropped, failure, not_started
 from .payload import PROMPT, READY, Status, command, core, install_python_command, modules_for, payload, plain, sources
 from .slim import kinds_of, look
 from .ssh import Command, address
@@ -76,7 +77,7 @@ class Agent:
         else:
             self._send_first(started, code + first)
             if started.line() is None:
-                raise self._dropped(started)
+                raise dropped(*started.end(), self.where)
         self.modules = set(core() | modules)
         if not self.ci:
             threading.Thread(target=self._beat, args=(started,), daemon=True).start()
@@ -101,7 +102,7 @@ class Agent:
             return self._begin(first, retry=False)
         if self._may_ask(status, errors):
             return self._begin(first, retry)
-        raise self._cannot(status, errors)
+        raise not_started(status, errors, self.connection.user, self.password, self.where)
 
     def _send_first(self, started: Command, first: bytes) -> None:
         with self._start_or_cancel:
@@ -164,32 +165,9 @@ class Agent:
         if self._may_ask(status, errors):
             self._install_python(root)
         elif status:
-            raise self._cannot(status, plain(errors) or "\n".join(said[-15:]))
-
-    def _cannot(self, status: int, errors: str) -> HostError:
-        user = self.connection.user
-        quoted = plain(errors)
-        hint = f"connect as root, or let {user} use sudo (`usermod -aG sudo {user}`, as root)"
-        if status == Status.NO_SUDO:
-            what = f"{user} is not root, and there is no sudo on the server"
-        elif status == Status.OLD_PYTHON:
-            what, hint = (
-                f"the server's Python is {quoted}; the kit needs 3.10 or later",
-                "use Debian 12 or Ubuntu 22.04, or later",
+            raise not_started(
+                status, plain(errors) or "\n".join(said[-15:]), self.connection.user, self.password, self.where
             )
-        elif "password is required" in errors:
-            what = f"sudo on the server wants {user}'s password"
-            hint = "run it at a terminal, which asks for it once, or with --prompt-for-sudo-password"
-        elif self.password is not None and ("try again" in errors or "incorrect password" in errors):
-            what, quoted = f"sudo did not take the password of {user}", ""
-            hint = "run again and type it once more"
-        elif "sudoers" in errors or "not allowed" in errors or "may not run" in errors:
-            what = f"{user} may not use sudo on the server"
-        elif status == -1:
-            what, hint = "the link dropped while the agent was starting", "run the same command again"
-        else:
-            what, hint = f"the agent did not start (exit status {status})", "the lines above are the server's"
-        return HostError(what, self.where, "nothing was changed", hint, quoted)
 
     def send(self, message: Any) -> None:
         if self.running is not None:
@@ -222,17 +200,7 @@ class Agent:
             on_event(event)
             if event["event"] in ("end", "reply"):
                 return event
-        raise self._dropped(running)
-
-    def _dropped(self, running: Command) -> ConnectionFailed:
-        status, errors = running.end()
-        return ConnectionFailed(
-            "the link to the server dropped" if status == -1 else f"the agent ended too early (exit status {status})",
-            self.where,
-            "what the server had been told, it finishes or undoes by itself",
-            "run the same command again: it shows how this one ended, and finishes the job",
-            plain(errors),
-        )
+        raise dropped(*running.end(), self.where)
 
     def _ask(self, message: dict[str, Any]) -> Command:
         needed = modules_for(message)
@@ -322,21 +290,3 @@ class Agent:
             self.running.send_last(frame({"request": "bye"}))
         elif self._looked is not None:
             self._looked.send_last(b"")
-
-
-def failure(end: Event, where: str) -> StepFailed:
-    """The error that an agent's "end" tells of; its `state` says how the plan left the server."""
-    if "stands" in end:
-        state = end["stands"]
-    elif not end["applied"]:
-        state = "nothing was changed"
-    elif "serves" in end and not end["switched"]:
-        state = ""  # see `session.execute.left_as`
-    elif end.get("undo_errors"):
-        state = "not everything could be undone:\n" + "\n".join(end["undo_errors"])
-    elif end["switched"]:
-        state = "the new release serves; what comes after the switch was not finished"
-    else:
-        state = ""
-    step = f"{where}, step: {end['step']}" if end["step"] else where
-    return StepFailed(end["what"], step, state, end["hint"], end["detail"])

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from ..agent.wire import Resource
-from .imports import module_named, reached, source
+from .imports import imported, module_named, reached, source
 
 BOOT = "import sys,zlib;r=sys.stdin.buffer;n=int(r.readline());exec(zlib.decompress(r.read(n)))"
 LOADER = """
@@ -107,7 +107,14 @@ def within(step: Resource) -> Iterator[Resource]:
 
 def sources(modules: Iterable[str]) -> dict[str, str]:
     """Module → its text as it is sent."""
-    return {name: bare(source(name)) for name in sorted(modules)}
+    return {name: bare(name) for name in sorted(modules)}
+
+
+def pack_ahead(planner: str) -> None:
+    """Pack what a survey needs, and the kinds that a module of the planner's imports, while there is time."""
+    kinds = {module for module in imported(planner, late=False) if module.startswith("agent.resources.")}
+    payload(frozenset(modules_for({"request": "survey"})))
+    sources(reached(kinds, late=True))
 
 
 @cache
@@ -134,6 +141,7 @@ DOCSTRING = re.compile(r'^( *)""".*?"""$', re.M | re.S)
 COMMENT = re.compile(r"^ *#.*\n|  # .*$", re.M)
 
 
-def bare(source: str) -> str:
-    """The agent's source without its prose: a payload above 12 kB would cost a round trip more."""
-    return COMMENT.sub("", DOCSTRING.sub(r"\g<1>0", source))
+@cache
+def bare(module: str) -> str:
+    """A module's source without its prose: fewer bytes are sent."""
+    return COMMENT.sub("", DOCSTRING.sub(r"\g<1>0", source(module)))

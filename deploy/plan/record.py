@@ -24,6 +24,9 @@ RECORDED = (
 )  # fmt: skip  # what belongs to the code: a release that is reactivated brings its own
 
 
+UNIT, SITE = "systemd/app@.service.j2", "nginx/site.conf.j2"
+
+
 def venv_key(entries: tuple[Entry, ...], read: dict[str, str], python: str, confined: bool = False) -> str:
     """Names the virtualenv: releases with the same Python and the same requirements share one.
 
@@ -55,7 +58,7 @@ def settings(app: App, cpus: int) -> dict[str, str]:
 
 
 def unit_text(app: App) -> str:
-    return render("systemd/app@.service.j2", app=app, stop_seconds=app.timeout_seconds + 10, room=layout.ROOM_SCRIPT)
+    return render(UNIT, app=app, stop_seconds=app.timeout_seconds + 10, room=layout.ROOM_SCRIPT)
 
 
 def site_text(app: App, site: Site, static_before: dict[str, str], nginx: str) -> str:
@@ -68,7 +71,7 @@ def site_text(app: App, site: Site, static_before: dict[str, str], nginx: str) -
     prefixes = sorted({**dict(app.static), **static_before})
     static = [(prefix, re.escape(prefix), static_name(prefix)) for prefix in prefixes]
     return render(
-        "nginx/site.conf.j2",
+        SITE,
         app=app,
         site=site,
         names=site.names,

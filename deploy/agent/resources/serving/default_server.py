@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from ...system import System
 from ...wire import Drift, Refused, Resource
 from ..files import text_of
+from .nginx import CONFIG
 from .services import walk
 
-MAIN = "/etc/nginx/nginx.conf"
 SUSPECT = re.compile(r"""\blisten\b[^;]*\bdefault|\binclude\b[^;]*(\.\.|[\s"']/(?!etc/nginx/))""")
 
 
@@ -22,7 +22,7 @@ class DefaultServer(Resource):
 
     listens: tuple[str, ...]
     ours: tuple[str, ...]
-    main: str = MAIN
+    main: str = CONFIG
 
     @property
     def title(self) -> str:

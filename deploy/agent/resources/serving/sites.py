@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ...system import System
 from ...wire import Drift, Refused, Resource
-from .default_server import MAIN
+from .nginx import CONFIG
 
 WORD = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{};]|(?:\\.|\$\{\w+\}|[^\s{};\\])+""", re.S)
 NESTED = 8  # files that include each other, at most
@@ -51,7 +51,7 @@ class ServerNames(Resource):
     ports: tuple[int, ...]
     listens: tuple[str, ...]
     own: str
-    main: str = MAIN
+    main: str = CONFIG
 
     @property
     def title(self) -> str:
