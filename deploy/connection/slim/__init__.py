@@ -52,12 +52,17 @@ class Look:
 
 @cache
 def look(kinds: frozenset[type]) -> Look:
-    """What looks at plans of these kinds; from the cache of the user, if it is there: to make it takes 0.2 s."""
+    """What looks at plans of these kinds."""
+    return read_or_made(kinds)
+
+
+def read_or_made(kinds: frozenset[type]) -> Look:
+    """From the user's cache, if it is there: to make it takes 0.2 s."""
     path = None
-    with suppress(OSError, ValueError, TypeError, RuntimeError):  # no cache, a broken one, or no home: it is made anew
+    with suppress(OSError, ValueError, TypeError, AttributeError, RuntimeError):  # no cache, a broken one, or no home
         path = cached_at(kinds)
         read = Look(**json.loads(path.read_text("utf-8")))
-        if set(read.fields) == {kind.__name__ for kind in kinds}:
+        if set(read.fields) == {kind.__name__ for kind in kinds} and LOOK in read.sources:
             return read
     made = made_for(kinds)
     with suppress(OSError):
