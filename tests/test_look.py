@@ -24,7 +24,7 @@ from deploy.agent.resources.host.swap import Swap
 from deploy.agent.resources.serving.default_server import DefaultServer
 from deploy.agent.resources.serving.services import Service
 from deploy.agent.system import System
-from deploy.agent.wire import Digest, Plan, Resource, Secret, digest, frame, pack
+from deploy.agent.wire import Digest, Plan, Resource, Secret, digest, frame
 from deploy.config import reader
 from deploy.connection import agent as agents
 from deploy.connection import payload, slim
@@ -48,7 +48,7 @@ def request(plan: Any, units: list[str] = []) -> dict[str, Any]:  # noqa: B006
 
 def upload(plan: Plan) -> bytes:
     look = slim.look(slim.kinds_of(plan))
-    return look.program + frame(request(look.plan(pack(plan)), plan.units))
+    return look.program + frame(request(look.plan(plan), plan.units))
 
 
 class Child:
@@ -82,8 +82,8 @@ def looked(plan: Plan) -> list[dict[str, Any]]:
     child = Child()
     child.send_last(upload(plan))
     events = [json.loads(line) for line in child.process.stdout]
-    assert child.end() == (0, "") and events[0] == {"event": "hello"}
-    return events[1:]
+    assert child.end() == (0, "") and events[0] == {"event": "hello"} and len(events) == 2
+    return list(slim.events(plan, events[1])) if events[1]["event"] == "looked" else events[1:]
 
 
 def as_planned(step: Resource) -> bool:
@@ -175,14 +175,14 @@ def test_a_look_says_nothing_where_something_is_to_be_done(true: tuple[Resource,
 def test_a_long_text_is_sent_as_its_hash_which_equals_that_text():
     text = "secret? no\n" * 100
     look = slim.look(slim.kinds_of(Plan("x", (File("/x", text),))))
-    (step,) = look.plan(pack(Plan("x", (File("/x", text),))))["steps"]
-    assert step["content"] == {"kind": "Digest", "hash": digest(text)}
-    assert text == Digest(digest(text)) != text[1:] and look.plan(pack(File("/x", "short")))["content"] == "short"
+    assert look.plan(File("/x", text)) == {"File": ["/x", {"Digest": [digest(text)]}]}
+    assert text == Digest(digest(text)) != text[1:] and look.plan(File("/x", "short")) == {"File": ["/x", "short"]}
 
 
 def test_a_secret_is_not_sent_as_a_hash():
     plan = Plan("x", (File("/x", Secret("tide" * 100)),))
-    assert slim.look(slim.kinds_of(plan)).plan(pack(plan))["steps"][0]["content"]["kind"] == "Secret"
+    sent = slim.look(slim.kinds_of(plan)).plan(plan)
+    assert sent == {"Plan": [[{"File": ["/x", {"Secret": ["tide" * 100]}]}]]}
 
 
 @pytest.mark.parametrize("broken", ["", "{}", '{"sources": [], "fields": {}}', "\0"])
@@ -284,5 +284,5 @@ def test_a_bug_is_told_by_the_whole_agent_with_its_frames(asked: Asked):
 def test_templates_that_the_server_completes_are_sent_as_they_are():
     """`%s` and `%u` stand for what only the server knows, so a hash would be of another text."""
     text = unsealed("nftables/apps.nft.j2", app=reader.load(ROOT).app)
-    sent = json.dumps(slim.look(slim.kinds_of(provision())).plan(pack(provision())), ensure_ascii=False)
+    sent = json.dumps(slim.look(slim.kinds_of(provision())).plan(provision()), ensure_ascii=False)
     assert json.dumps(text, ensure_ascii=False)[1:-1] in sent

@@ -59,7 +59,7 @@ def test_json_is_one_event_a_line_with_its_host():
     assert json.loads(shown(STEP, as_json=True)) == {"host": "web1", **STEP}
 
 
-BETWEEN_THE_SIDES = {"hello", "reply", "missing", "planned", "prove", "data", "took", "halted", "whole"}
+BETWEEN_THE_SIDES = {"hello", "reply", "missing", "planned", "prove", "data", "took", "halted", "looked", "whole"}
 
 
 def test_every_event_that_programs_get_is_documented():

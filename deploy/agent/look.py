@@ -1,8 +1,8 @@
 """The first look at a server that is likely to be as planned: nothing is changed, and no lock is taken.
 
 `connection.slim` sends this module and what it reaches: the checks, without what applies. Where nothing is to be done,
-it says so as the engine would. In any other case, it says nothing of what it saw and asks for the whole agent, which
-takes over this process and looks by itself.
+it tells what only the server knows of that. In any other case, it says nothing of what it saw and asks for the whole
+agent, which takes over this process and looks by itself.
 """
 
 import json
@@ -11,26 +11,34 @@ import signal
 import sys
 import time
 import zlib
+from functools import cache
 from importlib import import_module
 from typing import Any
 
 from . import history, operators
 from .locks import DIRECTORY, HOST, owner
 from .system import System
-from .wire import unpack
+from .wire import Refused
 
 Event = dict[str, Any]
 LINGER_SECONDS = 900  # for the next request; a look that hangs ends then, too
 
 
-class Kinds(dict[str, type]):
-    """Kind name → class, of the modules that were sent."""
+def made(value: Any) -> Any:
+    """The plan, from what `connection.slim` makes of it."""
+    if isinstance(value, list):
+        return tuple(map(made, value))
+    if isinstance(value, dict):
+        ((kind, values),) = value.items()
+        return named(kind)(*made(values))
+    return value
 
-    def __missing__(self, name: str) -> type:
-        sent = sys.modules["__main__"].SOURCES.items()
-        (module,) = [module for module, text in sent if f"\nclass {name}(" in text]
-        found: type = getattr(import_module(module), name)
-        return found
+
+@cache
+def named(kind: str) -> Any:
+    """A class of the modules that were sent."""
+    sent = sys.modules["__main__"].SOURCES.items()
+    return next(getattr(import_module(module), kind) for module, text in sent if f"\nclass {kind}" in text)
 
 
 def main() -> None:
@@ -38,8 +46,7 @@ def main() -> None:
     signal.alarm(LINGER_SECONDS)
     say({"event": "hello"})
     _, size = sys.stdin.buffer.readline().split()  # of a frame, see `wire`
-    for event in looked(json.loads(unpacked(size))) or [{"event": "whole"}]:
-        say(event)
+    say(looked(json.loads(unpacked(size))))
     size = sys.stdin.buffer.readline()
     if size.strip().isdigit():
         signal.alarm(0)
@@ -61,30 +68,34 @@ def become(program: bytes) -> None:
     exec(program, vars(sys.modules["__main__"]))
 
 
-def looked(message: Any) -> list[Event]:
-    """The events of a run that finds nothing to do; [] where something is to be done, or is not as usual."""
+def looked(message: Any) -> Event:
+    """The event "looked"; or "whole", where something is to be done, or is not as usual."""
     try:
-        return events(message["plan"], message["units"], message["check"], message["run"])
-    except Exception:  # the whole agent will meet it, too, and explain it
-        return []
+        return look(message["plan"], message["units"], message["check"], message["run"])
+    except Exception:  # drift, or what the whole agent will meet, too, and explain
+        return {"event": "whole"}
 
 
-def events(packed: Any, units: list[str], check: bool, run: dict[str, str]) -> list[Event]:
+def look(packed: Any, units: list[str], check: bool, run: dict[str, str]) -> Event:
+    """seconds: of each step. parts: number of a step → its part that has the title here. said: other events."""
     began = time.monotonic()
-    noticed: list[Event] = []
-    steps: list[Event] = []
-    system = System(units, noticed.append)
+    said: list[Event] = []
+    seconds: list[float] = []
+    parts: dict[int, str] = {}
+    system = System(units, said.append)
     system.ask_systemd()
-    plan = unpack(packed, Kinds())
+    plan = made(packed)
     if history.unheard(run["app"]) or not (check or (alone(run) and operators.is_welcome())):
-        return []
-    for step in (*plan.steps, *plan.finish):
+        raise Refused("not as usual")
+    for number, step in enumerate((*plan.steps, *plan.finish)):
         looked = time.monotonic()
         if step.check(system):
-            return []
-        seconds = round(time.monotonic() - looked, 3)
-        steps.append({"event": "step", "step": step.title, "state": "ok", "seconds": seconds, "drift": []})
-    return [*noticed, *steps, {"event": "end", "state": "ok", "changed": 0, "seconds": time.monotonic() - began}]
+            raise Refused("drift")
+        seconds.append(round(time.monotonic() - looked, 3))
+        if step.titled:
+            parts[number] = step.titled
+    took = time.monotonic() - began
+    return {"event": "looked", "said": said, "seconds": seconds, "parts": parts, "took": took}
 
 
 def alone(run: dict[str, str]) -> bool:

@@ -21,7 +21,8 @@ def dataclass(cls: type | None = None, **settings: bool) -> Any:
 
 
 def prepared(cls: type) -> type:
-    names = [name for each in reversed(cls.__mro__) for name in vars(each).get("__annotations__", ())]
+    every = [name for each in reversed(cls.__mro__) for name in vars(each).get("__annotations__", ())]
+    names = list(dict.fromkeys(every))
     made = {name: value for name in names if isinstance(value := getattr(cls, name, None), Fresh)}
 
     def __init__(self: Any, *values: Any, **named: Any) -> None:

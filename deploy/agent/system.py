@@ -147,7 +147,7 @@ class System:
             self._tcp = tcp_sockets()
         return self._tcp
 
-    def keep(self, path: str) -> None:
+    def keep_before(self, path: str) -> None:
         """Remember how a file was before this run changed it, so that a failed deploy can put it back."""
         if path not in self.replaced:
             try:

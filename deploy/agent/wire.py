@@ -76,9 +76,11 @@ class Resource:
     """A thing that must be true on a host. Subclasses are frozen dataclasses listed in `resources.KINDS`.
 
     guards: who gets in depends on it, so it waits until an earlier change of that kind is proved.
+    titled: the field whose title is this one's, where that depends on the server; "" for most.
     """
 
     guards = False
+    titled = ""
 
     @property
     def title(self) -> str:

@@ -12,11 +12,11 @@ from typing import Any, ParamSpec, TypeVar
 from fabric import Connection
 
 from ..agent.layout import PROTOCOL
-from ..agent.wire import BEAT_SECONDS, Plan, frame, pack
+from ..agent.wire import BEAT_SECONDS, Plan, frame
 from ..errors import HostError, Interrupted
 from .failures import dropped, failure, not_started
 from .payload import PROMPT, READY, Status, command, core, install_python_command, modules_for, payload, plain, sources
-from .slim import kinds_of, look
+from .slim import events, kinds_of, look
 from .ssh import Command, address
 
 Event = dict[str, Any]
@@ -192,7 +192,7 @@ class Agent:
     def _answer(self, running: Command, on_event: Callable[[Event], None]) -> Event:
         while (line := running.line()) is not None:
             event: Event = json.loads(line)
-            if event["event"] == "whole":  # see `agent.look`
+            if event["event"] in ("looked", "whole"):
                 return event
             if event["event"] == "end" and event["state"] != "ok":
                 on_event(event)
@@ -244,15 +244,18 @@ class Agent:
         message = {"request": "plan", "plan": plan, "units": plan.units, "check": check, "run": run, "wait": wait}
         message |= {"halt": halt}
         if look_first and not halt and self.running is None and self._looked is None:
-            answer = self._look(plan, message, on_event)
-            if answer["event"] == "end":
-                return answer
+            looked = self._look(plan, message, on_event)
+            if looked["event"] == "looked":
+                *steps, end = events(plan, looked)
+                for event in (*steps, end):
+                    on_event(event)
+                return end
         return self.carry(message, on_event, blobs, ahead)
 
     def _look(self, plan: Plan, message: dict[str, Any], on_event: Callable[[Event], None]) -> Event:
-        """How the plan ends, if nothing is to be done; the event "whole" where the whole agent has to look."""
+        """The event "looked" where nothing is to be done, "whole" where the whole agent has to look."""
         looking = look(kinds_of(plan))
-        started = self._begin(looking.program + frame({**message, "plan": looking.plan(pack(plan))}))
+        started = self._begin(looking.program + frame({**message, "plan": looking.plan(plan)}))
         if self.ci:
             self.running = started
         else:

@@ -8,19 +8,21 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from ...agent import wire
+from ...agent.resources.files import File
 from ...config.paths import caches, forget_old
 from ..imports import HOME
 from ..payload import program, within
 
 LOOK = "agent.look"
-ALWAYS = ("check", "title")  # what a look calls of each resource
+ALWAYS = ("check", "step", "otherwise")  # what a look calls of each resource, and fields that it finds by name
 SHORT = 40  # characters of a text that is sent as it is
 
 
@@ -37,17 +39,37 @@ class Look:
         return program(self.sources, LOOK)
 
     def plan(self, value: Any) -> Any:
-        """The packed plan (`wire.pack`), without what no check reads, and with hashes for long texts of files."""
-        if isinstance(value, list):
+        """The plan as a look takes it: {KIND: [values of those fields, in their order]}, without defaults at the end.
+
+        Of a long text of a file, only the hash is sent.
+        """
+        if isinstance(value, tuple):
             return [self.plan(item) for item in value]
-        if not isinstance(value, dict):
+        if not is_dataclass(value) or isinstance(value, type):
             return value
-        read = ("kind", *self.fields[value["kind"]])
-        kept = {key: self.plan(item) for key, item in value.items() if key in read}
-        text = kept.get("content")
-        if value["kind"] == "File" and isinstance(text, str) and len(text) > SHORT:
-            kept["content"] = wire.pack(wire.Digest(wire.digest(text)))
-        return kept
+        kind = type(value).__name__
+        read = [field for field in fields(value) if field.name in self.fields[kind]]
+        while read and getattr(value, read[-1].name) == read[-1].default:
+            read.pop()
+        values = [getattr(value, field.name) for field in read]
+        if isinstance(value, File):
+            values = [hashed(item) if item is value.content else item for item in values]
+        return {kind: [self.plan(item) for item in values]}
+
+
+def hashed(text: str | wire.Secret) -> str | wire.Secret | wire.Digest:
+    return wire.Digest(wire.digest(text)) if isinstance(text, str) and len(text) > SHORT else text
+
+
+def events(plan: wire.Plan, looked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The events of a run with nothing to do, as `agent.engine` has them. looked: see `agent.look.look`."""
+    yield from looked["said"]
+    for number, step in enumerate((*plan.steps, *plan.finish)):
+        part = looked["parts"].get(str(number))
+        title = getattr(step, part).title if part else step.title
+        seconds = looked["seconds"][number]
+        yield {"event": "step", "step": title, "state": "ok", "seconds": seconds, "drift": []}
+    yield {"event": "end", "state": "ok", "changed": 0, "seconds": looked["took"]}
 
 
 @cache
@@ -86,7 +108,7 @@ def keep(path: Path, made: Look) -> None:
 
 def kinds_of(plan: wire.Plan) -> frozenset[type]:
     parts = {type(part) for step in (*plan.steps, *plan.finish) for part in within(step)}
-    return frozenset({wire.Plan, wire.Secret, *parts})
+    return frozenset({wire.Plan, wire.Secret, wire.Digest, *parts})
 
 
 def cached_at(kinds: frozenset[type]) -> Path:
