@@ -21,11 +21,15 @@ def module_of(kind: type) -> str:
 
 @dataclass
 class Reach:
-    """What is reached so far. names: of a module, (module, name). attributes: whatever they belong to."""
+    """What is reached so far.
+
+    names: of a module, (module, name). attributes: whatever they belong to; own: (class, attribute) of `self`.
+    """
 
     modules: dict[str, ast.Module] = field(default_factory=dict)
     names: set[tuple[str, str]] = field(default_factory=set)
     attributes: set[str] = field(default_factory=set)
+    own: set[tuple[str, str]] = field(default_factory=set)
     built: set[str] = field(default_factory=set)  # functions and classes that are called by name
 
     def tree(self, module: str) -> ast.Module:
@@ -37,7 +41,7 @@ class Reach:
         self.names |= set(roots)
         self.attributes |= set(attributes)
         size = 0
-        while size != (size := len(self.names) + len(self.attributes)):
+        while size != (size := len(self.names) + len(self.attributes) + len(self.own)):
             for module, name in sorted(self.names):
                 for statement in self.tree(module).body:
                     if name in defines(statement):
@@ -50,7 +54,9 @@ class Reach:
         for node in self.parts(statement):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 imported = self._imported(module, node.value.id) if isinstance(node.value, ast.Name) else None
-                if imported is None:
+                if imported is None and isinstance(statement, ast.ClassDef) and ast.unparse(node.value) == "self":
+                    self.own.add((statement.name, node.attr))
+                elif imported is None:
                     self.attributes.add(node.attr)
                 elif imported:
                     self.names.add((imported, node.attr))
@@ -86,29 +92,45 @@ class Reach:
             yield node
             waiting += ast.iter_child_nodes(node)
 
-    def kept(self, statement: ast.stmt) -> ast.stmt:
-        """A definition with those of its parts that are reached."""
+    def kept(self, statement: ast.stmt, of: str = "") -> ast.stmt:
+        """A definition with those of its parts that are reached. of: the class that it is in."""
         if isinstance(statement, ast.ClassDef):
-            body = [self.kept(part) for part in statement.body if self._wanted(part, statement)]
+            body = [self.kept(part, statement.name) for part in statement.body if self._wanted(part, statement)]
             return definition(statement, body)
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
-            return definition(statement, [part for part in statement.body if not self._unread(part)])
+            return definition(statement, [part for part in statement.body if not self._unread(part, of)])
         return statement
+
+    def _read(self, name: str, of: str) -> bool:
+        """Whether an attribute of a class is asked for, by way of `self` or of anything else."""
+        return name in self.attributes or any((each, name) in self.own for each in self._family(of))
+
+    def _family(self, name: str) -> set[str]:
+        """A class, and those that it is derived from, or that are derived from it."""
+        classes = [part for tree in self.modules.values() for part in tree.body if isinstance(part, ast.ClassDef)]
+        bases = {part.name: {base.id for base in part.bases if isinstance(base, ast.Name)} for part in classes}
+        found, waiting = set(), [name]
+        while waiting:
+            found.add(each := waiting.pop())
+            waiting += bases.get(each, set()) - found
+        derived = {name}
+        while more := {each for each, above in bases.items() if above & derived} - derived:
+            derived |= more
+        return found | derived
 
     def _wanted(self, part: ast.stmt, of: ast.ClassDef) -> bool:
         """Of a class: what is called, and the fields that are read; all fields of what is made in this code, too."""
         names = defines(part)
         if isinstance(part, ast.FunctionDef):
             abstract = ast.unparse(part.body[0]) == "raise NotImplementedError"
-            return not abstract and (part.name in self.attributes or part.name.startswith("__"))
-        return not names or bool(names & self.attributes) or of.name in self.built
+            return not abstract and (self._read(part.name, of.name) or part.name.startswith("__"))
+        return not names or of.name in self.built or any(self._read(name, of.name) for name in names)
 
-    def _unread(self, part: ast.stmt) -> bool:
+    def _unread(self, part: ast.stmt, of: str) -> bool:
         """Whether this sets an attribute of `self` that nobody reads."""
         targets = [node for target in getattr(part, "targets", ()) for node in ast.walk(target)]
-        return any(isinstance(node, ast.Attribute) for node in targets) and not any(
-            isinstance(node, ast.Attribute) and node.attr in self.attributes for node in targets
-        )
+        names = [node.attr for node in targets if isinstance(node, ast.Attribute)]
+        return bool(names) and not any(self._read(name, of) for name in names)
 
     def text(self, module: str) -> str:
         """What is reached of a module, as source."""
