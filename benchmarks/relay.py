@@ -1,7 +1,7 @@
 """A TCP relay that makes a server look far away, and counts what passes.
 
-It delays each direction by half the round-trip time and the opening of a connection by the time TCP's handshake would
-take, but throttles nothing: a queue of chunks with the time at which each is due. Slow start is not modelled.
+It delays each direction by half the round-trip time, and the opening of a connection by the time TCP's handshake would
+take. What is in flight is limited as by TCP's slow start; nothing is lost, and the bandwidth has no end.
 """
 
 import contextlib
@@ -9,10 +9,13 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 CHUNK_BYTES = 1 << 16
+SEGMENT_BYTES = 1448  # of a TCP segment on Ethernet
+FIRST_WINDOW_BYTES = 10 * SEGMENT_BYTES  # RFC 6928, what Linux does
 Chunk = tuple[float, bytes]
 
 
@@ -25,6 +28,38 @@ class Traffic:
 
     def since(self, before: "Traffic") -> "Traffic":
         return Traffic(self.connections - before.connections, self.bytes_up - before.bytes_up)
+
+
+class Window:
+    """How much may be in flight in one direction of one connection: it doubles with each round trip that fills it."""
+
+    def __init__(self) -> None:
+        self.bytes = FIRST_WINDOW_BYTES
+        self.flying: deque[tuple[float, int]] = deque()  # when each segment's acknowledgement arrives, and its size
+        self.flying_bytes = self.most_flying = 0
+        self.left = 0.0  # when the last one left
+
+    def pass_on(self, data: bytes, now: float, seconds: float) -> Iterator[Chunk]:
+        """The segments of what is to be sent now, and when each arrives. seconds: the round-trip time."""
+        for start in range(0, len(data), SEGMENT_BYTES):
+            segment = data[start : start + SEGMENT_BYTES]
+            leaves = max(now, self.left)
+            self._acknowledge(leaves)
+            while self.flying_bytes + len(segment) > self.bytes:
+                leaves = max(leaves, self.flying[0][0])
+                self._acknowledge(leaves)
+            self.flying.append((leaves + seconds, len(segment)))
+            self.flying_bytes += len(segment)
+            self.most_flying = max(self.most_flying, self.flying_bytes)
+            self.left = leaves
+            yield leaves + seconds / 2, segment
+
+    def _acknowledge(self, now: float) -> None:
+        while self.flying and self.flying[0][0] <= now:
+            _, size = self.flying.popleft()
+            self.flying_bytes -= size
+            if self.bytes < 2 * self.most_flying:  # Linux lets it grow only where it was filled
+                self.bytes += size
 
 
 class Relay:
@@ -69,7 +104,7 @@ class Relay:
             threading.Thread(target=self._pass_on, args=(chunks, target), daemon=True).start()
 
     def _take(self, source: socket.socket, chunks: "queue.SimpleQueue[Chunk]", counted: bool) -> None:
-        data = b"first"
+        data, window = b"first", Window()
         while data:
             try:
                 data = source.recv(CHUNK_BYTES)
@@ -77,7 +112,9 @@ class Relay:
                 data = b""
             if counted:
                 self._count(Traffic(bytes_up=len(data)))
-            chunks.put((time.monotonic() + self.seconds / 2, data))
+            for chunk in window.pass_on(data, time.monotonic(), self.seconds):
+                chunks.put(chunk)
+        chunks.put((max(time.monotonic(), window.left) + self.seconds / 2, b""))
 
     def _pass_on(self, chunks: "queue.SimpleQueue[Chunk]", target: socket.socket) -> None:
         with contextlib.suppress(OSError):  # the receiver has gone

@@ -17,7 +17,7 @@ from deploy.agent.resources.host.packages import APT, Packages, SinceVersion, Uv
 from deploy.agent.resources.host.swap import Swap
 from deploy.agent.resources.host.users import Member, User
 from deploy.agent.resources.serving.nginx import WorkerConnections
-from deploy.agent.resources.serving.nginx_sites import DefaultServer
+from deploy.agent.resources.serving.nginx_default import DefaultServer
 from deploy.agent.resources.serving.services import Service, UnitFile
 from deploy.agent.wire import Plan, Resource, Secret
 

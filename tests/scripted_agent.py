@@ -33,6 +33,13 @@ def main(directory: str, host: str, command: str) -> None:
                 message = {"request": "blob", "size": len(message)}
             if message["request"] == "alive":
                 continue
+            if "plan" in message and "kind" not in message["plan"]:  # a first look: there is always something to do
+                emit({"event": "whole"})
+                if not (size := stdin.readline()):
+                    return
+                stdin.read(int(size))
+                emit({"event": "hello"})
+                continue
             asked.write(json.dumps(pack(message)) + "\n")
             asked.flush()
             if message["request"] == "bye":

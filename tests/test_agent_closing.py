@@ -9,7 +9,8 @@ from deploy.agent.operators import DAY_SECONDS, DAYS, element_of, noted
 from deploy.agent.resources.access.firewall import ConnectionLimit, listening, ports_named, ports_of
 from deploy.agent.resources.access.logins import settings
 from deploy.agent.resources.access.sshd import image_of, rsa_bits
-from deploy.agent.resources.host.swap import file_system, make, wanted_bytes, with_swap
+from deploy.agent.resources.host.swap import make, wanted_bytes, with_swap
+from deploy.agent.resources.host.swap_room import file_system
 from deploy.agent.system import System, tcp_sockets
 from deploy.agent.wire import Failed
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.resources.serving.nginx_sites import DefaultServer, ServerNames, normal, servers
+from deploy.agent.resources.serving.nginx_default import DefaultServer
+from deploy.agent.resources.serving.nginx_sites import ServerNames, normal, servers
 from deploy.agent.system import System
 from deploy.agent.wire import Refused
 from deploy.config.reader import App

@@ -9,10 +9,10 @@ from deploy.config.site import Site
 from deploy.plan.facts import Release
 from deploy.screen import preview, summary
 from deploy.screen.events import Preview
-from deploy.screen.summary import Look
+from deploy.screen.summary import Visit
 
 SECURE = Site(("shop.example.com",), tls="acme")
-LOOK = Look(SECURE, "192.0.2.1", "200", 0.0421, issuer="R11", until="2027-02-01")
+LOOK = Visit(SECURE, "192.0.2.1", "200", 0.0421, issuer="R11", until="2027-02-01")
 
 
 def test_the_three_answers_say_where_what_and_how():

@@ -4,7 +4,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from .resources.files import link_target, replace
@@ -54,6 +54,7 @@ def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], N
                 wait_at(number, step.title, system)
             if main:
                 system.stop_if_cancelled()
+            settle(system, wait=step.guards)
             began_step = time.monotonic()
             if applying:  # an earlier step may have changed what this one looks at
                 drifts = step.check(system)
@@ -64,11 +65,20 @@ def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], N
                 emit({"event": "start", "step": step.title})
                 put_right(step, system)
                 changed += 1
+            if system.proof and system.proof.step is step:
+                system.proof.drifts, system.proof.began = drifts, began_step
+                continue
             emit(told(step, "changed" if drifts else "ok", drifts, time.monotonic() - began_step))
+        settle(system, wait=True)
         if halt == str(len(every)) and drifting and not check:
             wait_at(len(every), "", system)
         end: End = {"event": "end", "state": "ok"}
     except Exception as error:  # whatever it was: undo, and say so
+        if system.proof and system.proof.error is error:
+            step = system.proof.step
+        else:
+            with suppress(Exception):  # if that failed, too, it is undone
+                settle(system, wait=True)
         end = blame(error) | {"step": step.title, "applied": applying, "switched": not main}
         end["repointed"] = link_target(plan.current) != before_run
         if applying and main:
@@ -91,10 +101,21 @@ def wait_at(number: int, title: str, system: System) -> None:
         time.sleep(0.05)
 
 
+def settle(system: System, *, wait: bool) -> None:
+    """Tell of a step whose proof has come meanwhile. wait: also of one whose proof is yet to come."""
+    proof = system.proof
+    if proof and (wait or proof.ended):
+        proof.settle()
+        system.proof = None
+        system.emit(told(proof.step, "changed", proof.drifts, proof.ended_at - proof.began))
+
+
 def put_right(step: Resource, system: System) -> None:
     with system.alone(step.shares) if step.shares else nullcontext():
+        system.ran = False
         step.apply(system)
-        system.forget()
+        if system.ran or step.units:  # a file that was written changes no unit, and asking anew takes 10 ms
+            system.forget()
         left = step.check(system)
     if left:
         drift = left[0]

@@ -45,6 +45,25 @@ class Missing(TypedDict):
     indices: list[int]
 
 
+class Looked(TypedDict):
+    """A first look found nothing to do, see `agent.look`. seconds: of each step. said: events of that look.
+
+    parts: number of a step → its part whose title it has on this server.
+    """
+
+    event: Literal["looked"]
+    said: list[Any]
+    seconds: list[float]
+    parts: dict[int, str]
+    took: float
+
+
+class Whole(TypedDict):
+    """A first look found something to do: the whole agent is to be sent."""
+
+    event: Literal["whole"]
+
+
 class Planned(TypedDict):
     """What the server's side of a CI key decided. new: the release did not exist before."""
 
@@ -221,6 +240,6 @@ class LogLine(TypedDict):
     text: str
 
 
-Internal: TypeAlias = Hello | Reply | Missing | Planned | Prove | Data | Took | Halted
+Internal: TypeAlias = Hello | Reply | Missing | Looked | Whole | Planned | Prove | Data | Took | Halted
 Change: TypeAlias = Last | Waiting | Start | Progress | Output | Said | Step | ServerSeen | End
 Event: TypeAlias = Internal | Change | LogLine

@@ -19,30 +19,36 @@ DAY_SECONDS = 24 * 3600
 
 def welcome() -> None:
     """Note the operator of this run; once a day is enough. Where that fails, SSH still lets them in."""
-    if not os.path.exists(RULES):
-        return
     with suppress(OSError):
-        known = text_of(FILE) or ""
-        fresh = noted(known, ssh_connection()[0], int(time.time()))
-        if fresh != known:
+        if not is_welcome():
+            fresh = noted(text_of(FILE) or "", ssh_connection()[0], int(time.time()))
             replace(FILE, fresh.encode(), 0o600, 0, 0)
             subprocess.run(["nft", "-f", FILE], capture_output=True, env=ENVIRONMENT)
 
 
-def noted(known: str, address: str, now: int) -> str:
-    """The text of FILE with this address as of now; the same text where it was noted within a day.
+def is_welcome() -> bool:
+    """Whether the operator of this run was noted within a day, or there is no firewall of ours."""
+    return not os.path.exists(RULES) or lately(text_of(FILE) or "", ssh_connection()[0], int(time.time()))
 
-    A line is one for nft, with the time of the last run in a comment.
-    """
+
+def lately(known: str, address: str, now: int) -> bool:
+    """Whether the text of FILE has this address as of the day before `now`; also where it is none."""
     element = element_of(address)
-    kept = {}
-    for line in known.splitlines():
-        rule, _, when = line.rpartition(" # ")
-        if rule and when.isdigit() and now - int(when) < DAYS * DAY_SECONDS:
-            kept[rule] = int(when)
-    if not element or now - kept.get(element, 0) < DAY_SECONDS:
+    return not element or now - times(known).get(element, 0) < DAY_SECONDS
+
+
+def times(known: str) -> dict[str, int]:
+    """Map a line for nft to the time of the last run: the text of FILE has the time behind it, in a comment."""
+    lines = (line.rpartition(" # ") for line in known.splitlines())
+    return {rule: int(when) for rule, _, when in lines if rule and when.isdigit()}
+
+
+def noted(known: str, address: str, now: int) -> str:
+    """The text of FILE with this address as of now; the same text where it was noted within a day."""
+    if lately(known, address, now):
         return known
-    kept[element] = now
+    kept = {rule: when for rule, when in times(known).items() if now - when < DAYS * DAY_SECONDS}
+    kept[element_of(address)] = now
     return "".join(f"{rule} # {when}\n" for rule, when in sorted(kept.items()))
 
 

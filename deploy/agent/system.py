@@ -46,6 +46,8 @@ class System:
         self.done: set[object] = set()  # steps that are not a state of the machine: what has been done is remembered
         self.silent: dict[str, str] = {}  # releases that do not answer, and what they did instead
         self.probe: Any = None  # asks the site for its health until the run ends
+        self.ran = False  # a command, since the engine has last set this to False
+        self.proof: Any = None  # that a new login works, see `access.guarded.Proof`; of a step that is not told yet
         self.manifest: list[Entry] = []  # of the source that the operator has
         self.next_blob: Callable[[], Any] = lambda: None  # the operator's next bytes
         self.answer: Callable[[float], Any] = lambda seconds: None  # the operator's next message, within that time
@@ -97,6 +99,7 @@ class System:
         pass_fds: tuple[int, ...] = (),
     ) -> "subprocess.Popen[bytes]":
         """The running command, its outputs as pipes. Its own session: a signal to the agent is not one to apt."""
+        self.ran = True
         try:
             return subprocess.Popen(
                 argv,
@@ -123,7 +126,7 @@ class System:
         """The unit's UNIT_PROPERTIES; {} where the plan did not announce it or systemd does not know it."""
         if self._units is None:
             self.ask_systemd()
-            answer = outputs(self._asking)[0] if self._asking else b""
+            answer = self._asking.communicate()[0] if self._asking else b""
             self._asking = None
             self._units = unit_blocks(answer.decode(errors="replace"))
         return self._units.get(name, {})
@@ -147,7 +150,7 @@ class System:
             self._tcp = tcp_sockets()
         return self._tcp
 
-    def keep(self, path: str) -> None:
+    def keep_before(self, path: str) -> None:
         """Remember how a file was before this run changed it, so that a failed deploy can put it back."""
         if path not in self.replaced:
             try:

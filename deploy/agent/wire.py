@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 16
 BEAT_SECONDS = 3  # how often an operator's side says that it is there
+DIGEST_SIZE = 12  # hexadecimal digits, as in a seal: an edit by hand does not hit it
 LARGE = 1 << 20  # bytes of a message beyond which packing it well takes longer than sending it
 
 
@@ -84,7 +85,14 @@ class Value:
 
 
 class Resource:
-    """A thing that must be true on a host. Subclasses are frozen dataclasses listed in `resources.KINDS`."""
+    """A thing that must be true on a host. Subclasses are frozen dataclasses listed in `resources.KINDS`.
+
+    guards: who gets in depends on it, so it waits until an earlier change of that kind is proved.
+    titled: the field whose title is this one's, where that depends on the server; "" for most.
+    """
+
+    guards = False
+    titled = ""
 
     @property
     def title(self) -> str:
@@ -130,15 +138,32 @@ class Plan:
         return sorted({unit for step in (*self.steps, *self.undo, *self.finish) for unit in step.units})
 
 
-VALUES = {"Plan": Plan, "Secret": Secret}
+@dataclass(frozen=True)
+class Digest:
+    """A text by its hash: equal to that text, in `check` of a `look`."""
+
+    hash: str
+
+    def __eq__(self, text: object) -> bool:
+        return isinstance(text, str) and digest(text) == self.hash
+
+
+def digest(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_SIZE]
+
+
+VALUES = {"Plan": Plan, "Secret": Secret, "Digest": Digest}
 
 
 def pack(value: Any) -> Any:
-    """JSON-ready form: a dataclass becomes {"kind": its class name, field: …}."""
+    """JSON-ready form: a dataclass becomes {"kind": its class name, field: …}, without defaults."""
     if is_dataclass(value) and not isinstance(value, type):
         packed = {"kind": type(value).__name__}
         for field in fields(value):
-            packed[field.name] = pack(getattr(value, field.name))
+            if (found := getattr(value, field.name)) != field.default:
+                packed[field.name] = pack(found)
         return packed
     if isinstance(value, (list, tuple)):
         return [pack(item) for item in value]

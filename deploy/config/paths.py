@@ -1,8 +1,13 @@
-"""Paths on the operator's machine, as they are typed or written in a config."""
+"""Paths on the operator's machine: as they are typed or written in a config, and of what is kept to be faster."""
 
+import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import ConfigError
+
+KEPT_DAYS = 90
 
 
 def expanded(written: str, where: str) -> Path:
@@ -13,3 +18,17 @@ def expanded(written: str, where: str) -> Path:
         home = written.partition("/")[0]
         hint = "write the whole path, from / on; ~/ is your own home directory"
         raise ConfigError(f"{written}: there is no home directory {home} on this machine", where, hint=hint) from None
+
+
+def caches() -> Path:
+    """Where the kit keeps what it could make anew; RuntimeError where there is no home."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")) / "ashore"
+
+
+def forget_old(directory: Path) -> None:
+    """Remove the files of a cache that were not written for a long time."""
+    limit = time.time() - KEPT_DAYS * 24 * 3600
+    for path in directory.iterdir():
+        with suppress(OSError):
+            if path.stat().st_mtime < limit:
+                path.unlink()

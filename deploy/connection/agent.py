@@ -12,9 +12,11 @@ from typing import Any, ParamSpec, TypeVar
 from ..agent.events import End, Event
 from ..agent.layout import PROTOCOL
 from ..agent.wire import BEAT_SECONDS, Plan, Secret, frame
-from ..errors import ConnectionFailed, HostError, Interrupted, StepFailed
+from ..errors import HostError, Interrupted
 from .channel import Channel, HostLink
+from .failures import dropped, failure, not_started
 from .payload import PROMPT, READY, Status, command, core, install_python_command, modules_for, payload, plain, sources
+from .slim import events, kinds_of, look
 
 Words = ParamSpec("Words")
 Answer = TypeVar("Answer")
@@ -45,6 +47,7 @@ class Agent:
         self.ci = ""  # the app whose CI key let us in: then the server makes the plans
         self._opened: Channel | None = None
         self._starting: Channel | None = None  # the first request is on its way
+        self._looked: Channel | None = None  # what has looked, and would become the agent
         self._start_or_cancel = threading.Lock()  # either nothing is sent, or `cancel` comes behind it
         self._closed = threading.Event()
 
@@ -63,32 +66,47 @@ class Agent:
         if self.running is None and self.password is None and self._opened is None:
             self._opened = self.link.start(command(self.link.user == "root", False))
 
-    def _start(self, first: bytes, modules: set[str], retry: bool = True) -> Channel:
-        """Start it and send the first request along, so that starting costs no round trip of its own."""
+    def _start(self, first: bytes, modules: set[str]) -> Channel:
+        """Start the agent and send the first request along, so that starting costs no round trip of its own."""
+        code = payload(frozenset(modules))
+        started, self._looked = self._looked, None
+        if started is None:
+            started = self._begin(code + first)
+        else:
+            self._send_first(started, code + first)
+            if started.line() is None:
+                raise dropped(*started.end(), self.where)
+        self.modules = set(core() | modules)
+        if not self.ci:
+            threading.Thread(target=self._beat, args=(started,), daemon=True).start()
+        return started
+
+    def _begin(self, first: bytes, retry: bool = True) -> Channel:
+        """What runs on the server once it has said hello. first: what it reads first, its own source before all."""
         root = self.link.user == "root"
         started, self._opened = self._opened, None
         if started is None:
             started = self.link.start(command(root, self.password is not None))
         if not root and self.password is not None:
             self._answer_prompt(started, self.password)
-        with self._start_or_cancel:
-            self._require_wanted()
-            started.send(payload(frozenset(modules)) + first)
-            self._starting = started
+        self._send_first(started, first)
         hello = started.line()
         if hello is not None:
-            self.modules = set(core() | modules)
             self.ci = self._greeted(hello)
-            if not self.ci:
-                threading.Thread(target=self._beat, args=(started,), daemon=True).start()
             return started
         status, errors = started.end()
         if status in (Status.NO_PYTHON, Status.PARTIAL_PYTHON) and retry:
             self._install_python(root)
-            return self._start(first, modules, retry=False)
+            return self._begin(first, retry=False)
         if self._may_ask(status, errors):
-            return self._start(first, modules, retry)
-        raise self._cannot(status, errors)
+            return self._begin(first, retry)
+        raise not_started(status, errors, self.link.user, self.password, self.where)
+
+    def _send_first(self, started: Channel, first: bytes) -> None:
+        with self._start_or_cancel:
+            self._require_wanted()
+            started.send(first)
+            self._starting = started
 
     def _beat(self, started: Channel) -> None:
         """Tell the agent that its operator is there: it waits for nobody who is silent."""
@@ -145,32 +163,7 @@ class Agent:
         if self._may_ask(status, errors):
             self._install_python(root)
         elif status:
-            raise self._cannot(status, plain(errors) or "\n".join(said[-15:]))
-
-    def _cannot(self, status: int, errors: str) -> HostError:
-        user = self.link.user
-        quoted = plain(errors)
-        hint = f"connect as root, or let {user} use sudo (`usermod -aG sudo {user}`, as root)"
-        if status == Status.NO_SUDO:
-            what = f"{user} is not root, and there is no sudo on the server"
-        elif status == Status.OLD_PYTHON:
-            what, hint = (
-                f"the server's Python is {quoted}; the kit needs 3.10 or later",
-                "use Debian 12 or Ubuntu 22.04, or later",
-            )
-        elif "password is required" in errors:
-            what = f"sudo on the server wants {user}'s password"
-            hint = "run it at a terminal, which asks for it once, or with --prompt-for-sudo-password"
-        elif self.password is not None and ("try again" in errors or "incorrect password" in errors):
-            what, quoted = f"sudo did not take the password of {user}", ""
-            hint = "run again and type it once more"
-        elif "sudoers" in errors or "not allowed" in errors or "may not run" in errors:
-            what = f"{user} may not use sudo on the server"
-        elif status == -1:
-            what, hint = "the link dropped while the agent was starting", "run the same command again"
-        else:
-            what, hint = f"the agent did not start (exit status {status})", "the lines above are the server's"
-        return HostError(what, self.where, "nothing was changed", hint, quoted)
+            raise not_started(status, plain(errors) or "\n".join(said[-15:]), self.link.user, self.password, self.where)
 
     def send(self, message: Any) -> None:
         if self.running is not None:
@@ -190,22 +183,20 @@ class Agent:
         running = self._ask(message)
         for blob in behind:
             self.send(blob)
+        return self._answer(running, on_event)
+
+    def _answer(self, running: Channel, on_event: Callable[[Event], None]) -> Any:
         while (line := running.line()) is not None:
-            event: Event = json.loads(line)
+            event = json.loads(line)
+            if event["event"] in ("looked", "whole"):
+                return event
             if event["event"] == "end" and event["state"] != "ok":
                 on_event(event)
                 raise failure(event, self.where)
             on_event(event)
             if event["event"] in ("end", "reply"):
                 return event
-        status, errors = running.end()
-        raise ConnectionFailed(
-            "the link to the server dropped" if status == -1 else f"the agent ended too early (exit status {status})",
-            self.where,
-            "what the server had been told, it finishes or undoes by itself",
-            "run the same command again: it shows how this one ended, and finishes the job",
-            plain(errors),
-        )
+        raise dropped(*running.end(), self.where)
 
     def _ask(self, message: dict[str, Any]) -> Channel:
         needed = modules_for(message)
@@ -238,15 +229,35 @@ class Agent:
         on_event: Callable[[Event], None],
         blobs: Callable[[list[int]], Iterable[bytes]] = lambda indices: (),
         ahead: list[int] | None = None,
+        look_first: bool = False,
     ) -> End:
         """Have a plan carried out. run: what the server's history tells of it, see `Conversation.answer_plan`.
 
         blobs: the bytes of files of the manifest that the survey took, by their indices. ahead: those to send at once,
-        without waiting to be asked for them.
+        without waiting to be asked for them. look_first: the server is likely to be as planned, see `agent.look`.
         """
         halt = os.environ.get("ASHORE_HALT", "")  # for tests, see `engine.wait_at`
         message = {"request": "plan", "plan": plan, "units": plan.units, "check": check, "run": run, "wait": wait}
-        return self.carry({**message, "halt": halt}, on_event, blobs, ahead)
+        message |= {"halt": halt}
+        if look_first and not halt and self.running is None and self._looked is None:
+            looked = self._look(plan, message, on_event)
+            if looked["event"] == "looked":
+                *steps, end = events(plan, looked)
+                for event in (*steps, end):
+                    on_event(event)
+                ended: End = end
+                return ended
+        return self.carry(message, on_event, blobs, ahead)
+
+    def _look(self, plan: Plan, message: dict[str, Any], on_event: Callable[[Event], None]) -> Any:
+        """The event "looked" where nothing is to be done, "whole" where the whole agent has to look."""
+        looking = look(kinds_of(plan))
+        started = self._begin(looking.program + frame({**message, "plan": looking.plan(plan)}))
+        if self.ci:
+            self.running = started
+        else:
+            self._looked = started
+        return self._answer(started, on_event)
 
     def carry(
         self,
@@ -268,30 +279,15 @@ class Agent:
         return end
 
     def cancel(self) -> None:
-        told = self.running or self._starting
-        if told is not None:
-            told.send(frame({"request": "cancel"}))
+        with self._start_or_cancel:
+            told = self.running or self._starting
+            if told is not None:
+                told.send(frame({"request": "cancel"}))
 
     def close(self) -> None:
         """Take leave: the agent ends, and knows that its last end was heard."""
         self._closed.set()
         if self.running is not None:
             self.running.send_last(frame({"request": "bye"}))
-
-
-def failure(end: End, where: str) -> StepFailed:
-    """The error that an agent's "end" tells of; its `state` says how the plan left the server."""
-    if "stands" in end:
-        state = end["stands"]
-    elif not end["applied"]:
-        state = "nothing was changed"
-    elif "serves" in end and not end["switched"]:
-        state = ""  # see `session.execute.left_as`
-    elif end.get("undo_errors"):
-        state = "not everything could be undone:\n" + "\n".join(end["undo_errors"])
-    elif end["switched"]:
-        state = "the new release serves; what comes after the switch was not finished"
-    else:
-        state = ""
-    step = f"{where}, step: {end['step']}" if end["step"] else where
-    return StepFailed(end["what"], step, state, end["hint"], end["detail"])
+        elif self._looked is not None:
+            self._looked.send_last(b"")

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from ..agent.wire import Plan, Resource, Value
-from .imports import FOR_TYPES, module_named, reached, source
+from ..agent.wire import Resource, Value
+from .imports import FOR_TYPES, imported, module_named, reached, source
 
 BOOT = "import sys,zlib;r=sys.stdin.buffer;n=int(r.readline());exec(zlib.decompress(r.read(n)))"
 LOADER = """
@@ -26,7 +26,7 @@ class Loader:
         exec(compile(SOURCES[module.__name__], "<%s>" % module.__name__, "exec"), module.__dict__)
 sys.meta_path.insert(0, Loader())
 try:
-    from agent.loop import main
+    from MAIN import main
 except ImportError as error:
     if (error.name or "").split(".")[0] == "agent":
         raise  # ours is missing, not Python's
@@ -107,26 +107,41 @@ def within(step: Resource | Value) -> Iterator[Resource | Value]:
 
 def sources(modules: Iterable[str]) -> dict[str, str]:
     """Module → its text as it is sent."""
-    return {name: bare(source(name)) for name in sorted(modules)}
+    return {name: bare(name) for name in sorted(modules)}
+
+
+def pack_ahead(planner: str) -> None:
+    """Pack what a survey needs, and the kinds that a module of the planner's imports, while there is time."""
+    kinds = {module for module in imported(planner, late=False) if module.startswith("agent.resources.")}
+    payload(frozenset(modules_for({"request": "survey"})))
+    sources(reached(kinds, late=True))
 
 
 @cache
 def payload(modules: frozenset[str]) -> bytes:
-    """What BOOT reads: a length line, and the core's and these modules' source as one packed program."""
-    program = f"SOURCES = {sources(core() | modules)!r}\n{LOADER}"
-    packed = zlib.compress(program.encode(), 9)
+    """The whole agent: the core's and these modules' source."""
+    return program(sources(core() | modules), "agent.loop")
+
+
+def program(sources: dict[str, str], main: str) -> bytes:
+    """What BOOT reads: a length line, and a packed program that calls `main` of that module."""
+    text = f"SOURCES = {literal(sources)}\n{LOADER.replace('MAIN', main)}"
+    packed = zlib.compress(text.encode(), 9)
     return b"%d\n" % len(packed) + packed
 
 
-def pack_ahead(plan: Plan) -> None:
-    """Make the payload that a plan will need, while the connection is still being made."""
-    payload(frozenset(modules_for({"request": "plan", "plan": plan})))
+def literal(sources: dict[str, str]) -> str:
+    """The mapping as Python, its texts as they stand: escaped ones pack worse."""
+    text = "\f".join(f"{name}\n{source}" for name, source in sources.items())
+    assert "'''" not in text and not text.endswith("\\")
+    return f"dict(part.split('\\n', 1) for part in r'''{text}'''.split('\\f'))"
 
 
 DOCSTRING = re.compile(r'^( *)""".*?"""$', re.M | re.S)
 COMMENT = re.compile(r"^ *#.*\n|  # .*$", re.M)
 
 
-def bare(source: str) -> str:
-    """The agent's source without its prose: a payload above 12 kB would cost a round trip more."""
-    return COMMENT.sub("", DOCSTRING.sub(r"\g<1>0", FOR_TYPES.sub("", source)))
+@cache
+def bare(module: str) -> str:
+    """A module's source without its prose: fewer bytes are sent."""
+    return COMMENT.sub("", DOCSTRING.sub(r"\g<1>0", FOR_TYPES.sub("", source(module))))

@@ -8,6 +8,7 @@ from ..agent.resources.files import Absent, Directory, File, Link
 from ..agent.resources.host.logs import LogDirectory
 from ..agent.resources.host.machine import DnsElsewhere, HostNames, Platform, SecretKey
 from ..agent.resources.host.packages import Packages, Uv
+from ..agent.resources.host.swap import Swap
 from ..agent.resources.host.users import Member, User
 from ..agent.resources.serving.services import Service
 from ..agent.wire import Plan, Resource
@@ -35,8 +36,11 @@ def provisioning(app: App, stage: Stage, force: bool = False) -> Plan:
     acme = effective(stage) == "acme"
     steps: Steps = (
         *looked_at(),
+        *hardening.keys_only(force),
         *proxy().confined(force),
         *installed(acme),
+        *known(app),
+        *hardening.network(app, stage, force),
         *owned(app),
         *logged(app, force),
         *scripted(force),
@@ -44,7 +48,8 @@ def provisioning(app: App, stage: Stage, force: bool = False) -> Plan:
         *timed(acme),
         *link_local(app, force),
         *hardening.bounded(app, force),
-        *hardening.closed(app, stage, force),
+        Swap(),
+        *hardening.updates(force),
         marked(app, acme),
     )
     return Plan("provision", steps)
@@ -63,12 +68,15 @@ def installed(acme: bool) -> Steps:
     )
 
 
+def known(app: App) -> Steps:
+    """The app's user, whose files the proxy may read."""
+    return (app_user(app.name), Member(proxy().user, app.name))
+
+
 def owned(app: App) -> Steps:
-    """The app's user and directories, its secret, and what builds its virtualenvs."""
+    """The app's directories, its secret, and what builds its virtualenvs."""
     name, home = app.name, layout.home(app.name)
     return (
-        app_user(name),
-        Member(proxy().user, name),
         Directory(home, 0o750, "root", name),
         Directory(f"{home}/releases", 0o750, "root", name),
         Directory(f"{home}/venvs", 0o755, "root", "root"),

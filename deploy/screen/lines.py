@@ -12,7 +12,18 @@ INDENT = " " * (WIDTH + 2)
 ERROR_LEVEL, WARNING_LEVEL = 3, 4  # syslog's
 HIDDEN = "[hidden]"
 QUIET = (  # kinds of the agent's events that have no line of their own
-    *("hello", "reply", "missing", "planned", "prove", "data", "took", "halted"),  # between the two sides
+    *(
+        "hello",
+        "reply",
+        "missing",
+        "looked",
+        "whole",
+        "planned",
+        "prove",
+        "data",
+        "took",
+        "halted",
+    ),  # between the two sides
     *("start", "progress"),  # a progress bar, at a terminal
     *("noticed", "end"),  # what there is to say about them comes as notes, see `summary`
     "line",  # see `log_line`

@@ -66,7 +66,7 @@ def answers_text(found: Answers, authority: str, width: int) -> str:
 
 
 @dataclass(frozen=True)
-class Look:
+class Visit:
     """What the front page answered when this machine asked for it. answer: an HTTP status, or why there is none.
 
     by_address: DNS would not have led there. issuer, until: of the certificate; distrust: why browsers warn of it.
@@ -86,7 +86,7 @@ class Look:
         return self.answer.isdigit()
 
 
-def as_step(look: Look) -> Step:
+def as_step(look: Visit) -> Step:
     good = f"; its certificate is from {look.issuer}, good until {look.until}" if look.issuer else ""
     asked = f"asked by its address {look.address}" if look.by_address else "from here"
     line = f"{asked}, {look.site.url} answers {look.answer} in {1000 * look.seconds:.0f} ms{good}"
@@ -94,7 +94,7 @@ def as_step(look: Look) -> Step:
     return {"event": "step", "step": line, "state": "failed" if failed else "ok", "seconds": 0.0, "drift": []}
 
 
-def doubts(look: Look, certificate_told: bool) -> list[str]:
+def doubts(look: Visit, certificate_told: bool) -> list[str]:
     """What is not as visitors need it. certificate_told: what is wrong with the certificate is said elsewhere."""
     if not look.answered:
         where = f"{look.address} does not answer on port {look.site.port} from here ({look.answer})"

@@ -6,31 +6,33 @@ Session for the life of the process.
 
 import getpass
 import socket
-import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
 
 from ..agent.wire import Secret
 from ..config.reader import FILE, App, Config, Stage, load
-from ..connection.agent import Agent
 from ..connection.channel import HostLink
 from ..connection.host_keys import ASKING
-from ..connection.ssh import SshLink, connection, restored_at_exit, terminal_question, trust
+from ..connection.ssh import SshLink, connection, greeted, restored_at_exit, terminal_question, trust
 from ..errors import NOTHING, ConfigError, DeployError, HostError, Interrupted, NotReached, Unread
 from ..screen.prompts import unseen
 from ..screen.screen import Screen
 from . import interrupts
 
+if TYPE_CHECKING:
+    from ..connection.agent import Agent
+
 DEFAULT_STAGE = "production"
-SWITCH_SECONDS = 0.0005  # ten times Python's own: planning must not keep the SSH handshake waiting
+GREETING_SECONDS = 0.5
 Job = Callable[["Host"], Any]
 
 
@@ -52,7 +54,7 @@ class Host:
     made: Connection
     stage: Stage
     named: bool = False  # by -H, there and then
-    agent: Agent | None = None
+    agent: "Agent | None" = None
     error: DeployError | Unread | None = None
     connected: threading.Event = field(default_factory=threading.Event)  # or failed to
     done: threading.Event = field(default_factory=threading.Event)
@@ -67,7 +69,7 @@ class Host:
         return self.made.user, self.made.host, self.made.port
 
 
-def agent_of(host: Host) -> Agent:
+def agent_of(host: Host) -> "Agent":
     assert host.agent is not None, "`reaching` connects before it runs the job"
     return host.agent
 
@@ -82,6 +84,13 @@ def wait_for(events: Iterable[threading.Event]) -> None:
     for event in events:
         while not event.wait(0.5):
             pass
+
+
+def wait_for_greetings(hosts: Sequence[Host]) -> None:
+    """Let the SSH connections exchange their keys: planning beside that holds it up by 50 ms, and fits in behind it."""
+    deadline = time.monotonic() + GREETING_SECONDS
+    while time.monotonic() < deadline and not all(host.connected.is_set() or greeted(host.made) for host in hosts):
+        time.sleep(0.002)
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,7 @@ def by_state(hosts: Sequence[Host], states: Sequence[str]) -> str:
 class Session:
     stage_name: str = DEFAULT_STAGE
     sandbox: Stage | None = None  # set by the task `sandbox`, once the machine is up
-    agents: dict[tuple[str, str, int], Agent] = field(default_factory=dict)
+    agents: dict[tuple[str, str, int], "Agent"] = field(default_factory=dict)
     passwords: dict[str, Secret] = field(default_factory=dict)
     now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # one clock for all hosts
     interrupted: threading.Event = field(default_factory=threading.Event)  # by Ctrl-C
@@ -171,7 +180,6 @@ class Session:
             raise Interrupted("interrupted", state="what is told above was done, and nothing else was begun")
         ready = threading.Event()
         jobs: list[Job] = []
-        sys.setswitchinterval(SWITCH_SECONDS)
 
         def work(host: Host) -> None:
             try:
@@ -216,6 +224,7 @@ class Session:
         try:
             for host in hosts:
                 threading.Thread(target=work, args=(host,), daemon=True).start()
+            wait_for_greetings(hosts)
             yield run
         except KeyboardInterrupt:
             stop()
@@ -238,10 +247,13 @@ class Session:
             hint = "run the same command again"
             raise Interrupted("interrupted", ", ".join(missed), "nothing was changed", hint)
 
-    def _agent(self, host: Host, may_install: bool) -> Agent:
+    def _agent(self, host: Host, may_install: bool) -> "Agent":
         agent = self.agents.get(host.key)
         if agent is None or not agent.link.alive:
-            agent = Agent(self.link(host.made, host.stage), self._password, self.interrupted, may_install=may_install)
+            link = self.link(host.made, host.stage)
+            from ..connection.agent import Agent  # loaded by the verb meanwhile
+
+            agent = Agent(link, self._password, self.interrupted, may_install=may_install)
             self.agents[host.key] = agent
         agent.may_install = may_install
         return agent

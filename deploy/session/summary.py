@@ -88,7 +88,7 @@ def look_from_here(screen: Screen, host: Host, site: Site, lookup: NameLookup, c
     return look.answer if look.answered else ""
 
 
-def looked_at(site: Site, address: str, by_address: bool) -> summary.Look:
+def looked_at(site: Site, address: str, by_address: bool) -> summary.Visit:
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         began = time.monotonic()
@@ -98,10 +98,10 @@ def looked_at(site: Site, address: str, by_address: bool) -> summary.Look:
             break
         time.sleep(0.05)
     if not answer.isdigit() or not site.encrypted:
-        return summary.Look(site, address, answer, seconds, by_address)
+        return summary.Visit(site, address, answer, seconds, by_address)
     found, distrust = shown(address, site)
     issuer, until = (found.issuer, found.day) if found and not distrust else ("", "")
-    return summary.Look(site, address, answer, seconds, by_address, issuer, until, distrust)
+    return summary.Visit(site, address, answer, seconds, by_address, issuer, until, distrust)
 
 
 def shown(address: str, site: Site) -> tuple[Certificate | None, str]:

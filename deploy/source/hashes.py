@@ -12,16 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..config.paths import caches, forget_old
+
 FORMAT = 1  # another one where what is remembered, or what `archive.suspicion` finds, changes
 RACY_NS = 2_000_000_000  # the coarsest file systems count in two seconds
-KEPT_DAYS = 90
 
 
 def place_of(directory: Path) -> Path:
     """Where the hashes of a project's files are kept."""
-    caches = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     name = hashlib.sha256(os.fsencode(os.path.realpath(directory))).hexdigest()[:16]
-    return Path(caches) / "ashore" / "hashes" / f"{name}.json"
+    return caches() / "hashes" / f"{name}.json"
 
 
 class Hashes:
@@ -67,12 +67,3 @@ class Hashes:
 
 def signature(info: os.stat_result) -> list[int]:
     return [info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino]
-
-
-def forget_old(directory: Path) -> None:
-    """Remove the caches of projects that were not deployed for a long time."""
-    limit = time.time() - KEPT_DAYS * 24 * 3600
-    for path in directory.iterdir():
-        with suppress(OSError):
-            if path.stat().st_mtime < limit:
-                path.unlink()

@@ -9,7 +9,6 @@ from ..agent.resources.access.guarded import Guarded
 from ..agent.resources.access.sshd import Sshd
 from ..agent.resources.config_files import ConfigFiles
 from ..agent.resources.files import Directory, File, Link
-from ..agent.resources.host.swap import Swap
 from ..agent.resources.serving.services import Service, UnitFile
 from ..agent.wire import Resource
 from ..config.reader import App, Stage
@@ -25,14 +24,14 @@ UNDO_SECONDS = 40
 PROVE_SECONDS = 20
 
 
-def closed(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
-    return (
-        Swap(),
-        *updates(force),
-        *dead_man(force),
-        ssh(force),
-        *(firewall(app, stage, force) if stage.firewall else (NoFirewall(),)),
-    )
+def keys_only(force: bool) -> tuple[Resource, ...]:
+    """Needs no package. The new login that proves it takes a second or two, in which steps behind it are applied."""
+    return (*dead_man(force), ssh(force))
+
+
+def network(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
+    """Needs its package and the app's user; proved as `keys_only` is."""
+    return firewall(app, stage, force) if stage.firewall else (NoFirewall(),)
 
 
 def bounded(app: App, force: bool) -> tuple[Resource, ...]:

@@ -1,15 +1,28 @@
 """`fab deploy`: the app's source becomes a new release, beside the old one until it answers."""
 
+from ..config.reader import App, Config
+from ..connection.payload import pack_ahead
 from ..screen.columns import size
 from ..session.operation import Operation, change_each
 from ..session.planner import planner_of
 from ..session.session import Call
 from ..source import pins
 from ..source.upload import Local, gather
+from ..stack.proxies import proxy
+from ..stack.render import load
+from ..stack.runners.base import UNIT
 
 
 def deploy(call: Call) -> None:
-    change_each(call, "deploy", deploy_on, gather)
+    change_each(call, "deploy", deploy_on, prepared)
+
+
+def prepared(config: Config, app: App) -> Local:
+    """What is uploaded; and what the plan is made with and sent as is loaded, all while the hosts are connected to."""
+    local = gather(config, app)
+    pack_ahead("plan.activate")
+    load(UNIT, proxy().site_template)
+    return local
 
 
 def deploy_on(change: Operation, local: Local) -> None:

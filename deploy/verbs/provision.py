@@ -1,6 +1,6 @@
 """`fab provision`: a bare server becomes one that can host the app, and is closed to all but it and SSH keys."""
 
-from ..connection.payload import pack_ahead
+from ..connection.slim import pack_ahead
 from ..errors import StepFailed
 from ..plan.provision import provisioning
 from ..session.execute import Count, carry_out, title
@@ -17,7 +17,8 @@ def provision(call: Call) -> None:
         if not call.options.check:
             require_key(host)
         try:
-            carry_out(plan, host, call.screen, call.options, "provisioned", {"app": call.app.name}, Count())
+            run, count = {"app": call.app.name}, Count()
+            carry_out(plan, host, call.screen, call.options, "provisioned", run, count, look_first=True)
         except StepFailed as error:
             error.state = error.state or "the steps before it stand; run again and it goes on from there"
             raise

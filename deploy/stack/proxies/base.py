@@ -22,6 +22,7 @@ class Proxy(ABC):
     front: Front
     user: str
     access_line: str
+    site_template: str
 
     @property
     def title(self) -> str:

@@ -11,7 +11,8 @@ from ...agent.resources.host.machine import Port
 from ...agent.resources.host.packages import SinceVersion
 from ...agent.resources.serving.front import Front
 from ...agent.resources.serving.nginx import WorkerConnections
-from ...agent.resources.serving.nginx_sites import DefaultServer, ServerNames
+from ...agent.resources.serving.nginx_default import DefaultServer
+from ...agent.resources.serving.nginx_sites import ServerNames
 from ...agent.resources.serving.services import Service
 from ...agent.system import upstream
 from ...agent.wire import Resource
@@ -39,6 +40,7 @@ TEST = ("nginx", "-t", "-q")
 
 class Nginx(Proxy):
     name = "nginx"
+    site_template = "nginx/site.conf.j2"
     user = "www-data"
     front = Front("Nginx", "nginx.service", "/var/log/nginx/error.log", TEST, ("systemctl", "reload", "nginx"))
     # templates/nginx/http.conf.j2: log_format
@@ -138,7 +140,7 @@ def site_text(app: App, site: Site, static_before: dict[str, str], version: str)
     prefixes = sorted({**dict(app.static), **static_before})
     static = [(prefix, re.escape(prefix), layout.static_name(prefix)) for prefix in prefixes]
     return render(
-        "nginx/site.conf.j2",
+        Nginx.site_template,
         app=app,
         site=site,
         names=site.names,

@@ -200,6 +200,8 @@ class Firewall(Resource):
 class NoFirewall(Resource):
     """The kit's firewall is not there: the stage leaves that to somebody else."""
 
+    guards = True
+
     @property
     def title(self) -> str:
         return "the firewall is left to you (firewall = false)"

@@ -6,6 +6,7 @@ the agent is killed, the link cut, or the plug pulled. `templates/ssh/undo.sh.j2
 
 import glob
 import os
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ class Guarded(Resource):
     undo_seconds: int = 40
     prove_seconds: int = 20
 
+    guards = True
+
     @property
     def title(self) -> str:
         return self.name
@@ -43,7 +46,8 @@ class Guarded(Resource):
         return tuple(unit for step in self.steps for unit in step.units)
 
     def check(self, system: System) -> list[Drift]:
-        drifts = [Drift("an earlier change", "was not proved", "undone, then made anew")] if pending() else []
+        unproved = pending() and not system.proof
+        drifts = [Drift("an earlier change", "was not proved", "undone, then made anew")] if unproved else []
         for step in self.steps:
             drifts += [Drift(f"{step.title}: {d.what}", d.found, d.wanted, d.diff) for d in step.check(system)]
         return drifts
@@ -51,6 +55,7 @@ class Guarded(Resource):
     def apply(self, system: System) -> None:
         if pending():  # of a run that died: we hold its lock
             undo(system)
+            system.forget()
         remember([*paths_of(self.steps), *self.keeps, *keys_of_operators()])
         arm(system, self.undo_seconds)
         try:
@@ -60,13 +65,13 @@ class Guarded(Resource):
                         step.apply(system)
                         system.forget()
             system.halt(f"proof that {self.name}")
-            self._prove(system)
-            disarm(system)
         except BaseException:
             undo(system)
+            system.forget()
             raise
+        system.proof = Proof(self, system)
 
-    def _prove(self, system: System) -> None:
+    def prove(self, system: System) -> None:
         """Have the operator log in anew; Failed if that does not work, or no answer comes."""
         keys = [text_of(path) or "" for path in sorted(glob.glob(HOST_KEYS))]
         system.emit({"event": "prove", "step": self.name, "keys": keys})
@@ -88,6 +93,43 @@ class Guarded(Resource):
             f"with this step, a new login did not work: {why}",
             "the change was undone, and the old way in works as before; " + (hint or "run the same command again"),
         )
+
+
+class Proof:
+    """A new login, waited for while steps are applied that have nothing to do with how one gets in.
+
+    If it does not work, the change is undone at once, whatever the steps are at.
+    """
+
+    def __init__(self, step: Guarded, system: System) -> None:
+        self.step, self.system = step, system
+        self.error: BaseException | None = None
+        self.ended_at = 0.0  # of time.monotonic
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    @property
+    def ended(self) -> bool:
+        return not self.thread.is_alive()
+
+    def settle(self) -> None:
+        """Wait for it; raises where the change was undone."""
+        self.thread.join()
+        if self.error is not None:
+            self.system.forget()
+            raise self.error
+
+    def _run(self) -> None:
+        try:
+            self.step.prove(self.system)
+            disarm(self.system)
+        except BaseException as error:
+            self.error = error
+            try:
+                undo(self.system)
+            except BaseException as worse:
+                self.error = worse
+        self.ended_at = time.monotonic()
 
 
 def pending() -> bool:
@@ -176,7 +218,6 @@ def undo(system: System) -> None:
             raise Failed("SSH access could not be restored", f"keep this login; `journalctl -u {SERVICE}` says why")
     stop_timer(system)
     forget()
-    system.forget()
 
 
 def stop_timer(system: System) -> None:

@@ -7,6 +7,7 @@ import glob
 import os
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice, product
 
 from ..files import text_of
@@ -21,12 +22,16 @@ ELSEWHERE = {"addr": "192.0.2.1", "laddr": "127.0.0.1", "lport": "22", "host": "
 
 @dataclass(frozen=True)
 class Match:
-    """A Match line. criteria: ("user", "bob,!eve"), …, all of : the line's own words for them."""
+    """A Match line. written: its own words behind Match."""
 
     path: str
     number: int
-    criteria: tuple[tuple[str, str], ...]
     written: str
+
+    @cached_property
+    def criteria(self) -> tuple[tuple[str, str], ...]:
+        """("user", "bob,!eve"), …, all of which a login must meet."""
+        return criteria(words(self.written))
 
     def __str__(self) -> str:
         return f"Match {self.written}"
@@ -70,7 +75,7 @@ def lines(path: str = SSHD_CONFIG, blocks: tuple[Match, ...] = (), depth: int = 
             continue
         keyword, value = match[1].lower(), match[2].strip()
         if keyword == "match":
-            blocks = (*outer, Match(path, number, criteria(words(value)), value))
+            blocks = (*outer, Match(path, number, value))
             found.append(Line(path, number, keyword, value, blocks))
             continue
         found.append(Line(path, number, keyword, value, blocks))

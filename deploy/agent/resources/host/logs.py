@@ -48,9 +48,9 @@ class LogDirectory(Directory):
     def _entries(self) -> list[tuple[str, os.stat_result]]:
         """All but directories, by name."""
         found = []
-        for entry in os.scandir(self.path):
+        for name in os.listdir(self.path):
             with suppress(FileNotFoundError):  # rotated away while we look
-                found.append((entry.name, entry.stat(follow_symlinks=False)))
+                found.append((name, os.lstat(f"{self.path}/{name}")))
         return sorted(item for item in found if not stat.S_ISDIR(item[1].st_mode))
 
     def _missing(self) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...system import System
 from ...wire import Drift, Refused, Resource
-from ..files import replace, unified
+from ..files import replace, text_of, unified
 
 HOSTS = "/etc/hosts"
 RESOLVERS = "/etc/resolv.conf"
@@ -102,11 +102,7 @@ class SecretKey(Resource):
 
 def dns_is_link_local() -> bool:
     """Whether a process here asks a link-local address for names, as in Google's cloud."""
-    try:
-        with open(RESOLVERS, encoding="utf-8", errors="replace") as file:
-            return any(re.match(r"\s*nameserver\s+(169\.254\.|fe80:)", line, re.I) for line in file)
-    except OSError:
-        return False
+    return bool(re.search(r"(?mi)^\s*nameserver\s+(169\.254\.|fe80:)", text_of(RESOLVERS) or ""))
 
 
 @dataclass(frozen=True)
@@ -121,6 +117,10 @@ class DnsElsewhere(Resource):
         return self._chosen().title
 
     @property
+    def titled(self) -> str:  # type: ignore[override]
+        return "otherwise" if dns_is_link_local() else "step"
+
+    @property
     def shares(self) -> str:
         return self.step.shares
 
@@ -131,7 +131,8 @@ class DnsElsewhere(Resource):
         self._chosen().apply(system)
 
     def _chosen(self) -> Resource:
-        return self.otherwise if dns_is_link_local() else self.step
+        chosen: Resource = getattr(self, self.titled)
+        return chosen
 
 
 def with_host_names(text: str, hostname: str) -> str:
@@ -164,13 +165,6 @@ def owners(sockets: set[str]) -> list[tuple[str, int]]:
 
 
 def os_release() -> dict[str, str]:
-    found = {}
-    for path in ("/etc/os-release", "/usr/lib/os-release"):
-        if os.path.exists(path):
-            with open(path, encoding="utf-8", errors="replace") as file:
-                for line in file:
-                    key, equals, value = line.strip().partition("=")
-                    if equals:
-                        found[key] = value.strip("\"'")
-            break
-    return found
+    text = text_of("/etc/os-release") or text_of("/usr/lib/os-release") or ""
+    rows = [line.strip().partition("=") for line in text.splitlines()]
+    return {key: value.strip("\"'") for key, equals, value in rows if equals}

@@ -10,7 +10,6 @@ from ..files import beside, replace, text_of
 
 GIGABYTE = 1 << 30
 ENOUGH_BYTES = 2 * GIGABYTE  # of memory
-PLAIN = ("ext2", "ext3", "ext4", "xfs")  # the kernel swaps to a plain file on these; btrfs and others want care
 
 
 def kilobytes(meminfo: str, name: str) -> int:
@@ -24,13 +23,6 @@ def wanted_bytes(meminfo: str) -> int:
     if memory >= ENOUGH_BYTES * 0.95 or kilobytes(meminfo, "SwapTotal"):  # "2 GB" of a provider is a little less
         return 0
     return min(max(memory >> 20 << 20, GIGABYTE), 2 * GIGABYTE)
-
-
-def file_system(mounts: str, path: str) -> str:
-    """The type of the file system that a path is on, from /proc/mounts."""
-    rows = [line.split() for line in mounts.splitlines()]
-    above = [row for row in rows if f"{path}/".startswith(f"{row[1].rstrip('/')}/")]
-    return max(enumerate(above), key=lambda item: (len(item[1][1]), item[0]))[1][2] if above else ""
 
 
 def with_swap(fstab: str, path: str) -> str:
@@ -58,8 +50,9 @@ class Swap(Resource):
         size = wanted_bytes(text_of("/proc/meminfo") or "")
         if not size:
             return []
-        reason = self._hindrance(size)
-        if reason:
+        from .swap_room import hindrance
+
+        if reason := hindrance(self.path, size):
             if self not in system.done:
                 system.emit({"event": "said", "text": f"no swap file is made: {reason}"})
                 system.done.add(self)
@@ -78,16 +71,6 @@ class Swap(Resource):
         except Failed:  # it may not like the holes of a file that was only allocated
             make(system, self.path, size, whole=True)
             system.run(["swapon", self.path])
-
-    def _hindrance(self, size: int) -> str:
-        directory = os.path.dirname(self.path)
-        kind = file_system(text_of("/proc/mounts") or "", directory)
-        if kind not in PLAIN:
-            return f"{directory} is on {kind}"
-        space = os.statvfs(directory)
-        if not os.path.exists(self.path) and space.f_bavail * space.f_frsize < 2 * size:
-            return f"{directory} has less than {2 * size >> 20} MB free"
-        return ""
 
 
 def make(system: System, path: str, size: int, *, whole: bool) -> None:

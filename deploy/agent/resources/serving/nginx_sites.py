@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from ...system import System
 from ...wire import Drift, Refused, Resource
+from .nginx import CONFIG
 
-MAIN = "/etc/nginx/nginx.conf"
 WORD = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{};]|(?:\\.|\$\{\w+\}|[^\s{};\\])+""", re.S)
 NESTED = 8  # files that include each other, at most
 OURS = re.compile(r"# Written by Ashore from templates/nginx/site\.conf\.j2\b")
@@ -51,7 +51,7 @@ class ServerNames(Resource):
     ports: tuple[int, ...]
     listens: tuple[str, ...]
     own: str
-    main: str = MAIN
+    main: str = CONFIG
 
     @property
     def title(self) -> str:
@@ -78,33 +78,6 @@ HINT = (
     "give each app a `domain` of its own in deploy.toml, or deploy this one to another host; if that site is not needed"
     " any more, remove its link from /etc/nginx/sites-enabled and run `systemctl reload nginx`"
 )
-
-
-@dataclass(frozen=True)
-class DefaultServer(Resource):
-    """Nobody else's server answers for names that Nginx does not know; the kit's own gives them nothing.
-
-    ours: the files of the kit, and those that it takes away.
-    """
-
-    listens: tuple[str, ...]
-    ours: tuple[str, ...]
-    main: str = MAIN
-
-    @property
-    def title(self) -> str:
-        return f"{', '.join(self.listens)}: no other default server"
-
-    def check(self, system: System) -> list[Drift]:
-        for server in servers(self.main) if os.path.exists(self.main) else ():
-            taken = [listen for listen in server.defaults if listen in self.listens]
-            if taken and server.path not in self.ours:
-                raise Refused(
-                    f"{server.path} on the server answers for all names on {taken[0]} (default_server)",
-                    "take `default_server` out of its listen lines, or remove that site; unknown names get no answer"
-                    " then",
-                )
-        return []
 
 
 def servers(main: str) -> Iterator[Server]:
