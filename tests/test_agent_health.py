@@ -60,7 +60,7 @@ UNIT = "shop@20260301-120405.service"
 
 def waited(path: str, seconds: float = 30, *, started: bool = True) -> Failed:
     system = System()
-    system.started |= {UNIT: 0.0} if started else {}
+    system.memory.started |= {UNIT: 0.0} if started else {}
     with pytest.raises(Failed) as failure:
         Healthy(UNIT, path, "/healthz", "shop.example.com", seconds).apply(system)
     return failure.value

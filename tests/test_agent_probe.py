@@ -153,7 +153,7 @@ def test_a_probe_that_begins_with_the_switch_away_from_a_release_that_cannot_ans
     tmp_path: Path, silent: dict[str, str], unaware: str
 ):
     system = System()
-    system.silent |= silent
+    system.memory.silent |= silent
     Link(str(tmp_path / "current"), "releases/20260302-120405").apply(system)
     before = Site.asked
     with serving(Site) as port:
@@ -161,7 +161,7 @@ def test_a_probe_that_begins_with_the_switch_away_from_a_release_that_cannot_ans
         pause = threading.Event()
         while Site.asked == before:
             pause.wait(0.01)
-        found = system.probe.end()
+        found = system.memory.probe.end()
     assert found["requests"] == 0
 
 

@@ -153,7 +153,7 @@ def test_what_came_of_an_upload_is_kept_for_the_next_try_unless_its_operator_sto
         raise why
 
     system = System()
-    system.manifest, system.next_blob = [Entry("app.py", "f", 1, "0" * 64)], next_blob
+    system.operator.manifest, system.operator.next_blob = [Entry("app.py", "f", 1, "0" * 64)], next_blob
     with pytest.raises(type(why)):
         Uploaded(str(tmp_path), "1 file").apply(system)
     assert (Discarded(str(tmp_path)).check(system) == []) == kept

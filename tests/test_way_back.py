@@ -275,7 +275,7 @@ def test_a_release_that_answers_is_one_to_go_back_to(
     assert way.check(system) != []
     way.apply(system)
     assert way.check(system) == [] and os.readlink(back_of(f"{tmp_path}/current")) == f"releases/{OLD}"
-    assert system.silent.get(OLD, "") == found
+    assert system.memory.silent.get(OLD, "") == found
 
 
 def test_nobody_goes_back_to_a_release_that_hangs(

@@ -1,7 +1,6 @@
 """Carrying out a plan: look at all of it, then apply what drifts, one step after the other."""
 
 import errno
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
@@ -23,21 +22,19 @@ REMEDIES = {
 }
 
 
-def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], None], halt: str = "") -> "End":
-    """Run a plan and tell how it ended; one event a step on the way, by `system.emit`.
+def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], None]) -> "End":
+    """Run a plan and tell how it ended; one event a step on the way, by `system.operator.emit`.
 
     All steps are looked at before the first is applied, so that what must be refused is refused before anything
-    was changed. `before` runs once, just before the first change. halt: wait before the step that has this number, or
-    this in its title; "" is none.
+    was changed. `before` runs once, just before the first change.
     """
-    emit = system.emit
+    emit = system.operator.emit
     every = (*plan.steps, *plan.finish)
     began, before_run = time.monotonic(), link_target(plan.current)
     changed = 0
     applying = False
     step: Resource = every[0]
     main = True
-    system.halt = lambda place: wait_at(-1, place, system) if halt in place and not halt.isdigit() and halt else None
     try:
         first = []
         for step in every:
@@ -50,10 +47,9 @@ def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], N
                 changed += bool(drifts)
                 emit(told(step, "would change" if drifts else "ok", drifts, seconds))
                 continue
-            if halt and (halt == str(number) or (not halt.isdigit() and halt in step.title)):
-                wait_at(number, step.title, system)
+            system.observer.before(number, step.title)
             if main:
-                system.stop_if_cancelled()
+                system.operator.stop_if_cancelled()
             settle(system, wait=step.guards)
             began_step = time.monotonic()
             if applying:  # an earlier step may have changed what this one looks at
@@ -65,17 +61,17 @@ def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], N
                 emit({"event": "start", "step": step.title})
                 put_right(step, system)
                 changed += 1
-            if system.proof and system.proof.step is step:
-                system.proof.drifts, system.proof.began = drifts, began_step
+            if system.memory.proof and system.memory.proof.step is step:
+                system.memory.proof.drifts, system.memory.proof.began = drifts, began_step
                 continue
             emit(told(step, "changed" if drifts else "ok", drifts, time.monotonic() - began_step))
         settle(system, wait=True)
-        if halt == str(len(every)) and drifting and not check:
-            wait_at(len(every), "", system)
+        if drifting and not check:
+            system.observer.before(len(every), "")
         end: End = {"event": "end", "state": "ok"}
     except Exception as error:  # whatever it was: undo, and say so
-        if system.proof and system.proof.error is error:
-            step = system.proof.step
+        if system.memory.proof and system.memory.proof.error is error:
+            step = system.memory.proof.step
         else:
             with suppress(Exception):  # if that failed, too, it is undone
                 settle(system, wait=True)
@@ -83,31 +79,20 @@ def carry_out(plan: Plan, system: System, *, check: bool, before: Callable[[], N
         end["repointed"] = link_target(plan.current) != before_run
         if applying and main:
             end["undo_errors"] = undo(plan, system)
-    if system.probe:
-        end["probe"] = system.probe.end()
+    if system.memory.probe:
+        end["probe"] = system.memory.probe.end()
     if plan.current:
         end["serves"] = link_target(plan.current)
     return end | {"changed": changed, "seconds": time.monotonic() - began}
 
 
-def wait_at(number: int, title: str, system: System) -> None:
-    """Stand still until SIGUSR1, for a test to kill, to cut or to pull the plug just here."""
-    import signal
-
-    resumed: list[int] = []  # not an Event: a signal that came while its lock is held would wait for that for ever
-    signal.signal(signal.SIGUSR1, lambda number, _: resumed.append(number))
-    system.emit({"event": "halted", "number": number, "step": title, "pid": os.getpid()})
-    while not resumed:
-        time.sleep(0.05)
-
-
 def settle(system: System, *, wait: bool) -> None:
     """Tell of a step whose proof has come meanwhile. wait: also of one whose proof is yet to come."""
-    proof = system.proof
+    proof = system.memory.proof
     if proof and (wait or proof.ended):
         proof.settle()
-        system.proof = None
-        system.emit(told(proof.step, "changed", proof.drifts, proof.ended_at - proof.began))
+        system.memory.proof = None
+        system.operator.emit(told(proof.step, "changed", proof.drifts, proof.ended_at - proof.began))
 
 
 def put_right(step: Resource, system: System) -> None:
@@ -130,21 +115,21 @@ def undo(plan: Plan, system: System) -> list[str]:
     The steps end where one fails: those after it take away what may still be needed. The next run clears up.
     """
     errors = []
-    system.cancelled = lambda: None
+    system.operator.cancelled = lambda: None
     system.forget()
-    for path, kept in system.replaced.items() if plan.restore else ():
+    for path, kept in system.memory.replaced.items() if plan.restore else ():
         try:
             if kept is not None:  # what was not there before, the plan's own undo removes in its turn
                 replace(path, *kept, 0, 0)
         except OSError as error:
             errors.append(f"{path}: {error.strerror}")
     for step in plan.undo:
-        system.halt(f"undo: {step.title}")
+        system.observer.at(f"undo: {step.title}")
         try:
             drifts = step.check(system)
             if drifts:
                 put_right(step, system)
-                system.emit(told(step, "undone", drifts, 0.0))
+                system.operator.emit(told(step, "undone", drifts, 0.0))
         except Exception as error:  # whatever it was
             blamed = blame(error)
             errors.append(blamed.get("stands") or f"{step.title}: {blamed['what']}")

@@ -200,18 +200,29 @@ class Conversation:
         return run(self.emit, self.messages, self.lost, app, command, tty)
 
     def answer_plan(self, plan: Run, units: list[str], check: bool, run: Run, wait: bool, halt: str) -> "End":
-        """run: what goes into the history, {"app", "verb", "who", …}; a verb "provision" wants the host for itself."""
+        """run: what goes into the history, {"app", "verb", "who", …}; a verb "provision" wants the host for itself.
+
+        halt: see `agent.halting`; "" for nobody but tests.
+        """
         system = self.look(units)  # systemd answers while the plan is unpacked
-        return self.carry_out(unpack(plan, KINDS), system, check=check, run=run, wait=wait, halt=halt)
+        if halt:
+            from .halting import Halting
+
+            system.observer = Halting(halt, self.emit)
+        return self.carry_out(unpack(plan, KINDS), system, check=check, run=run, wait=wait)
 
     def look(self, units: list[str]) -> System:
         system = System(units, self.emit, self.stopping)
         system.ask_systemd()
-        system.alone = lambda name: self.locks.alone(name, system.stop_if_cancelled)
-        system.manifest, system.next_blob, system.answer = self.manifest, self.next_blob, self.answer
+        system.alone = lambda name: self.locks.alone(name, system.operator.stop_if_cancelled)
+        system.operator.manifest, system.operator.next_blob, system.operator.answer = (
+            self.manifest,
+            self.next_blob,
+            self.answer,
+        )
         return system
 
-    def carry_out(self, plan: Plan, system: System, *, check: bool, run: Run, wait: bool, halt: str = "") -> "End":
+    def carry_out(self, plan: Plan, system: System, *, check: bool, run: Run, wait: bool) -> "End":
         app = run["app"]
         if why := self.stopping():  # that came while the plan was being made
             raise why
@@ -226,7 +237,7 @@ class Conversation:
             applied = True
             note(app, {**run, "state": "running"})
 
-        end = carry_out(plan, system, check=check, before=before, halt=halt)
+        end = carry_out(plan, system, check=check, before=before)
         if applied:
             operators.welcome()  # the run may have made the firewall
             history.write(app, history.line(run, end))

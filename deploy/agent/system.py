@@ -28,30 +28,14 @@ ENVIRONMENT = {
 }
 
 
-class System:
-    """One look at the machine: what two resources ask is asked once, until `forget` after a change."""
+class ThisServer:
+    """One look at the server: what two resources ask is asked once, until `forget` after a change.
 
-    def __init__(
-        self,
-        units: Iterable[str] = (),
-        emit: "Callable[[Event], None]" = lambda event: None,
-        cancelled: Callable[[], Cancelled | None] = lambda: None,
-    ) -> None:
-        self.emit = emit
-        self.cancelled = cancelled  # why to stop; None as long as there is no reason
-        self.unwanted: Callable[[], bool] = lambda: False  # nobody waits for what is being made, and it need not be
-        self.alone: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
-        self.replaced: dict[str, tuple[bytes, int] | None] = {}  # path: content and mode before this run
-        self.started: dict[str, float] = {}  # unit → when this run started it, in seconds since 1970
-        self.done: set[object] = set()  # steps that are not a state of the machine: what has been done is remembered
-        self.silent: dict[str, str] = {}  # releases that do not answer, and what they did instead
-        self.probe: Any = None  # asks the site for its health until the run ends
-        self.ran = False  # a command, since the engine has last set this to False
-        self.proof: Any = None  # that a new login works, see `access.guarded.Proof`; of a step that is not told yet
-        self.manifest: list[Entry] = []  # of the source that the operator has
-        self.next_blob: Callable[[], Any] = lambda: None  # the operator's next bytes
-        self.answer: Callable[[float], Any] = lambda seconds: None  # the operator's next message, within that time
-        self.halt: Callable[[str], None] = lambda place: None  # for tests, see `engine.wait_at`
+    emit: told of each command. ran: one was, since the engine has last set this to False.
+    """
+
+    def __init__(self, units: Iterable[str], emit: "Callable[[Event], None]") -> None:
+        self.tell, self.ran = emit, False
         self._names = sorted(set(units))
         self._units: dict[str, dict[str, str]] | None = None
         self._asking: subprocess.Popen[bytes] | None = None
@@ -66,13 +50,6 @@ class System:
             self._asking = None
         self._units = self._packages = self._tcp = None
 
-    def stop_if_cancelled(self) -> None:
-        if why := self.cancelled():
-            raise why
-
-    def progress(self, percent: float, what: str) -> None:
-        self.emit({"event": "progress", "percent": round(percent, 1), "what": what})
-
     def run(
         self,
         argv: Sequence[str],
@@ -85,7 +62,7 @@ class System:
         started = self.start(argv, environment=environment)
         out, err = outputs(started)
         text, errors = out.decode(errors="replace"), err.decode(errors="replace")
-        self.emit({"event": "output", "argv": list(argv), "text": text + errors})
+        self.tell({"event": "output", "argv": list(argv), "text": text + errors})
         if started.returncode not in accept:
             what, detail = complaint(argv, started.returncode, errors or text)
             raise Failed(what, hint, detail)
@@ -150,6 +127,24 @@ class System:
             self._tcp = tcp_sockets()
         return self._tcp
 
+
+class Memory:
+    """What a run remembers of itself, beside the machine.
+
+    replaced: path → content and mode before this run. started: unit → when this run started it, in seconds since 1970.
+    done: steps that are not a state of the machine. silent: releases that do not answer, and what they did instead.
+    probe: asks the site for its health until the run ends. proof: that a new login works, of a step that is not told
+    yet, see `access.guarded.Proof`.
+    """
+
+    def __init__(self) -> None:
+        self.replaced: dict[str, tuple[bytes, int] | None] = {}
+        self.started: dict[str, float] = {}
+        self.done: set[object] = set()
+        self.silent: dict[str, str] = {}
+        self.probe: Any = None
+        self.proof: Any = None
+
     def keep_before(self, path: str) -> None:
         """Remember how a file was before this run changed it, so that a failed deploy can put it back."""
         if path not in self.replaced:
@@ -158,6 +153,56 @@ class System:
                     self.replaced[path] = (file.read(), os.fstat(file.fileno()).st_mode & 0o7777)
             except FileNotFoundError:
                 self.replaced[path] = None
+
+
+class Operator:
+    """Whom a run tells of what it does, and asks for what it lacks.
+
+    cancelled: why to stop; None as long as there is no reason. unwanted: nobody waits for what is being made, and it
+    need not be. manifest: of the source that the operator has. next_blob: the operator's next bytes. answer: the
+    operator's next message, within so many seconds.
+    """
+
+    def __init__(self, emit: "Callable[[Event], None]", cancelled: Callable[[], Cancelled | None]) -> None:
+        self.emit, self.cancelled = emit, cancelled
+        self.unwanted: Callable[[], bool] = lambda: False
+        self.manifest: list[Entry] = []
+        self.next_blob: Callable[[], Any] = lambda: None
+        self.answer: Callable[[float], Any] = lambda seconds: None
+
+    def stop_if_cancelled(self) -> None:
+        if why := self.cancelled():
+            raise why
+
+    def progress(self, percent: float, what: str) -> None:
+        self.emit({"event": "progress", "percent": round(percent, 1), "what": what})
+
+
+class Observer:
+    """Is told where a run is; a test may have it stand still there, see `agent.halting`."""
+
+    def before(self, number: int, title: str) -> None:
+        """A step is about to be applied; or the end is reached, whose title is ""."""
+
+    def at(self, place: str) -> None:
+        """A place inside of a step."""
+
+
+class System(ThisServer):
+    """What resources are given: the server, the run's memory, and its operator.
+
+    alone: holds a short lock of something that apps share.
+    """
+
+    def __init__(
+        self,
+        units: Iterable[str] = (),
+        emit: "Callable[[Event], None]" = lambda event: None,
+        cancelled: Callable[[], Cancelled | None] = lambda: None,
+    ) -> None:
+        super().__init__(units, emit)
+        self.memory, self.operator, self.observer = Memory(), Operator(emit, cancelled), Observer()
+        self.alone: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
 
 
 def outputs(process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:

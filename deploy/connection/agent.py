@@ -236,7 +236,7 @@ class Agent:
         blobs: the bytes of files of the manifest that the survey took, by their indices. ahead: those to send at once,
         without waiting to be asked for them. look_first: the server is likely to be as planned, see `agent.look`.
         """
-        halt = os.environ.get("ASHORE_HALT", "")  # for tests, see `engine.wait_at`
+        halt = os.environ.get("ASHORE_HALT", "")  # for tests, see `agent.halting`
         message = {"request": "plan", "plan": plan, "units": plan.units, "check": check, "run": run, "wait": wait}
         message |= {"halt": halt}
         if look_first and not halt and self.running is None and self._looked is None:

@@ -93,6 +93,7 @@ def modules_for(message: dict[str, Any]) -> set[str]:
         plan = message["plan"]
         every = [part for step in (*plan.steps, *plan.undo, *plan.finish) for part in within(step)]
         named = {type(part).__module__.partition(".")[2] for part in every}
+        named |= {"agent.halting"} if message.get("halt") else set()
     return reached(named, late=True) - core()
 
 

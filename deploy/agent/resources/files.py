@@ -170,7 +170,7 @@ class File(Resource):
         return unified(self.path, found, self.text) if untouched(self.text) else ""
 
     def apply(self, system: System) -> None:
-        system.keep_before(self.path)
+        system.memory.keep_before(self.path)
         found = text_of(self.path)
         if found is not None and untouched(self.text) and not untouched(found):
             import shutil

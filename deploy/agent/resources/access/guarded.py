@@ -46,7 +46,7 @@ class Guarded(Resource):
         return tuple(unit for step in self.steps for unit in step.units)
 
     def check(self, system: System) -> list[Drift]:
-        unproved = pending() and not system.proof
+        unproved = pending() and not system.memory.proof
         drifts = [Drift("an earlier change", "was not proved", "undone, then made anew")] if unproved else []
         for step in self.steps:
             drifts += [Drift(f"{step.title}: {d.what}", d.found, d.wanted, d.diff) for d in step.check(system)]
@@ -64,21 +64,21 @@ class Guarded(Resource):
                     if step.check(system):
                         step.apply(system)
                         system.forget()
-            system.halt(f"proof that {self.name}")
+            system.observer.at(f"proof that {self.name}")
         except BaseException:
             undo(system)
             system.forget()
             raise
-        system.proof = Proof(self, system)
+        system.memory.proof = Proof(self, system)
 
     def prove(self, system: System) -> None:
         """Have the operator log in anew; Failed if that does not work, or no answer comes."""
         keys = [text_of(path) or "" for path in sorted(glob.glob(HOST_KEYS))]
-        system.emit({"event": "prove", "step": self.name, "keys": keys})
+        system.operator.emit({"event": "prove", "step": self.name, "keys": keys})
         deadline = time.monotonic() + self.prove_seconds
         answer = None
         while time.monotonic() < deadline:
-            answer = system.answer(deadline - time.monotonic())
+            answer = system.operator.answer(deadline - time.monotonic())
             if answer is None or (isinstance(answer, dict) and answer.get("step") == self.name):
                 break
             if isinstance(answer, dict) and answer["request"] == "cancel":

@@ -101,7 +101,9 @@ class Disconnected(Resource):
         holder = at_work(self.app)
         if holder and holder["ci"] not in {key["id"] for key in keys_in(self.path)}:
             return [Drift(str(holder.get("verb")), "at work", "ended")]
-        return [Drift("connections", "open", "ended")] if self not in system.done and connections(self.app) else []
+        return (
+            [Drift("connections", "open", "ended")] if self not in system.memory.done and connections(self.app) else []
+        )
 
     def apply(self, system: System) -> None:
         from ...locks import described
@@ -110,8 +112,8 @@ class Disconnected(Resource):
         for pid in connections(self.app):
             with suppress(ProcessLookupError):
                 os.kill(pid, KEYS_CHANGED)  # each looks whether its own key still gets in
-        system.done.add(self)
-        overrule = Overrule(self.app, system.emit, KEYS_CHANGED)
+        system.memory.done.add(self)
+        overrule = Overrule(self.app, system.operator.emit, KEYS_CHANGED)
         while self.check(system):
             holder = at_work(self.app)
             if holder and not overrule(holder):

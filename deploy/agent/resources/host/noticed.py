@@ -64,7 +64,7 @@ class Noticed(Resource):
             "trusted": os.path.exists(f"{live}/trusted"),
             "firewall_gone": asking is not None and is_gone(asking),
         }
-        system.emit(seen)
+        system.operator.emit(seen)
         return []
 
 

@@ -70,7 +70,7 @@ def apt(system: System, words: list[str], what: str) -> None:
             for line in status:
                 percent = apt_percent(line)
                 if percent is not None:
-                    system.progress(percent, what)
+                    system.operator.progress(percent, what)
 
     following = threading.Thread(target=follow, daemon=True)  # beside its outputs, which would fill their pipes
     following.start()
@@ -82,7 +82,7 @@ def apt(system: System, words: list[str], what: str) -> None:
     following.join(AFTER_SECONDS)  # what a package has started may hold it open
     text = out.decode(errors="replace")
     errors = err.decode(errors="replace")
-    system.emit({"event": "output", "argv": argv, "text": text + errors})
+    system.operator.emit({"event": "output", "argv": argv, "text": text + errors})
     if process.returncode:
         message, detail = complaint(["apt-get", *words], process.returncode, errors or text)
         raise Failed(message, "look at what apt says above; then run the same command again", detail)

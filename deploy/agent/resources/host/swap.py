@@ -53,9 +53,9 @@ class Swap(Resource):
         from .swap_room import hindrance
 
         if reason := hindrance(self.path, size):
-            if self not in system.done:
-                system.emit({"event": "said", "text": f"no swap file is made: {reason}"})
-                system.done.add(self)
+            if self not in system.memory.done:
+                system.operator.emit({"event": "said", "text": f"no swap file is made: {reason}"})
+                system.memory.done.add(self)
             return []
         return [Drift("swap", "none", f"{size >> 20} MB in {self.path}")]
 

@@ -80,8 +80,8 @@ def build(
 
     def look() -> None:
         try:
-            system.stop_if_cancelled()
-            if system.unwanted():
+            system.operator.stop_if_cancelled()
+            if system.operator.unwanted():
                 raise Cancelled("the client that asked for it has gone")
             if lacking := short_of(room(top), least):
                 what = f"the packages would fill the disk of the server ({lacking}); their build was stopped"
@@ -96,7 +96,7 @@ def build(
     lacking = short_of(room(top), least)
     shutil.rmtree(scratch, ignore_errors=True)
     hand_over(top)
-    system.emit({"event": "output", "argv": list(argv), "text": out + err})
+    system.operator.emit({"event": "output", "argv": list(argv), "text": out + err})
     if process.returncode:
         what, detail = complaint(argv, process.returncode, err or out)
         if lacking or NO_SPACE.search(err):

@@ -122,7 +122,7 @@ class ReleaseCommand(Resource):
         return f"{self.app}-release.service"
 
     def check(self, system: System) -> list[Drift]:
-        return [] if self in system.done else [Drift("command", "to be run", f"within {self.seconds} s")]
+        return [] if self in system.memory.done else [Drift("command", "to be run", f"within {self.seconds} s")]
 
     def apply(self, system: System) -> None:
         stop(self.unit)
@@ -135,7 +135,7 @@ class ReleaseCommand(Resource):
         def look() -> None:
             nonlocal late
             try:
-                system.stop_if_cancelled()
+                system.operator.stop_if_cancelled()
             except Cancelled:
                 end(process, self.unit)
                 raise
@@ -145,7 +145,7 @@ class ReleaseCommand(Resource):
 
         def each(line: str) -> None:
             said.append(line)
-            system.emit({"event": "said", "text": line})
+            system.operator.emit({"event": "said", "text": line})
 
         process = system.start(transient(text, self.app, self.release, self.unit, command, options))
         follow(process, look, each)
@@ -155,7 +155,7 @@ class ReleaseCommand(Resource):
         elif status:
             how = f"exited with {status}"
         else:
-            system.done.add(self)
+            system.memory.done.add(self)
             return
         from ..serving.reasons import advice
 

@@ -42,7 +42,7 @@ class Source(Resource):
 
     def apply(self, system: System) -> None:
         _, gid = required_ids("root", self.group)
-        entries = system.manifest
+        entries = system.operator.manifest
         if self.base:
             entries = manifest_of(f"{self.app_directory}/releases/{self.base}")
         if wrong := escaping(entries):
@@ -134,7 +134,7 @@ class Virtualenv(Resource):
         top = f"{self.path}.fresh" if self._complete else self.path
         shutil.rmtree(top, ignore_errors=True)  # left by an interrupted run
         os.mkdir(top, 0o755)
-        system.progress(20, "packages of the app")
+        system.operator.progress(20, "packages of the app")
         argv = ["/bin/sh", "-ec", BUILD, "build", self.uv, self.path, self.requirements]
         try:
             build(system, argv, self.user, top, self.source, uv_environment(), at=self.path)

@@ -90,7 +90,9 @@ class Room(Resource):
         return "room on the disk"
 
     def check(self, system: System) -> list[Drift]:
-        missing = [system.manifest[index].size for index in missing_from(self.app_directory, system.manifest)]
+        missing = [
+            system.operator.manifest[index].size for index in missing_from(self.app_directory, system.operator.manifest)
+        ]
         needs = {"the upload": sum(missing), "to spare": SPARE_BYTES}
         if not os.path.exists(f"{self.venv}/.complete"):
             needs["the virtualenv, about"] = self._virtualenv_bytes()
@@ -104,8 +106,8 @@ class Room(Resource):
                 f"this release needs {megabytes(needed)} ({listed})\n"
                 f"{megabytes(free)} are free in {self.app_directory}",
             )
-        directories = {parent for entry in system.manifest for parent in ancestors_of(entry.path)}
-        if space.f_files and space.f_favail < 2 * len(system.manifest) + len(directories) + SPARE_FILES:
+        directories = {parent for entry in system.operator.manifest for parent in ancestors_of(entry.path)}
+        if space.f_files and space.f_favail < 2 * len(system.operator.manifest) + len(directories) + SPARE_FILES:
             raise Refused(
                 f"the disk of the server has room for {space.f_favail} more files only",
                 "remove what is small and many there (`df -i`, `du --inodes -x / | sort -n | tail`), then deploy again",
@@ -139,15 +141,15 @@ class Uploaded(Resource):
         return f"upload: {self.name}"
 
     def check(self, system: System) -> list[Drift]:
-        missing = missing_from(self.app_directory, system.manifest)
+        missing = missing_from(self.app_directory, system.operator.manifest)
         return [Drift("files", f"{len(missing)} not here", "here")] if missing else []
 
     def apply(self, system: System) -> None:
         try:
-            receive(self.app_directory, system.manifest, system.next_blob, system)
+            receive(self.app_directory, system.operator.manifest, system.operator.next_blob, system)
         except Failed as error:
             if not isinstance(error, Stopped):
-                system.done.add(BROKE_OFF)
+                system.memory.done.add(BROKE_OFF)
             raise
 
 
@@ -165,7 +167,7 @@ class Discarded(Resource):
         return "no uploaded files are left"
 
     def check(self, system: System) -> list[Drift]:
-        if BROKE_OFF in system.done or not os.path.isdir(f"{self.app_directory}/incoming"):
+        if BROKE_OFF in system.memory.done or not os.path.isdir(f"{self.app_directory}/incoming"):
             return []
         return [Drift("files", "present", "absent")]
 
@@ -200,7 +202,7 @@ def receive(app_directory: str, entries: list[Entry], next_blob: Callable[[], An
     incoming = f"{app_directory}/incoming"
     os.makedirs(incoming, 0o700, exist_ok=True)
     wanted = missing_from(app_directory, entries)
-    system.emit({"event": "missing", "indices": wanted})
+    system.operator.emit({"event": "missing", "indices": wanted})
     try:
         write_incoming(incoming, [entries[index] for index in wanted], next_blob)
     except OSError:

@@ -98,12 +98,12 @@ class Healthy(Resource):
             if left <= 0:
                 late = f"within {self.seconds:g} s (last answer: {answer.short})"
                 self._fail(system, f"{self.unit} did not answer GET {self.path} with 200 {late}")
-            system.progress(100 * (1 - left / self.seconds), f"last answer: {answer.short}")
+            system.operator.progress(100 * (1 - left / self.seconds), f"last answer: {answer.short}")
             time.sleep(0.05)
 
     def _fail(self, system: System, what: str, hint: str = "") -> None:
-        said = journal(self.unit, since=system.started.get(self.unit, 0))
-        if self.unit not in system.started:
+        said = journal(self.unit, since=system.memory.started.get(self.unit, 0))
+        if self.unit not in system.memory.started:
             hint = hint or "it was running before this command; `fab restart` replaces its processes"
         raise Failed(what, f"{hint}\n{hint_logs(self.unit)}" if hint else hint_for(self.unit, said), said)
 
@@ -122,7 +122,7 @@ class Healthy(Resource):
         asking = threading.Thread(target=ask, daemon=True)
         asking.start()
         while asking.is_alive():
-            system.stop_if_cancelled()
+            system.operator.stop_if_cancelled()
             asking.join(0.05)
         return Answer.of(found[0])
 
@@ -159,17 +159,17 @@ class Warmed(Resource):
 
     def check(self, system: System) -> list[Drift]:
         serves = os.path.realpath(f"{self.current}/http.sock") == os.path.realpath(self.socket)
-        return [] if serves or self in system.done else [Drift("first answers", "slow", "given")]
+        return [] if serves or self in system.memory.done else [Drift("first answers", "slow", "given")]
 
     def apply(self, system: System) -> None:
         ends = time.monotonic() + MOST_WARM_SECONDS
         for path in self.paths * WARM_ROUNDS:
-            system.stop_if_cancelled()
+            system.operator.stop_if_cancelled()
             began = time.monotonic()
             as_visitor(lambda path=path: self._burst(path), WARM_SECONDS)  # type: ignore[misc]
             if time.monotonic() - began >= WARM_SECONDS or time.monotonic() > ends:
                 break  # that one is slow at all times
-        system.done.add(self)
+        system.memory.done.add(self)
 
     def _burst(self, path: str) -> str:
         asking = [
@@ -201,7 +201,7 @@ class Reachable(Resource):
         return f"{self.front.title} passes visitors of {self.host} to it"
 
     def check(self, system: System) -> list[Drift]:
-        if self in system.done:
+        if self in system.memory.done:
             return []
         answer = http_status(("127.0.0.1", self.port), self.host, self.path, self.seconds)
         return [] if answer == "200" else [Drift(f"answer through {self.front.title}", answer, "200")]
@@ -213,7 +213,7 @@ class Reachable(Resource):
         while time.monotonic() < deadline:
             drifts = self.check(system)
             if not drifts:
-                system.done.add(self)
+                system.memory.done.add(self)
                 return
             answer = str(drifts[0].found)
             time.sleep(0.05)

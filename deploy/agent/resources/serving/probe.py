@@ -187,8 +187,10 @@ class Probed(Resource):
         return f"asking {self.host} for {self.path} through {self.through}, {PROBES_PER_SECOND} times a second"
 
     def check(self, system: System) -> list[Drift]:
-        return [] if system.probe else [Drift("probe", "none", "running")]
+        return [] if system.memory.probe else [Drift("probe", "none", "running")]
 
     def apply(self, system: System) -> None:
-        unable = {*system.silent, *([self.unaware] if self.unaware else [])}
-        system.probe = Probe(self.host, self.path, self.port, lambda: may_meet(self.current, unable, time.time()))
+        unable = {*system.memory.silent, *([self.unaware] if self.unaware else [])}
+        system.memory.probe = Probe(
+            self.host, self.path, self.port, lambda: may_meet(self.current, unable, time.time())
+        )

@@ -98,7 +98,7 @@ class Service(Resource):
             os.unlink(f"{WANTS}/{self.unit}")
 
     def _start(self, system: System) -> None:
-        system.started[self.unit] = time.time()
+        system.memory.started[self.unit] = time.time()
         try:
             system.run(["systemctl", "start", self.unit])
         except Failed:
@@ -106,7 +106,7 @@ class Service(Resource):
 
             system.forget()
             if system.unit(self.unit).get("ExecMainStatus") != CGROUP_NOT_READY:
-                said = journal(self.unit, since=system.started[self.unit])
+                said = journal(self.unit, since=system.memory.started[self.unit])
                 hint = hint_for(self.unit, said) if is_release(self.unit) else ""
                 raise Failed(f"{self.unit} did not start", hint, said) from None
             system.run(["systemctl", "start", self.unit])
@@ -224,7 +224,7 @@ class Retired(Resource):
     def apply(self, system: System) -> None:
         for unit in self._others(system):
             release = unit.partition("@")[2].removesuffix(".service")
-            system.progress(0, f"{unit}: finishing open requests")
+            system.operator.progress(0, f"{unit}: finishing open requests")
             drain(f"/run/{self.template}/{release}/", self.drain_seconds)
             system.run(["systemctl", "stop", unit])
             with suppress(FileNotFoundError):

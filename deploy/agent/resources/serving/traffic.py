@@ -149,23 +149,23 @@ class Watched(Resource):
         return (self.unit, self.previous)
 
     def check(self, system: System) -> list[Drift]:
-        return [] if self in system.done else [Drift("watch", "to come", f"{self.seconds} s")]
+        return [] if self in system.memory.done else [Drift("watch", "to come", f"{self.seconds} s")]
 
     def apply(self, system: System) -> None:
         log = Log(self.log, self.line)
-        before, after = usual(log.before(), bool(system.silent)), Counts()
+        before, after = usual(log.before(), bool(system.memory.silent)), Counts()
         before.seconds = BEFORE_SECONDS
         before.restarts = restarts(
             self.previous, len(children(system.unit(self.previous).get("MainPID", ""))), self.told
         )
         began = time.monotonic()
         # Where the release before was dead, its connections are not counted either; else they do well.
-        grace = KEPT_SECONDS if system.silent else 0.0
+        grace = KEPT_SECONDS if system.memory.silent else 0.0
         switched = os.lstat(self.current).st_ctime + grace  # of the clock that the proxy logs by
         seen: set[str] = set()
         main = ""
         while (passed := time.monotonic() - began) < self.seconds:
-            system.stop_if_cancelled()
+            system.operator.stop_if_cancelled()
             more = log.since(switched)
             after.requests, after.errors = after.requests + more.requests, after.errors + more.errors
             after.seconds = max(passed, 1.0)
@@ -175,14 +175,16 @@ class Watched(Resource):
                 self._fail(f"{self.unit} is {found.get('ActiveState', 'gone')}")
             after.restarts += len(children(found["MainPID"]) - seen) if main == found["MainPID"] else bool(main)
             main, seen = found["MainPID"], seen | children(found["MainPID"])
-            failures = system.probe.failures(began) if system.probe else []
+            failures = system.memory.probe.failures(began) if system.memory.probe else []
             if len(failures) > 2:
                 self._fail(f"{len(failures)} of our own requests failed (the first: {failures[0]})")
             if what := worse(before, after):
                 self._fail(what)
-            system.progress(100 * passed / self.seconds, f"{after.errors} of {after.requests} requests got 5xx")
+            system.operator.progress(
+                100 * passed / self.seconds, f"{after.errors} of {after.requests} requests got 5xx"
+            )
             time.sleep(LOOK_SECONDS)
-        system.done.add(self)
+        system.memory.done.add(self)
 
     def _fail(self, what: str) -> None:
         raise Failed(f"after the switch {what}", hint_logs(self.unit), quoted(self.unit, self.front))

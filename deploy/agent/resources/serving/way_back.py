@@ -43,7 +43,7 @@ class WayBack(Resource):
     def check(self, system: System) -> list[Drift]:
         if link_target(self.current) != self.release:
             return []  # the switch has been made
-        return [] if self in system.done else [Drift("link back", "to come", self.target)]
+        return [] if self in system.memory.done else [Drift("link back", "to come", self.target)]
 
     def apply(self, system: System) -> None:
         Link(back_of(self.current), self.target).apply(system)
@@ -53,8 +53,8 @@ class WayBack(Resource):
             what = f"the server could not ask {self.release} whether it answers: {why}"
             raise Failed(what, f"{SHORT}run the same command again")
         if not answer.isdigit() or answer >= "500":
-            system.silent[self.release] = answer
-        system.done.add(self)
+            system.memory.silent[self.release] = answer
+        system.memory.done.add(self)
 
     def _answer(self) -> str:
         return http_status(self.socket, self.host, self.path, PATIENCE_SECONDS)
@@ -91,7 +91,7 @@ class TrafficBack(Resource):
         if found == self.release:
             os.unlink(back)  # it was not needed
             return
-        if answer := system.silent.get(self.release):
+        if answer := system.memory.silent.get(self.release):
             state = f"{self.release} did not answer before the switch ({answer}), so traffic does not go back to it"
             raise Refused(f"{self.release} did not answer before", state=state)
         with suppress(OSError):  # what cannot be asked ran before, and is where the traffic belongs

@@ -40,7 +40,7 @@ class Issued(Resource):
 
     def check(self, system: System) -> list[Drift]:
         if self.anew:
-            return [] if self in system.done else [Drift("key", "the old one", "a new one")]
+            return [] if self in system.memory.done else [Drift("key", "the old one", "a new one")]
         found = read_certificate(f"{self.directory}/live/fullchain.pem")
         missing = self._missing(found)
         if found is None or not trusted(self.directory):
@@ -69,7 +69,7 @@ class Issued(Resource):
         argv += ["-m", self.email] if self.email else ["--register-unsafely-without-email"]
         argv += ["--force-renewal"] if self.anew or self._stale() else ["--keep-until-expiring"]
         argv += [word for name in self.names for word in ("-d", name)]
-        system.progress(0, f"{authority(self.server)} looks whether {self.names[0]} is ours")
+        system.operator.progress(0, f"{authority(self.server)} looks whether {self.names[0]} is ours")
         try:
             system.run(argv)
         except Failed as failed:
@@ -83,7 +83,7 @@ class Issued(Resource):
             os.unlink(f"{self.directory}/.not-before")
         if not self.anew and self.check(system):  # certbot had it already, and so did not call the hook
             system.run(["sh", self.hook, f"{LIVE}/{self.app}", self.app])
-        system.done.add(self)
+        system.memory.done.add(self)
 
     def _stale(self) -> bool:
         """Whether certbot has one that it would keep, and we know better: it has run out, or is from a test."""
