@@ -14,7 +14,7 @@ from fabric import Config, Connection
 from invoke.context import Context
 from paramiko import PKey, RSAKey
 
-from deploy.agent.defaults import PROXY
+from deploy.agent.constants import PROXY
 from deploy.agent.resources import KINDS
 from deploy.agent.wire import Plan, unpack
 from deploy.cli.options import Typed

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from deploy.agent.constants import RELEASE_ID
 from deploy.agent.wire import Entry, Refused
 from deploy.ci import inputs, limits
 from deploy.config.reader import App
@@ -229,7 +230,7 @@ def test_a_request_has_the_fields_it_should_have_and_no_others():
 @pytest.mark.parametrize("text", ["../../etc", "20261120-231500\n", "20261120-231500/..", "٢٠٢٦١١٢٠-٢٣١٥٠٠"])
 def test_the_id_of_a_release_is_digits(text: str):
     with pytest.raises(Refused):
-        inputs.word(text, inputs.RELEASE_ID, "the ID of a release")
+        inputs.word(text, RELEASE_ID, "the ID of a release")
 
 
 LIMITS = limits.read(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_plans import SHOP
 
-from deploy.agent import defaults
+from deploy.agent import constants
 from deploy.agent.resources.release.package import Package
 from deploy.agent.resources.serving.traffic import Restarts
 from deploy.agent.wire import Failed
@@ -45,14 +45,14 @@ class Waitress(Runner):
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"base"}))
 def test_a_runner_or_a_proxy_is_named_in_its_own_files_only(name: str):
     for path in DEPLOY.rglob("*.py"):
-        if path.stem.split("_")[0] == name or path == DEPLOY / "agent" / "defaults.py":
+        if path.stem.split("_")[0] == name or path == DEPLOY / "agent" / "constants.py":
             continue
         found = [line for line in path.read_text("utf-8").splitlines() if re.search(name, line, re.I)]
         assert not found, f"{path.relative_to(DEPLOY)} names {name}: {found[0].strip()}"
 
 
 def test_what_is_used_unless_said_otherwise_is_there():
-    assert runner().title.lower() == defaults.RUNNER and proxy().name == defaults.PROXY
+    assert runner().title.lower() == constants.RUNNER and proxy().name == constants.PROXY
 
 
 def test_another_runner_gets_a_unit_of_its_own_from_the_same_template(monkeypatch: pytest.MonkeyPatch):

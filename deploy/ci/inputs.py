@@ -22,7 +22,6 @@ MOST_PATH = 1_000
 MOST_DEPTH = 50
 MOST_ITEMS = 100  # in a table of [app], and twice as many in a list
 MOST_TEXT = 10_000  # characters of one value
-RELEASE_ID = r"\d{8}-\d{6}"
 COMMIT = r"([0-9a-f]{4,64}(\+dirty)?)?"
 NAME = r"[\w.@+-]{1,64}"  # of a person or a machine, as it may be shown at a terminal
 OPERATOR = "an operator's `fab deploy` can do it; CI keys go up to there from then on"

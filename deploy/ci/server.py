@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..agent import history, layout
+from ..agent.constants import RELEASE_ID
 from ..agent.locks import Holder
 from ..agent.loop import Conversation, Run, by_itself, converse
 from ..agent.overrule import KEYS_CHANGED, TAKEN_OVER
@@ -223,7 +224,7 @@ class Endpoint(Conversation):
         self.require_not_forced(message)
         app = inputs.app_of(table, self.app)
         if wanted:
-            inputs.word(wanted, inputs.RELEASE_ID, "the ID of a release")
+            inputs.word(wanted, RELEASE_ID, "the ID of a release")
         last = history.unheard(self.app) or {}  # before `start`, which forgets a run that was cut off
         by, facts = self.start("rollback", who, app, check, wait)
         if not facts.current and not facts.good:

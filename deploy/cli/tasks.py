@@ -8,12 +8,11 @@ from fabric import task
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 
-from ..agent.defaults import PROXY
+from ..agent.constants import PROXY, RELEASE_ID
 from ..errors import NOTHING, ConfigError, Interrupted
 from ..session.session import Session
 from .options import CHANGING, READING, SWITCHING, WAITING, Typed, command, left_out, telling
 
-RELEASE_ID = r"\d{8}-\d{6}"
 RENEWING = {key: value for key, value in SWITCHING.items() if key != "force"}
 
 

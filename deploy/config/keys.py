@@ -59,7 +59,7 @@ def texts(table: type) -> dict[str, tuple[str, ...]]:
     import inspect
     from itertools import pairwise
 
-    from ..agent.defaults import PROXY, RUNNER
+    from ..agent.constants import PROXY, RUNNER
 
     (defined,) = ast.parse(inspect.getsource(table)).body
     assert isinstance(defined, ast.ClassDef)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from ..agent.defaults import PROXY
+from ..agent.constants import PROXY
 
 RESERVED = re.compile(r"RELEASE_ID|DATA_DIR|WSGI_APP|[A-Z]+_CMD_ARGS")  # what the kit sets itself
 SECRETS = re.compile(r"(.*_)?(SECRET|PASSWORD|PASSPHRASE|TOKEN|(SECRET|PRIVATE|API|ACCESS)_KEY)")  # a name's end counts

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from ..agent.constants import RELEASE_TIME
 from ..agent.wire import Entry, Plan
 from ..config.reader import App
 from ..config.site import Site
@@ -135,9 +136,9 @@ def run_of(app: App, release: Release, facts: Facts) -> Run:
 
 def next_id(now: datetime, releases: tuple[str, ...]) -> str:
     """A release ID that sorts after all there are, whatever this machine's clock says."""
-    wanted = now.strftime("%Y%m%d-%H%M%S")
+    wanted = now.strftime(RELEASE_TIME)
     last = max(releases, default="")
     if wanted > last:
         return wanted
-    later = datetime.strptime(last, "%Y%m%d-%H%M%S") + timedelta(seconds=1)
-    return later.strftime("%Y%m%d-%H%M%S")
+    later = datetime.strptime(last, RELEASE_TIME) + timedelta(seconds=1)
+    return later.strftime(RELEASE_TIME)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..agent.defaults import PROXY
+from ..agent.constants import PROXY
 from ..config.site import Site
 
 

@@ -3,7 +3,7 @@
 import ipaddress
 
 from ..agent import layout
-from ..agent.defaults import PROXY
+from ..agent.constants import PROXY
 from ..agent.resources.files import Absent, Directory, File
 from ..agent.wire import Plan
 from ..config.reader import App

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from .. import history
-from ..defaults import PROXY
+from ..constants import PROXY, RELEASE_ID
 from ..resources.files import link_target, text_of
 from ..resources.host.machine import os_release
 from ..system import System
@@ -47,7 +47,7 @@ def records(app_directory: str) -> dict[str, dict[str, Any]]:
     releases = f"{app_directory}/releases"
     found = {}
     for name in sorted(os.listdir(releases)) if os.path.isdir(releases) else []:
-        if re.fullmatch(r"\d{8}-\d{6}", name):
+        if re.fullmatch(RELEASE_ID, name):
             found[name] = record(f"{releases}/{name}")
     return found
 

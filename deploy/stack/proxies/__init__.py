@@ -7,11 +7,11 @@ files.
 from functools import cache
 from importlib import import_module
 
-from ...agent import defaults
+from ...agent import constants
 from .base import Proxy
 
 
 @cache
-def proxy(name: str = defaults.PROXY) -> Proxy:
+def proxy(name: str = constants.PROXY) -> Proxy:
     found: Proxy = import_module(f"{__name__}.{name}").PROXY
     return found

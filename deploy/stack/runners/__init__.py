@@ -6,11 +6,11 @@ A new runner is a module here with a class of `base.Runner` and `RUNNER = ThatCl
 from functools import cache
 from importlib import import_module
 
-from ...agent import defaults
+from ...agent import constants
 from .base import Runner
 
 
 @cache
-def runner(name: str = defaults.RUNNER) -> Runner:
+def runner(name: str = constants.RUNNER) -> Runner:
     found: Runner = import_module(f"{__name__}.{name}").RUNNER
     return found

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...defaults import PROXY
+from ...constants import PROXY
 from ...system import ENVIRONMENT, System
 from ...wire import Drift, Resource
 from ..files import text_of
