@@ -48,7 +48,8 @@ def request(plan: Any, units: list[str] = []) -> dict[str, Any]:  # noqa: B006
 
 def upload(plan: Plan) -> bytes:
     look = slim.look(slim.kinds_of(plan))
-    return look.program + frame(request(look.plan(plan), plan.units))
+    asked = {"request": "plan", "units": plan.units, "check": True, "run": RUN, "plan": look.plan(plan)}
+    return look.program + frame(asked)
 
 
 class Child:

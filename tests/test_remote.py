@@ -20,6 +20,7 @@ from deploy.agent.resources.serving.services import Service
 from deploy.agent.wire import Plan, Secret, frame, pack, unpack
 from deploy.connection import payload
 from deploy.connection.agent import Agent
+from deploy.connection.imports import source
 from deploy.connection.ssh import Command, quick
 
 PLAN_MODULES = payload.modules_for({"request": "plan", "plan": Plan("x", (File("/x", ""),))})
@@ -130,10 +131,10 @@ def test_a_python_that_is_too_old_says_so():
     assert ran.returncode == payload.Status.OLD_PYTHON and ran.stderr.startswith("3.")
 
 
-def test_the_agent_s_prose_stays_at_home():
-    for module, text in payload.sources(payload.core()).items():
-        assert '"""' not in text
-        compile(text, module, "exec")
+def test_the_agent_s_lines_are_those_of_its_files():
+    sources = payload.sources(payload.core())
+    sent = payload.literal(sources)
+    assert eval(sent) == sources == {module: source(module) for module in payload.core()}
 
 
 def test_a_plan_survives_the_wire():

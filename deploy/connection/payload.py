@@ -1,6 +1,5 @@
 """The agent as it travels: its source, packed, in the first bytes of the channel; nothing of it stays on the server."""
 
-import re
 import zlib
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -11,8 +10,7 @@ from .imports import imported, module_named, reached, source
 
 BOOT = "import sys,zlib;r=sys.stdin.buffer;n=int(r.readline());exec(zlib.decompress(r.read(n)))"
 LOADER = """
-import sys, gc
-gc.disable()  # it lives for seconds; collecting costs a tenth of its start
+import sys
 if sys.version_info < (3, 10):
     sys.stderr.write("%d.%d" % sys.version_info[:2])
     sys.exit(92)
@@ -106,8 +104,8 @@ def within(step: Resource) -> Iterator[Resource]:
 
 
 def sources(modules: Iterable[str]) -> dict[str, str]:
-    """Module → its text as it is sent."""
-    return {name: bare(name) for name in sorted(modules)}
+    """Module → its text, with all lines: a traceback from the server names them."""
+    return {name: source(name) for name in sorted(modules)}
 
 
 def pack_ahead(planner: str) -> None:
@@ -135,13 +133,3 @@ def literal(sources: dict[str, str]) -> str:
     text = "\f".join(f"{name}\n{source}" for name, source in sources.items())
     assert "'''" not in text and not text.endswith("\\")
     return f"dict(part.split('\\n', 1) for part in r'''{text}'''.split('\\f'))"
-
-
-DOCSTRING = re.compile(r'^( *)""".*?"""$', re.M | re.S)
-COMMENT = re.compile(r"^ *#.*\n|  # .*$", re.M)
-
-
-@cache
-def bare(module: str) -> str:
-    """A module's source without its prose: fewer bytes are sent."""
-    return COMMENT.sub("", DOCSTRING.sub(r"\g<1>0", source(module)))
