@@ -61,6 +61,13 @@ class Stripped(ast.NodeTransformer):
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
         return ast.Raise(ast.Name("Exception", ast.Load())) if called(node.exc) in ERRORS else self.generic_visit(node)
 
+    def visit_Try(self, node: ast.Try) -> ast.AST | list[ast.stmt]:
+        """Without handlers at the end that raise another error."""
+        self.generic_visit(node)
+        while node.handlers and isinstance(node.handlers[-1].body[0], ast.Raise):
+            node.handlers.pop()
+        return node if node.handlers or node.finalbody else [*node.body, *node.orelse]
+
     def visit_Call(self, node: ast.Call) -> ast.AST:
         return DRIFT if called(node) == "Drift" else self.generic_visit(node)
 
