@@ -8,7 +8,7 @@ from typing import Any
 from ..agent.wire import Resource
 from .imports import imported, module_named, reached, source
 
-BOOT = "import sys,zlib;r=sys.stdin.buffer;n=int(r.readline());exec(zlib.decompress(r.read(n)))"
+BOOT = "import sys,zlib;r=sys.stdin.buffer;exec(zlib.decompress(r.read(int(r.readline()))))"
 LOADER = """
 import sys
 if sys.version_info < (3, 10):
