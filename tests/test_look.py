@@ -1,5 +1,6 @@
 """The first look at a server: small, as strict as the whole agent, and silent where something is to be done."""
 
+import ast
 import json
 import os
 import subprocess
@@ -103,6 +104,14 @@ def test_what_is_sent_of_every_kind_compiles():
     for kinds in (frozenset(KINDS.values()), *(frozenset({kind}) for kind in KINDS.values())):
         for module, text in slim.made_for(kinds | {Plan}).sources.items():
             compile(text, module, "exec")
+
+
+def test_what_is_sent_can_be_read_by_an_older_python_than_the_one_that_wrote_it():
+    """Since 3.12, `ast.unparse` puts the same quotes within an f-string as around it."""
+    for text in slim.made_for(frozenset({*KINDS.values(), Plan})).sources.values():
+        for node in ast.walk(ast.parse(text)):
+            inside = ast.walk(node.value) if isinstance(node, ast.FormattedValue) else ()
+            assert not [each for each in inside if isinstance(each, ast.Constant) and isinstance(each.value, str)]
 
 
 def test_nothing_that_applies_is_sent():
