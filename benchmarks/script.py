@@ -21,6 +21,7 @@ from deploy.agent.resources.serving.nginx_default import DefaultServer
 from deploy.agent.resources.serving.services import Service, UnitFile
 from deploy.agent.wire import Plan, Resource, Secret
 
+FIRST_USER = "999"  # the ID of the first system user that Debian's useradd makes
 START = "set -eu\nexport DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8\numask 022"
 
 
@@ -160,9 +161,8 @@ def _(step: Sshd) -> list[str]:
 
 @lines.register
 def _(step: SshPorts) -> list[str]:
-    text = shlex.quote(seal(step.rule.replace("%s", "22")))
-    user = f' | sed "s/%u/$(id -u {step.user})/"' if step.user else ""
-    return [f"printf %s {text}{user} > {step.path}"]
+    text = step.rule.replace("%s", "22").replace("%u", FIRST_USER if step.user else "")
+    return [f"printf %s {shlex.quote(seal(text))} > {step.path}"]
 
 
 @lines.register

@@ -1,5 +1,6 @@
 """The agent as it travels: its payload, in a child process, spoken to over pipes."""
 
+import ast
 import json
 import os
 import socket
@@ -21,6 +22,7 @@ from deploy.agent.wire import Plan, Secret, frame, pack, unpack
 from deploy.connection import payload
 from deploy.connection.agent import Agent
 from deploy.connection.channel import Channel, ChildLink
+from deploy.connection.imports import source
 from deploy.connection.ssh import quick
 
 PLAN_MODULES = payload.modules_for({"request": "plan", "plan": Plan("x", (File("/x", ""),))})
@@ -131,10 +133,17 @@ def test_a_python_that_is_too_old_says_so():
     assert ran.returncode == payload.Status.OLD_PYTHON and ran.stderr.startswith("3.")
 
 
-def test_the_agent_s_prose_stays_at_home():
-    for module, text in payload.sources(payload.core()).items():
-        assert '"""' not in text
-        compile(text, module, "exec")
+def test_the_agent_s_prose_is_not_sent_and_its_lines_keep_their_numbers():
+    sources = payload.sources(payload.core())
+    assert eval(payload.literal(sources)) == sources
+    for module, text in sources.items():
+        assert '"""' not in text and text.count("\n") == source(module).count("\n")
+        sent, written = (functions(each) for each in (text, source(module)))
+        assert sent == written
+
+
+def functions(text: str) -> list[tuple[str, int]]:
+    return [(node.name, node.lineno) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
 
 
 def test_a_plan_survives_the_wire():

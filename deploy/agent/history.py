@@ -24,9 +24,14 @@ def home(app: str) -> str:
     return f"{DIRECTORY}/{app}"
 
 
+def last_run(app: str) -> str:
+    """The path of the note."""
+    return f"{home(app)}/last-run.json"
+
+
 def note(app: str, run: Run) -> None:
     """Remember how a run stands. A full disk must not stop an undo, so that is let pass."""
-    path = f"{home(app)}/last-run.json"
+    path = last_run(app)
     with suppress(OSError):
         os.makedirs(home(app), 0o755, exist_ok=True)
         with open(beside(path), "w", encoding="utf-8") as file:
@@ -40,13 +45,13 @@ def note(app: str, run: Run) -> None:
 def heard(app: str) -> None:
     """The operator knows how the run ended."""
     with suppress(FileNotFoundError):
-        os.unlink(f"{home(app)}/last-run.json")
+        os.unlink(last_run(app))
 
 
 def unheard(app: str) -> Run | None:
     """How the last run ended whose operator has not heard of it. Its state "running": it was cut off."""
     try:
-        with open(f"{home(app)}/last-run.json", encoding="utf-8") as file:
+        with open(last_run(app), encoding="utf-8") as file:
             found: Run = json.load(file)
     except (OSError, ValueError):
         return None

@@ -85,7 +85,7 @@ def look(packed: Any, units: list[str], check: bool, run: dict[str, str]) -> Eve
     system = System(units, said.append)
     system.ask_systemd()
     plan = made(packed)
-    if history.unheard(run["app"]) or not (check or (alone(run) and operators.is_welcome())):
+    if os.path.exists(history.last_run(run["app"])) or not (check or (alone(run) and operators.is_welcome())):
         raise Refused("not as usual")
     for number, step in enumerate((*plan.steps, *plan.finish)):
         looked = time.monotonic()

@@ -252,7 +252,9 @@ class Agent:
     def _look(self, plan: Plan, message: dict[str, Any], on_event: Callable[[Event], None]) -> Any:
         """The event "looked" where nothing is to be done, "whole" where the whole agent has to look."""
         looking = look(kinds_of(plan))
-        started = self._begin(looking.program + frame({**message, "plan": looking.plan(plan)}))
+        asked = {key: message[key] for key in ("request", "units", "check")} | {"plan": looking.plan(plan)}
+        asked["run"] = {key: message["run"][key] for key in ("app", "verb")}
+        started = self._begin(looking.program + frame(asked))
         if self.ci:
             self.running = started
         else:

@@ -21,6 +21,7 @@ def file_of(module: str) -> Path | None:
     return found if found.exists() else None
 
 
+@cache
 def source(module: str) -> str:
     path = file_of(module)
     assert path, module

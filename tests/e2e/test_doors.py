@@ -20,10 +20,10 @@ SSHD, RULES = "templates/ssh/sshd.conf.j2", "templates/nftables/firewall.nft.j2"
 SSH_PROOF, FIREWALL_PROOF = "proof that SSH takes keys only", "proof that the firewall lets in"
 LOCKED_OUT = (SSHD, "LoginGraceTime 30", "LoginGraceTime 30\nAllowUsers nobody-at-all")
 HARMLESS = (SSHD, "LoginGraceTime 30", "LoginGraceTime 31")
-SHUT = ("deploy/hardening.py", "ct state new jump ssh", "ct state new drop")
-QUICK = (("deploy/transport.py", "PROOF_SECONDS = 12", "PROOF_SECONDS = 2"),)
+SHUT = ("deploy/stack/hardening.py", "ct state new jump ssh", "ct state new drop")
+QUICK = (("deploy/connection/ssh.py", "PROOF_SECONDS = 12", "PROOF_SECONDS = 2"),)
 DEAD_MAN_SECONDS = 12  # enough for what a test does while the door is shut
-SOON = (("deploy/hardening.py", "UNDO_SECONDS = 40", f"UNDO_SECONDS = {DEAD_MAN_SECONDS}"),)
+SOON = (("deploy/stack/hardening.py", "UNDO_SECONDS = 40", f"UNDO_SECONDS = {DEAD_MAN_SECONDS}"),)
 
 
 BOTH = pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_firewall_that_cuts_the_operator_s_own_link_is_undone_and_the_link_goe
 ):
     before = way_in(door)
     deaf = (RULES, "ct state established,related accept", "iifname host0 drop")
-    soon = ("deploy/hardening.py", "PROVE_SECONDS = 20", "PROVE_SECONDS = 2")
+    soon = ("deploy/stack/hardening.py", "PROVE_SECONDS = 20", "PROVE_SECONDS = 2")
     ran = refused(project, kit_with(tmp_path, deaf, soon))
     assert "no word of a new login came within 2 s" in ran.err
     undone(door, project, before)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ..imports import file_of
 from .stripped import defines, parsed
 
+PRINTING = ("__repr__", "__str__")
 INDENT = re.compile(r"^(?:    )+", re.M)
 
 
@@ -123,7 +124,8 @@ class Reach:
         names = defines(part)
         if isinstance(part, ast.FunctionDef):
             abstract = ast.unparse(part.body[0]) == "raise NotImplementedError"
-            return not abstract and (self._read(part.name, of.name) or part.name.startswith("__"))
+            called = part.name.startswith("__") and part.name not in PRINTING
+            return not abstract and (called or self._read(part.name, of.name))
         return not names or of.name in self.built or any(self._read(name, of.name) for name in names)
 
     def _unread(self, part: ast.stmt, of: str) -> bool:

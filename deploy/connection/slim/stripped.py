@@ -61,8 +61,40 @@ class Stripped(ast.NodeTransformer):
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
         return ast.Raise(ast.Name("Exception", ast.Load())) if called(node.exc) in ERRORS else self.generic_visit(node)
 
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        """With `format` where there are quotes within: Python 3.12 writes those as older ones do not read them."""
+        self.generic_visit(node)
+        return formatted(node) if any(map(has_text, node.values)) else node
+
+    def visit_Try(self, node: ast.Try) -> ast.AST | list[ast.stmt]:
+        """Without handlers at the end that raise another error."""
+        self.generic_visit(node)
+        while node.handlers and isinstance(node.handlers[-1].body[0], ast.Raise):
+            node.handlers.pop()
+        return node if node.handlers or node.finalbody else [*node.body, *node.orelse]
+
     def visit_Call(self, node: ast.Call) -> ast.AST:
         return DRIFT if called(node) == "Drift" else self.generic_visit(node)
+
+
+def has_text(part: ast.expr) -> bool:
+    """Whether an expression within an f-string has a text in it."""
+    inside = ast.walk(part.value) if isinstance(part, ast.FormattedValue) else ()
+    return any(isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes)) for node in inside)
+
+
+def formatted(node: ast.JoinedStr) -> ast.Call:
+    """An f-string as TEXT.format(…)."""
+    text, values = "", []
+    for part in node.values:
+        if isinstance(part, ast.FormattedValue):
+            conversion = f"!{chr(part.conversion)}" if part.conversion > 0 else ""
+            spec = f":{ast.literal_eval(part.format_spec.values[0])}" if part.format_spec else ""  # type: ignore[attr-defined]
+            text += f"{{{conversion}{spec}}}"
+            values.append(part.value)
+        else:
+            text += ast.literal_eval(part).replace("{", "{{").replace("}", "}}")
+    return ast.Call(ast.Attribute(ast.Constant(text), "format", ast.Load()), values, [])
 
 
 def parsed(module: str) -> ast.Module:

@@ -64,9 +64,10 @@ class HostNames(Resource):
         return f"host names in {HOSTS}"
 
     def check(self, system: System) -> list[Drift]:
-        found = self._read()
-        wanted = with_host_names(found, os.uname().nodename)
-        return [] if found == wanted else [Drift("names", "missing", "present", unified(HOSTS, found, wanted))]
+        found, hostname = self._read(), os.uname().nodename
+        if not unnamed(found, hostname):
+            return []
+        return [Drift("names", "missing", "present", unified(HOSTS, found, with_host_names(found, hostname)))]
 
     def apply(self, system: System) -> None:
         replace(HOSTS, with_host_names(self._read(), os.uname().nodename).encode(), 0o644, 0, 0)
@@ -135,11 +136,16 @@ class DnsElsewhere(Resource):
         return chosen
 
 
+def unnamed(text: str, hostname: str) -> list[str]:
+    """The names that the text of /etc/hosts lacks."""
+    named = {name for line in text.splitlines() for name in line.split("#")[0].split()[1:]}
+    return [name for name in ("localhost", hostname) if name not in named]
+
+
 def with_host_names(text: str, hostname: str) -> str:
     """The text of /etc/hosts, with lines added at its end for what it does not name."""
-    named = {name for line in text.splitlines() for name in line.split("#")[0].split()[1:]}
     own = f"127.0.1.1 {hostname}" + (f" {hostname.split('.')[0]}" if "." in hostname else "")
-    missing = [line for name, line in (("localhost", "127.0.0.1 localhost"), (hostname, own)) if name not in named]
+    missing = ["127.0.0.1 localhost" if name == "localhost" else own for name in unnamed(text, hostname)]
     start = text if not text or text.endswith("\n") else text + "\n"
     return start + "".join(f"{line}\n" for line in missing)
 
