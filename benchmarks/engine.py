@@ -202,7 +202,7 @@ def same_work(at: Bench) -> None:
     at.relay.seconds = 0
     events = [json.loads(line) for line in at.fab("provision", "--check", "--json").output.splitlines()]
     left = [event["step"] for event in events if event["event"] == "step" and event["state"] != "ok"]
-    if [step for step in left if not step.startswith(("nginx runs", "SSH takes keys", "the firewall lets in"))]:
+    if [step for step in left if not step.startswith(("nginx: running", "SSH: login by key", "firewall: only"))]:
         raise SystemExit(f"the shell script left undone: {', '.join(left)}")
 
 

@@ -75,7 +75,7 @@ def test_moments_have_one_format_and_every_event_its_host():
 
 RUN = {
     "verb": "deploy", "release": "20260303-120405", "outcome": "failed", "why": "it did not answer with 200",
-    "step": "shop@20260303-120405 answers GET /healthz", "started": 0, "who": "someone@a-rather-long-host-name",
+    "step": "shop@20260303-120405: answers GET /healthz", "started": 0, "who": "someone@a-rather-long-host-name",
     "from": "2001:db8:1234:5678:9abc:def0:1234:5678", "seconds": 31.5, "requests": 200, "failed": 3,
 }  # fmt: skip
 

@@ -61,7 +61,7 @@ def test_a_deploy_uploads_what_is_missing_and_sends_one_plan(scripted: Callable[
         verb.deploy(call)
     typing.close()
     assert requested(hosts) == ["survey", "plan", "blob", "blob"]
-    release = next(step for step in hosts.plan().steps if step.title.startswith("traffic goes to"))
+    release = next(step for step in hosts.plan().steps if step.title.startswith("traffic: switched to"))
     assert "deploy production on root@127.0.0.1" in typing.said and "deployed: " in typing.said
     assert release.title in typing.said and "where is it running?" in typing.said
     assert "Gunicorn, 2 workers × 8 threads" in " ".join(typing.said.split())
@@ -159,14 +159,14 @@ def test_a_rollback_goes_to_the_release_before_or_to_one_that_is_named(scripted:
         with typing.verb("rollback") as (verb, call):
             verb.rollback(call, wanted)
         assert f"rolled back to {OLDER}" in typing.said
-        assert any(step.title == f"traffic goes to {OLDER}" for step in hosts.plan().steps)
+        assert any(step.title == f"traffic: switched to {OLDER}" for step in hosts.plan().steps)
 
 
 def test_a_restart_is_a_release_with_the_code_of_the_current_one(scripted: Callable[..., Hosts]):
     hosts = scripted()
     with Typing(hosts).verb("restart") as (verb, call):
         verb.restart(call)
-    assert any(step.title.endswith(f"as in {OLD}") for step in hosts.plan().steps)
+    assert any(step.title.endswith(f"copied from {OLD}") for step in hosts.plan().steps)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_a_command_beside_the_app_ends_with_its_own_status(
 
 
 def test_a_provision_sends_one_plan_and_proves_a_second_login_when_asked(scripted: Callable[..., Hosts]):
-    prove = {"event": "prove", "step": "SSH takes keys only", "keys": []}
+    prove = {"event": "prove", "step": "SSH: login by key only", "keys": []}
     typing = Typing(scripted(plan={"events": [prove]}))
     with typing.verb("provision", may_install=True) as (verb, call):
         verb.provision(call)
@@ -327,7 +327,7 @@ def test_a_provision_sends_one_plan_and_proves_a_second_login_when_asked(scripte
 
 
 def test_a_second_login_that_fails_is_told_to_the_server(scripted: Callable[..., Hosts]):
-    prove = {"event": "prove", "step": "SSH takes keys only", "keys": []}
+    prove = {"event": "prove", "step": "SSH: login by key only", "keys": []}
     typing = Typing(scripted(plan={"events": [prove]}, login=1, said="no such account"))
     with typing.verb("provision", may_install=True) as (verb, call):
         verb.provision(call)
@@ -436,7 +436,7 @@ def test_two_hosts_get_one_release_one_after_the_other(scripted: Callable[..., H
     with typing.verb("deploy") as (verb, call):
         verb.deploy(call)
     plans = [hosts.plan(host) for host in ("127.0.0.1", "127.0.0.2")]
-    links = [{step.title for step in plan.steps if step.title.startswith("traffic goes to")} for plan in plans]
+    links = [{step.title for step in plan.steps if step.title.startswith("traffic: switched to")} for plan in plans]
     assert links[0] == links[1] and "127.0.0.1: deployed" in typing.said and "127.0.0.2: deployed" in typing.said
 
 

@@ -146,7 +146,7 @@ def gate(switch: Switch) -> Steps:
 def reach(switch: Switch) -> Steps:
     """The proxy has all that visitors of it need: static files, a certificate, the site."""
     app, old, front = switch.app, switch.old, proxy().front
-    kept = Link(layout.previous(app.name), f"releases/{old}", f"static files of {old} stay within reach")
+    kept = Link(layout.previous(app.name), f"releases/{old}", f"static files of {old}: still served")
     certificate = layout.certificates(app.name)
     return (
         *((kept,) if old else ()),
@@ -170,7 +170,7 @@ def static_files(switch: Switch) -> Steps:
 def turn(switch: Switch) -> Steps:
     """The one rename that decides. The way back is made before it, and the site is asked from here on."""
     target = switch.release.id
-    to = Link(switch.current, f"releases/{target}", f"traffic goes to {target}")
+    to = Link(switch.current, f"releases/{target}", f"traffic: switched to {target}")
     return (*(asked_about(switch) if switch.old else ()), to)
 
 

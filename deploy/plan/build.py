@@ -59,10 +59,10 @@ def parts(app: App, release: Release) -> tuple[Resource, ...]:
     unit = layout.unit_file(app.name, release.id)
     was = f"{layout.current(app.name)}/unit"
     return (
-        Link(f"{directory}/venv", f"../../venvs/{release.record['venv']}", "link to the virtualenv"),
-        Link(f"{directory}/http.sock", layout.socket(app.name, release.id), "link to the socket"),
+        Link(f"{directory}/venv", f"../../venvs/{release.record['venv']}", "virtualenv: linked into the release"),
+        Link(f"{directory}/http.sock", layout.socket(app.name, release.id), "socket: linked into the release"),
         File(f"{directory}/release.json", record, 0o640, "root", app.name),
-        Link(f"{directory}/unit", unit, "link to the unit"),
+        Link(f"{directory}/unit", unit, "unit file: linked into the release"),
         UnitFile(layout.unit(app.name, release.id), File(unit, unit_text(app), was=was)),
     )
 

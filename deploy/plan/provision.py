@@ -87,7 +87,7 @@ def logged(app: App, force: bool) -> Steps:
         file(f"{JOURNALD}/50-ashore.conf", "systemd/journald.conf.j2", force),
         file(layout.journal(app.name), "systemd/journald@app.conf.j2", force, app=app),
         Directory(socket.rpartition("/")[0]),
-        ConfigFiles("the app's journal takes lines of the app only", (own,), RELOAD_UNITS),
+        ConfigFiles("journal of the app: log lines of the app only", (own,), RELOAD_UNITS),
         Service("systemd-journald.service", watches=(JOURNALD,), refresh="restart"),
         LogDirectory(proxy().logs(app.name)),
         *proxy().rotated(force),
@@ -113,8 +113,8 @@ def link_local(app: App, force: bool) -> Steps:
     """No release of the app reaches link-local addresses, unless it may, or the server has its DNS there."""
     path = layout.link_local_file(app.name)
     text = File(path, render("systemd/link-local.conf.j2", app=app), force=force)
-    allowed = ConfigFiles("the app may connect to link-local addresses", (Absent(path),), RELOAD_UNITS)
-    denied = ConfigFiles("the app connects to no link-local address", (text,), RELOAD_UNITS)
+    allowed = ConfigFiles("link-local addresses: allowed for the app", (Absent(path),), RELOAD_UNITS)
+    denied = ConfigFiles("link-local addresses: blocked for the app", (text,), RELOAD_UNITS)
     return (Directory(path.rpartition("/")[0]), allowed if app.allow_link_local else DnsElsewhere(denied, allowed))
 
 

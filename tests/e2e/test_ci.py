@@ -49,7 +49,7 @@ def test_the_same_command_again_and_a_look_change_nothing(server: Server, operat
     assert "1 would change" in operator.fab("ci.key", "--public", f"{other}.pub", "--check").out
     change_app(ci.project, "LOOK = 1")
     looked = ci.fab("deploy", "--check").out
-    assert "change webapp/__init__.py" in looked and "would change  traffic goes to" in looked
+    assert "change webapp/__init__.py" in looked and "would change  traffic: switched to" in looked
     assert server.state() == before
 
 
@@ -243,7 +243,7 @@ def test_another_version_of_the_kit_on_the_server_is_told(server: Server, operat
     said = ci.fab("deploy", status=1).err
     assert "does not understand this one" in said and "`fab ci.key` again" in said
     server.script(f"mv /root/unit {unit}; systemctl daemon-reload")
-    assert "copies of the kit that no unit starts" in operator.fab("ci.key").out
+    assert "unused copies of the kit" in operator.fab("ci.key").out
     assert server.script("ls -d /usr/local/lib/ashore/ci-*").strip() == kit
 
 

@@ -17,7 +17,7 @@ from standing import REPO, SNAPSHOT, Project, Ran, Running, Server, quiet, servi
 from deploy import sandbox
 
 SSHD, RULES = "templates/ssh/sshd.conf.j2", "templates/nftables/firewall.nft.j2"
-SSH_PROOF, FIREWALL_PROOF = "proof that SSH takes keys only", "proof that the firewall lets in"
+SSH_PROOF, FIREWALL_PROOF = "proof: SSH: login by key only", "proof: firewall: only"
 LOCKED_OUT = (SSHD, "LoginGraceTime 30", "LoginGraceTime 30\nAllowUsers nobody-at-all")
 HARMLESS = (SSHD, "LoginGraceTime 30", "LoginGraceTime 31")
 SHUT = ("deploy/hardening.py", "ct state new jump ssh", "ct state new drop")
@@ -159,7 +159,7 @@ def test_a_link_that_is_cut_before_the_proof_undoes_it_and_the_next_run_tells(
     project.through(None)
     wait_for(door.idle, "the server to finish by itself")
     ran = project.fab("provision")
-    assert "failed at: SSH takes keys only: with this step, a new login did not work" in ran.out
+    assert "failed at: SSH: login by key only: with this step, a new login did not work" in ran.out
     assert "0 changed" in ran.out
     undone(door, project, before)
 
@@ -188,7 +188,7 @@ def test_a_change_that_a_killed_agent_left_behind_is_undone_by_the_next_run_befo
     signal_agent(door, event, signal.SIGKILL)
     process.ended()
     assert "an earlier change: was not proved" in project.fab("provision", "--check").out
-    assert "SSH takes keys only" in project.fab("provision").out
+    assert "SSH: login by key only" in project.fab("provision").out
     undone(door, project, before)
 
 
@@ -204,7 +204,7 @@ def test_a_first_firewall_whose_agent_is_killed_before_the_proof_is_made_by_the_
     process, event = halted(project, REPO, FIREWALL_PROOF)
     signal_agent(door, event, signal.SIGKILL)
     process.ended()
-    assert "changed  the firewall lets in SSH, 80, 443, and nothing else" in project.fab("provision").out
+    assert "changed  firewall: only SSH, 80, 443 open" in project.fab("provision").out
     undone(door, project, before)
 
 

@@ -166,7 +166,7 @@ def test_a_cut_link_does_not_stop_a_deploy_and_the_next_command_tells_how_it_end
     change_app(project, "import time; time.sleep(1)")
     process = project.start("deploy", "--json")
     for line in process.stdout:
-        if "link to the virtualenv" in line:
+        if "virtualenv: linked into the release" in line:
             break
     relay.cut()
     out, _ = process.ended()
@@ -242,7 +242,7 @@ def test_break_lock_has_a_run_stop_and_undo_and_goes_on(live: Server, project: P
 def test_a_second_operator_is_told_who_is_at_work(live: Server, project: Project):
     project.fab("deploy")
     change_app(project, "SECOND = 1")
-    process, halted = project.halted("traffic goes to", "deploy")
+    process, halted = project.halted("traffic: switched to", "deploy")
     ran = project.fab("deploy", status=1)
     assert re.search(r"error: \S+@\S+ is at work on visitors: `deploy`, since \d\d:\d\d:\d\d UTC", ran.err)
     assert "nothing was changed" in ran.err

@@ -83,7 +83,7 @@ def test_a_good_release_passes_its_watch_though_some_requests_fail(faulty: Serve
     change_app(project, "WATCHED = 1")
     with faulty.requests("/no-such-page", clients=2):
         ran = project.fab("deploy")
-    assert "watching for 2 s that nothing is worse than before" in ran.out
+    assert "new release: watched for errors for 2 s" in ran.out
     assert re.search(r"\n0 of \d\d+ requests failed, slowest \d+ ms\n", ran.out)
 
 
@@ -147,7 +147,7 @@ def test_a_release_command_that_its_agent_left_behind_is_ended_by_the_next_run(f
     assert faulty.leftovers() == []
 
 
-@pytest.mark.parametrize("step", ["source of release", "virtualenv", "stay within reach", "traffic goes to"])
+@pytest.mark.parametrize("step", ["source of release", "virtualenv", "still served", "traffic: switched to"])
 def test_a_disk_that_fills_at_a_step_is_told_and_the_next_deploy_works_once_there_is_room(
     own: Server, tmp_path: Path, step: str
 ):

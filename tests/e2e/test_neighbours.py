@@ -343,7 +343,7 @@ def test_a_virtualenv_is_root_s_whoever_asked_for_it(server: Server, project: Pr
 
 def test_while_one_app_is_deployed_others_are_provisioned_and_deployed(server: Server, project: Project, blog: Project):
     change_app(project, "HALTED = 1")
-    process, halted = project.halted("traffic goes to", "deploy")
+    process, halted = project.halted("traffic: switched to", "deploy")
     assert "0 changed" in blog.fab("provision").out
     change_app(blog, "BESIDE = 1")
     blog.fab("deploy")

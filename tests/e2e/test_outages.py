@@ -87,7 +87,7 @@ def test_an_app_that_hangs_is_repaired_by_a_restart(failing: Server, project: Pr
         ask = ["curl", "-s", "-m", "0.5", "-o", "/dev/null", "--unix-socket", socket, "http://x/healthz"]
         wait_for(lambda: failing.run(*ask, "-w", "%{http_code}", check=False) != "200", "the app to hang")
         ran = project.fab("restart")
-    assert "restarted: " in ran.out and f"way back to {hung}" in ran.out
+    assert "restarted: " in ran.out and f"switch back to {hung}" in ran.out
     assert failing.release() > hung and answers(failing)
     assert failing.leftovers() == []
 

@@ -254,7 +254,7 @@ def test_maintenance_closes_the_site_to_visitors_only(live: Server, project: Pro
 
 def test_a_run_that_waits_goes_on_once_the_other_has_ended(live: Server, project: Project):
     change_app(project, "WAITED = 1")
-    process, halted = project.halted("traffic goes to", "deploy")
+    process, halted = project.halted("traffic: switched to", "deploy")
     assert halted
     assert "is at work on visitors: `deploy`, since" in project.fab("restart", status=1).err
     waiting = project.start("restart", "--wait", "--json")
@@ -270,7 +270,7 @@ def test_a_run_that_waits_goes_on_once_the_other_has_ended(live: Server, project
 
 def test_a_lock_whose_owner_died_is_free(live: Server, project: Project):
     change_app(project, "DIED = 1")
-    process, halted = project.halted("traffic goes to", "deploy")
+    process, halted = project.halted("traffic: switched to", "deploy")
     assert halted
     live.run("kill", "-9", str(halted["pid"]))
     process.ended()

@@ -237,7 +237,7 @@ class Absent(Resource):
 
     @property
     def title(self) -> str:
-        return f"no {self.path}"
+        return f"{self.path}: absent"
 
     def check(self, system: System) -> list[Drift]:
         return [Drift("path", "present", "absent")] if os.path.lexists(self.path) else []

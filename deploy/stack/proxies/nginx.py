@@ -57,7 +57,7 @@ class Nginx(Proxy):
         return (  # in its box it may not make these
             *(Directory(f"/var/lib/nginx/{kind}", 0o700, self.user) for kind in DIRECTORIES),
             Directory(DROP_IN),
-            ConfigFiles("Nginx is confined, and comes back by itself", (drop_in,), ("systemctl", "daemon-reload")),
+            ConfigFiles("nginx.service: sandboxed, restarts automatically", (drop_in,), ("systemctl", "daemon-reload")),
         )
 
     def scripts(self, force: bool) -> tuple[Resource, ...]:
@@ -72,8 +72,8 @@ class Nginx(Proxy):
             Directory(f"{HOME}/ashore"),
             self._common(force),
             WorkerConnections(WORKER_CONNECTIONS),
-            _shared(REJECTS_SINCE, "strangers get no TLS handshake", "strangers-tls", force),
-            _shared(HTTP3_SINCE, "HTTP/3, where Nginx has it", "http3", force),
+            _shared(REJECTS_SINCE, "Nginx: no TLS handshake for unknown hosts", "strangers-tls", force),
+            _shared(HTTP3_SINCE, "Nginx: HTTP/3 if supported", "http3", force),
             self.service(enabled=True),
         )
 
@@ -90,7 +90,7 @@ class Nginx(Proxy):
             *_site_of("strangers-tls", force),
             Absent(f"{HOME}/sites-enabled/default"),
         )
-        return ConfigFiles("Nginx serves known sites and gives strangers nothing", parts, TEST)
+        return ConfigFiles("Nginx shared config: no response to unknown hosts", parts, TEST)
 
     def since_http3(self, step: File) -> Resource:
         return SinceVersion(self.name, HTTP3_SINCE, step)
@@ -109,7 +109,7 @@ class Nginx(Proxy):
             File(f"{SITES}/{name}", text, force=force),
             Link(f"{HOME}/sites-enabled/{name}", f"../sites-available/{name}"),
         )
-        return ConfigFiles(f"Nginx site {site.names[0]}", parts, TEST)
+        return ConfigFiles(f"Nginx site {site.names[0]}: configured", parts, TEST)
 
     def service(self, enabled: bool | None = None) -> Service:
         return Service(self.front.unit, enabled=enabled, watches=READS)

@@ -24,7 +24,7 @@ class Admitted(Resource):
 
     @property
     def title(self) -> str:
-        return f"sshd lets in {self.user} with its keys"
+        return f"sshd: login of {self.user} by key allowed"
 
     def check(self, system: System) -> list[Drift]:
         config = lines()

@@ -168,7 +168,7 @@ class Firewall(Resource):
 
     @property
     def title(self) -> str:
-        return "the rules are loaded"
+        return "firewall rules: loaded"
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -202,7 +202,7 @@ class NoFirewall(Resource):
 
     @property
     def title(self) -> str:
-        return "the firewall is left to you (firewall = false)"
+        return "firewall: not managed (firewall = false)"
 
     def check(self, system: System) -> list[Drift]:
         return [Drift("the kit's rules", "present", "absent")] if os.path.exists(RULES) else []

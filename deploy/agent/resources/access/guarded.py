@@ -59,7 +59,7 @@ class Guarded(Resource):
                     if step.check(system):
                         step.apply(system)
                         system.forget()
-            system.halt(f"proof that {self.name}")
+            system.halt(f"proof: {self.name}")
             self._prove(system)
             disarm(system)
         except BaseException:

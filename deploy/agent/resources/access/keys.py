@@ -93,7 +93,7 @@ class Disconnected(Resource):
 
     @property
     def title(self) -> str:
-        return "what revoked keys had under way has ended"
+        return "runs and connections of revoked keys: ended"
 
     def check(self, system: System) -> list[Drift]:
         from ...overrule import at_work, connections
@@ -197,7 +197,7 @@ class Unused(Resource):
 
     @property
     def title(self) -> str:
-        return "copies of the kit that no unit starts are removed"
+        return "unused copies of the kit: removed"
 
     def check(self, system: System) -> list[Drift]:
         return [Drift(path, "present", "absent") for path in self._unused()]

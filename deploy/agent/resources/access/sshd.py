@@ -84,7 +84,7 @@ class Sshd(Resource):
 
     @property
     def title(self) -> str:
-        return f"sshd has loaded {self.file.path}"
+        return f"sshd: {self.file.path} loaded"
 
     @property
     def path(self) -> str:

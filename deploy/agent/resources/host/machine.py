@@ -21,7 +21,7 @@ class Platform(Resource):
 
     @property
     def title(self) -> str:
-        return f"system is {' or '.join(name.capitalize() for name in self.ids)}"
+        return f"operating system: {' or '.join(name.capitalize() for name in self.ids)}"
 
     def check(self, system: System) -> list[Drift]:
         release = os_release()
@@ -42,7 +42,7 @@ class Port(Resource):
 
     @property
     def title(self) -> str:
-        return f"port {self.number} is free for {self.program}"
+        return f"port {self.number}: available for {self.program}"
 
     def check(self, system: System) -> list[Drift]:
         sockets = listening_sockets(system.tcp(), self.number)
@@ -61,7 +61,7 @@ class HostNames(Resource):
 
     @property
     def title(self) -> str:
-        return f"host names in {HOSTS}"
+        return f"{HOSTS}: localhost and the host name present"
 
     def check(self, system: System) -> list[Drift]:
         found = self._read()
@@ -87,7 +87,7 @@ class SecretKey(Resource):
 
     @property
     def title(self) -> str:
-        return f"{self.name}, generated on the server"
+        return f"{self.name}: generated on the server"
 
     def check(self, system: System) -> list[Drift]:
         if os.path.exists(self.path) and os.path.getsize(self.path):

@@ -35,7 +35,7 @@ class Noticed(Resource):
 
     @property
     def title(self) -> str:
-        return "the server's disks, firewall, certificate and units: looked at"
+        return "disks, firewall, certificate and units of the server: checked"
 
     @property
     def units(self) -> tuple[str, ...]:

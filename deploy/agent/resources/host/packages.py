@@ -156,7 +156,7 @@ class Uv(Resource):
 
     @property
     def title(self) -> str:
-        return f"uv {self.version}"
+        return f"uv {self.version}: installed"
 
     def check(self, system: System) -> list[Drift]:
         return [] if os.access(f"{self.directory}/bin/uv", os.X_OK) else [Drift("uv", "absent", self.version)]

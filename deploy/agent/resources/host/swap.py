@@ -50,7 +50,7 @@ class Swap(Resource):
 
     @property
     def title(self) -> str:
-        return "swap, where memory is small"
+        return "swap: configured if needed"
 
     def check(self, system: System) -> list[Drift]:
         if os.path.exists("/run/systemd/container"):

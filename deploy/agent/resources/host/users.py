@@ -110,7 +110,7 @@ class Member(Resource):
 
     @property
     def title(self) -> str:
-        return f"{self.user} in group {self.group}"
+        return f"user {self.user}: member of group {self.group}"
 
     def check(self, system: System) -> list[Drift]:
         import grp

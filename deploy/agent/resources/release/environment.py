@@ -67,7 +67,7 @@ class Environment(Resource):
 
     @property
     def title(self) -> str:
-        return "environment of the release"
+        return "environment of the release: written"
 
     @property
     def path(self) -> str:
@@ -148,7 +148,7 @@ class FirstEnvironment(Resource):
 
     @property
     def title(self) -> str:
-        return "environment for the first release"
+        return "environment of the first release: stored"
 
     def check(self, system: System) -> list[Drift]:
         found = news(self.directory, json.loads(self.change.value))

@@ -31,7 +31,7 @@ class Source(Resource):
 
     @property
     def title(self) -> str:
-        return f"source of release {self.release}" + (f", as in {self.base}" if self.base else "")
+        return f"source of release {self.release}: " + (f"copied from {self.base}" if self.base else "stored")
 
     @property
     def directory(self) -> str:
@@ -108,7 +108,7 @@ class Virtualenv(Resource):
 
     @property
     def title(self) -> str:
-        return f"virtualenv {os.path.basename(self.path)} from {self.requirements}"
+        return f"virtualenv {os.path.basename(self.path)}: built from {self.requirements}"
 
     @property
     def marker(self) -> str:
@@ -197,7 +197,7 @@ class Pruned(Resource):
 
     @property
     def title(self) -> str:
-        return f"at most {self.keep} older releases are kept, and nothing that is half done"
+        return f"older releases: at most {self.keep} kept, no unfinished releases"
 
     def check(self, system: System) -> list[Drift]:
         return [Drift(path, "present", "absent") for path in self._surplus()]

@@ -22,7 +22,7 @@ class StaticLinks(Resource):
 
     @property
     def title(self) -> str:
-        return f"static files of {os.path.basename(self.directory)}: links for {self.reader}"
+        return f"static files of {os.path.basename(self.directory)}: linked for {self.reader}"
 
     def check(self, system: System) -> list[Drift]:
         return [drift for link in self._links() for drift in link.check(system)]

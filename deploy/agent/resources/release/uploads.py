@@ -87,7 +87,7 @@ class Room(Resource):
 
     @property
     def title(self) -> str:
-        return "room on the disk"
+        return "disk space: sufficient"
 
     def check(self, system: System) -> list[Drift]:
         missing = [system.manifest[index].size for index in missing_from(self.app_directory, system.manifest)]
@@ -162,7 +162,7 @@ class Discarded(Resource):
 
     @property
     def title(self) -> str:
-        return "no uploaded files are left"
+        return "uploaded files: removed"
 
     def check(self, system: System) -> list[Drift]:
         if BROKE_OFF in system.done or not os.path.isdir(f"{self.app_directory}/incoming"):

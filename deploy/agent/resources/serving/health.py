@@ -68,7 +68,7 @@ class Healthy(Resource):
 
     @property
     def title(self) -> str:
-        return f"{self.unit.removesuffix('.service')} answers GET {self.path}"
+        return f"{self.unit.removesuffix('.service')}: answers GET {self.path}"
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -155,7 +155,7 @@ class Warmed(Resource):
 
     @property
     def title(self) -> str:
-        return f"{self.unit.removesuffix('.service')} is warmed up by GET {', '.join(self.paths)}"
+        return f"{self.unit.removesuffix('.service')}: warmed up with GET {', '.join(self.paths)}"
 
     def check(self, system: System) -> list[Drift]:
         serves = os.path.realpath(f"{self.current}/http.sock") == os.path.realpath(self.socket)
@@ -198,7 +198,7 @@ class Reachable(Resource):
 
     @property
     def title(self) -> str:
-        return f"{self.front.title} passes visitors of {self.host} to it"
+        return f"{self.front.title}: answers GET {self.path} for {self.host}"
 
     def check(self, system: System) -> list[Drift]:
         if self in system.done:

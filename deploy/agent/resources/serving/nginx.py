@@ -32,7 +32,7 @@ class WorkerConnections(Resource):
 
     @property
     def title(self) -> str:
-        return f"nginx: {self.number} connections for each worker"
+        return f"nginx: {self.number} connections per worker"
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ class ServerNames(Resource):
 
     @property
     def title(self) -> str:
-        return f"names {', '.join(self.names)}: no other site has them"
+        return f"server names {', '.join(self.names)}: not used by another site"
 
     def check(self, system: System) -> list[Drift]:
         ports = {str(port) for port in self.ports}
@@ -93,7 +93,7 @@ class DefaultServer(Resource):
 
     @property
     def title(self) -> str:
-        return f"{', '.join(self.listens)}: no other default server"
+        return f"default server on {', '.join(self.listens)}: no other site"
 
     def check(self, system: System) -> list[Drift]:
         for server in servers(self.main) if os.path.exists(self.main) else ():

@@ -184,7 +184,7 @@ class Probed(Resource):
 
     @property
     def title(self) -> str:
-        return f"asking {self.host} for {self.path} through {self.through}, {PROBES_PER_SECOND} times a second"
+        return f"probe of {self.host}{self.path} through {self.through}: {PROBES_PER_SECOND} requests per second"
 
     def check(self, system: System) -> list[Drift]:
         return [] if system.probe else [Drift("probe", "none", "running")]

@@ -37,9 +37,9 @@ class Service(Resource):
     def title(self) -> str:
         unit = self.unit.removesuffix(".service")
         if not self.active:
-            return f"{unit} is stopped"
-        files = ", with its files as they are" if self.watches else ""
-        return f"{unit} runs{files}{', and at boot' if self.enabled else ''}"
+            return f"{unit}: stopped"
+        files = " with the current config" if self.watches else ""
+        return f"{unit}: running{files}{', enabled' if self.enabled else ''}"
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -148,7 +148,7 @@ class UnitFile(Resource):
 
     @property
     def title(self) -> str:
-        return f"unit {self.unit}"
+        return f"unit file {self.unit}"
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -216,7 +216,7 @@ class Retired(Resource):
 
     @property
     def title(self) -> str:
-        return f"older instances of {self.template} are stopped"
+        return f"older instances of {self.template}: stopped"
 
     def check(self, system: System) -> list[Drift]:
         return [Drift(unit, "running or enabled", "stopped") for unit in self._others(system)]

@@ -142,7 +142,7 @@ class Watched(Resource):
 
     @property
     def title(self) -> str:
-        return f"watching for {self.seconds} s that nothing is worse than before"
+        return f"new release: watched for errors for {self.seconds} s"
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ class WayBack(Resource):
 
     @property
     def title(self) -> str:
-        return f"way back to {self.release}: ready"
+        return f"switch back to {self.release}: ready"
 
     @property
     def target(self) -> str:
@@ -73,7 +73,7 @@ class TrafficBack(Resource):
 
     @property
     def title(self) -> str:
-        return f"traffic is back on {self.release}"
+        return f"traffic: back on {self.release}"
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ class Issued(Resource):
 
     @property
     def title(self) -> str:
-        return f"certificate for {', '.join(self.names)}"
+        return f"certificate for {', '.join(self.names)}: issued"
 
     def check(self, system: System) -> list[Drift]:
         if self.anew:
@@ -127,7 +127,7 @@ class NotRenewed(Resource):
 
     @property
     def title(self) -> str:
-        return "certbot renews nothing for it"
+        return "certbot: no renewal for this app"
 
     def check(self, system: System) -> list[Drift]:
         found = os.path.exists(f"{RENEWALS}/{self.app}.conf")
@@ -147,7 +147,7 @@ class Revoked(Resource):
 
     @property
     def title(self) -> str:
-        return f"certificate {self.serial} is revoked"
+        return f"certificate {self.serial}: revoked"
 
     def check(self, system: System) -> list[Drift]:
         return [Drift("certificate", "valid", "void")] if self._kept() else []
@@ -185,7 +185,7 @@ class TrustedAuthority(Resource):
 
     @property
     def title(self) -> str:
-        return f"the server trusts the CA in {self.path}"
+        return f"CA {self.path}: trusted by the server"
 
     def check(self, system: System) -> list[Drift]:
         known = self.certificate.strip() in (text_of(BUNDLE) or "")

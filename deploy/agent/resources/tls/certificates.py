@@ -109,7 +109,7 @@ class Placeholder(Resource):
 
     @property
     def title(self) -> str:
-        return "a certificate to begin with"
+        return "certificate: present, self-signed at first"
 
     def check(self, system: System) -> list[Drift]:
         live = f"{self.directory}/live"
@@ -146,7 +146,7 @@ class OwnCertificate(Resource):
 
     @property
     def title(self) -> str:
-        return "your own certificate is in use"
+        return "your own certificate: in use"
 
     def check(self, system: System) -> list[Drift]:
         live = f"{self.directory}/live"
@@ -189,7 +189,7 @@ class Presented(Resource):
 
     @property
     def title(self) -> str:
-        return f"{self.front.title} shows the certificate of {self.host}"
+        return f"{self.front.title}: serves the certificate of {self.host}"
 
     def check(self, system: System) -> list[Drift]:
         import ssl
