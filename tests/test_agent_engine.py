@@ -179,5 +179,5 @@ def test_a_full_disk_is_told_in_words(tmp_path: Path):
 def test_a_bug_of_ours_is_told_as_one_and_still_undone():
     log: list[str] = []
     end, _ = run(Plan("x", (Step("a", log, raises=ZeroDivisionError),), undo=(Step("back", log),)))
-    assert "a bug of ours" in end["what"] and "ZeroDivisionError" in end["detail"]
+    assert "this is a bug" in end["what"] and "ZeroDivisionError" in end["detail"]
     assert log == ["a", "back"]

@@ -103,11 +103,11 @@ def test_hosts_that_are_provisioned_at_the_same_time_are_each_told_of_where_one_
     with pytest.raises(ConnectionFailed) as told, each_told_of(hosts, "provisioned"):
         raise hosts[2].error
     assert told.value.state == f"web1, web2: provisioned; web3, web4: {NOTHING}"
-    hosts[2].error = StepFailed("no tide", "web3", "the steps before it stand")
+    hosts[2].error = StepFailed("no tide", "web3", "earlier steps stay done")
     hosts[3].done.set()
     with pytest.raises(StepFailed) as told, each_told_of(hosts, "provisioned"):
         raise hosts[2].error
-    assert told.value.state == "web1, web2, web4: provisioned; web3: the steps before it stand"
+    assert told.value.state == "web1, web2, web4: provisioned; web3: earlier steps stay done"
 
 
 def looked_at(*facts) -> Rollout:

@@ -27,7 +27,7 @@ KINDS_OF_FAILURE = {"ENOSPC": errno.ENOSPC, "EROFS": errno.EROFS, "EIO": errno.E
 Failure = Callable[[], Exception]  # a fresh one each time: each raising adds to an exception's frames
 FAILURES: dict[str, Failure] = {
     **{name: partial(OSError, number, os.strerror(number), "/srv/shop") for name, number in KINDS_OF_FAILURE.items()},
-    "a bug of ours": partial(IndexError, "list index out of range"),
+    "this is a bug": partial(IndexError, "list index out of range"),
 }
 
 
@@ -309,7 +309,7 @@ def test_a_way_back_that_was_not_needed_is_cleared_away(home: Path, system: Syst
     [
         (OLD, NEW, OLD, f"traffic stays on {OLD}; {NEW} was stopped and removed"),
         (OLD, OLD, OLD, f"traffic stays on {OLD}"),  # it runs on
-        ("", NEW, "", f"no release has the traffic; {NEW} was stopped and removed"),
+        ("", NEW, "", f"no release gets traffic; {NEW} was stopped and removed"),
         (NEW, NEW, OLD, f"traffic goes to {NEW}"),
     ],
 )

@@ -173,8 +173,8 @@ def blame(error: Exception) -> "End":
     return {
         "event": "end",
         "state": "failed",
-        "what": "the kit's agent failed (a bug of ours)",
-        "hint": "report the lines above",
+        "what": "Ashore's agent failed; this is a bug",
+        "hint": "please report the lines above",
         "detail": "\n".join([*frames(error), f"{type(error).__name__}: {error}"]),
     }
 

@@ -1,15 +1,15 @@
 """Ashore takes a Python web app from localhost to a live server.
 
     fab sandbox provision deploy      try it on a throwaway server on this machine
-    fab provision deploy              on the stage `production` of deploy.toml
-    fab staging deploy                on another stage
-    fab -H root@203.0.113.10 deploy   on a host named there and then
+    fab provision deploy              work on the stage `production` of deploy.toml
+    fab staging deploy                work on another stage
+    fab -H root@203.0.113.10 deploy   work on a host given on the command line
 
 `fab --help COMMAND` shows a command's options, `fab explain KEY` explains a key of deploy.toml. Every command can be
-run again: what is done is left alone.
+run again: it changes only what is not done yet.
 
-Exit status: 0 it is done; 1 it failed; 2 `--check` found something that would change; 3 it is done, but visitors get
-errors, or got some meanwhile; 130 Ctrl-C. `fab run` and `fab shell` end with the command's own.
+Exit status: 0 success; 1 failure; 2 `--check` found something that would change; 3 done, but visitors get errors, or
+got some during the change; 130 Ctrl-C. `fab run` and `fab shell` exit with the status of their command.
 """
 
 from typing import Any

@@ -77,14 +77,16 @@ def parse(program: Any, parse_tasks: Callable[[], None]) -> None:
     except (ParseError, ValueError) as error:
         raise misuse(error, sorted(program.collection.task_names)) from None
     if program.core.remainder and not program.args.complete.value:
-        hint = 'fab run "COMMAND" runs a command beside the app'
-        raise ConfigError('no command takes what is behind "--"', hint=hint)  # Fabric's way to run it skips host keys
+        hint = 'fab run "COMMAND" runs a command as the app'
+        raise ConfigError('arguments after "--" are not supported', hint=hint)  # Fabric's way to run it skips host keys
 
 
 def list_or_help(program: Any, about: str | None, parse_cleanup: Callable[[], None]) -> None:
     shape = program.args["list-format"].value
     if program.args.list.value and shape not in LIST_FORMATS:
-        raise ConfigError(f"--list-format is flat, nested or json, not {shape}", hint="fab --list --list-format nested")
+        raise ConfigError(
+            f"--list-format takes flat, nested or json, not {shape}", hint="fab --list --list-format nested"
+        )
     try:
         print_help(about if program.args.list.value is True and shape == "flat" else "", parse_cleanup)
     except ParseError as error:
@@ -93,7 +95,7 @@ def list_or_help(program: Any, about: str | None, parse_cleanup: Callable[[], No
         if not end.message:  # it is done
             raise
         name, groups = program.args.list.value, sorted(program.collection.collections)
-        hint = f"{guess(name, groups)}--list alone shows all commands, or those of {', '.join(groups)}"
+        hint = f"{guess(name, groups)}--list shows all commands, or takes a group: {', '.join(groups)}"
         raise ConfigError(f"there is no group of commands {name}", hint=hint) from None
 
 
@@ -112,19 +114,19 @@ def print_help(about: str | None, parse_cleanup: Callable[[], None]) -> None:
 
 def read_settings(program: Any, update_config: Callable[[], None]) -> None:
     """What Fabric reads before the first task: its own configuration, SSH's, and passwords."""
-    hint = "-S names SSH's configuration, -f Fabric's; without them, ~/.ssh/config and ~/.fabric.yaml are read"
+    hint = "-S is the SSH config file, -f the Fabric config file; the defaults are ~/.ssh/config and ~/.fabric.yaml"
     try:
         update_config()
     except EOFError:
         sys.stderr.write("\n")  # the cursor is still behind the question
         asked = " and ".join(f"--{name}" for name in PROMPTS if program.args[name].value)
-        hint = "it is asked for at a terminal; where there is none, use an SSH key, and a user that needs no password"
+        hint = "run it at a terminal; without one, use an SSH key and a user that can use sudo without a password"
         raise ConfigError(f"{asked}: nothing was typed", hint=hint) from None
     except OSError as error:
-        what = f"{error.filename or 'a configuration'} cannot be read: {error.strerror}"
+        what = f"{error.filename or 'a config file'} cannot be read: {error.strerror}"
         raise ConfigError(what, hint=hint) from None
     except (SSHException, UnknownFileType, ValueError, yaml.YAMLError) as error:
-        what = "a configuration of SSH or Fabric cannot be read"
+        what = "a config file of SSH or Fabric cannot be read"
         raise ConfigError(what, hint=hint, detail=str(error)) from None
 
 
@@ -133,7 +135,7 @@ def host_of(written: str) -> dict[str, Any]:
     try:
         user, name, port = login(written)
     except Wrong as wrong:
-        hint = "fab -H root@203.0.113.10 deploy; several hosts have commas between them"
+        hint = "fab -H root@203.0.113.10 deploy; separate several hosts with commas"
         raise ConfigError(f"-H {wrong}", hint=hint) from None
     return {"host": name, "user": user or None, "port": port or None}
 
@@ -153,9 +155,9 @@ def misuse(error: ParseError | ValueError, names: list[str]) -> ConfigError:
     if found := re.fullmatch(r"No idea what '(.*)' is!", text, re.S):
         return unknown_word(found[1], command, [*context.flags] if context is not None else [], names, hint)
     if found := re.search(r"did not receive required positional arguments: (.*)", text):
-        text = f"{command} wants {found[1]}"
+        text = f"{command} needs {found[1]}"
     elif found := re.search(r"Flag '?<Argument: ([\w-]+).*needed value", text):
-        text = f"the option {'-' if len(found[1]) == 1 else '--'}{found[1]} wants a value"
+        text = f"the option {'-' if len(found[1]) == 1 else '--'}{found[1]} needs a value"
     elif found := re.search(r"invalid literal for int\(\) with base 10: (.*)", text):
         text = f"{found[1]} is not a whole number"
     return ConfigError(text, hint=hint)
@@ -167,7 +169,7 @@ def unknown_word(word: str, command: str, flags: list[str], names: list[str], hi
         return ConfigError(what, hint=guess(word, flags) + hint)
     if command == "env.set" and not guess(word, names):  # not quoted: it may be the value
         hint = f"fab env.set NAME asks for the value; {hint}"
-        return ConfigError("env.set takes one name, in capitals, and no value on the command line", hint=hint)
+        return ConfigError("env.set takes one name, in capital letters, and no value on the command line", hint=hint)
     if command == "explain":
-        return ConfigError(f"explain takes one key, and {word} is no command", hint=guess(word, names) + hint)
+        return ConfigError(f"explain takes one key, and {word} is not a command", hint=guess(word, names) + hint)
     return ConfigError(f"there is no command {word}", hint=guess(word, names) + hint)

@@ -20,13 +20,13 @@ from ..session import interrupts
 from ..session.session import Call, Options, Session
 from .misuse import host_of, tell
 
-CHECK = "show what would change, as diffs, and change nothing; ends with status 2 if something would"
-FORCE = "replace files that were edited by hand on the server (a copy stays beside each)"
-WAIT = "if somebody else is at work there, wait for the end of that; if that run waits for a silent operator, end it"
-BREAK_LOCK = "if somebody else is at work there, have that stop and undo, as by their own Ctrl-C, and go on then"
-JSON = "one event a line, as JSON"
+CHECK = "show what would change, as diffs, and change nothing; exit status 2 if something would change"
+FORCE = "replace files that were edited by hand on the server; a copy of each is kept next to it"
+WAIT = "if another run holds the lock, wait until it ends; end it if it has lost contact with its operator"
+BREAK_LOCK = "if another run holds the lock, make it stop and undo, as its own Ctrl-C would, then continue"
+JSON = "print events as JSON, one per line"
 JSON_FOR_ALL = "ashore_json"  # key of Invoke's config: a task of the command line has --json, so all of them have it
-VERBOSE = "the output of the commands that run on the server, too"
+VERBOSE = "also show the output of the commands that run on the server"
 CHANGING = {"check": CHECK, "force": FORCE, "wait": WAIT, "break_lock": BREAK_LOCK, "json": JSON, "verbose": VERBOSE}
 SWITCHING = {key: value for key, value in CHANGING.items() if key != "check"}
 WAITING = {key: CHANGING[key] for key in ("wait", "break_lock", "json")}
@@ -56,7 +56,7 @@ def telling(
         tell(screen, error)
         raise Exit(code=error.status) from None
     except KeyboardInterrupt:
-        screen.error(Interrupted("interrupted", state="nothing is under way on a server"))
+        screen.error(Interrupted("interrupted", state="no change is in progress on a server"))
         raise Exit(code=Interrupted.status) from None
     except Unread:  # `fab logs | head`
         pass  # what else is on the command line may change something, and is carried out
@@ -87,8 +87,8 @@ def ending(session: Session) -> type[Executor]:
 def require_no_dry_run(context: Any) -> None:
     """Fabric's -R only keeps `Connection.run` from running; what the kit does goes another way, and would be done."""
     if context.config.run.dry:
-        what = "-R (--dry), Fabric's dry run, does not hold for these commands: they would really be carried out"
-        hint = "--check, behind the command: fab deploy --check; provision, deploy, rollback and ci.key have it"
+        what = "-R (--dry), Fabric's dry run, does not work with these commands: they would make their changes"
+        hint = "use --check after the command: fab deploy --check; provision, deploy, rollback and ci.key support it"
         raise ConfigError(what, hint=hint)
 
 
@@ -110,7 +110,7 @@ class Typed:
         config = self.session.config()
         hosts = self.session.hosts(self.context, config)
         if first and len(hosts) > 1:
-            sys.stderr.write(f"note: on {hosts[0].name} only, the first of {len(hosts)} hosts\n")
+            sys.stderr.write(f"note: running on {hosts[0].name} only, the first of {len(hosts)} hosts\n")
             hosts = hosts[:1]
         self.screen.several = len(hosts) > 1
         with self.session.reaching(hosts, self.screen, may_install=may_install) as run:

@@ -9,23 +9,25 @@ from ..errors import NOTHING, ConfigError
 from ..screen.prompts import unseen
 
 NAME = r"[A-Z_][A-Z0-9_]*"
-AS_TEXT = "encode it, as base64 say"
-LINES = "a file has one NAME=value a line, names in capitals, as UTF-8 text; # begins a comment"
+AS_TEXT = "encode it, for example as base64"
+LINES = "the file needs one NAME=value per line, names in capital letters, as UTF-8 text; # starts a comment"
 LINE = re.compile(rf"(?:export\s+)?({NAME})\s*=\s*(.*)")
 
 
 def wanted(name: str, file: str) -> dict[str, str]:
     """Values by name: all of a file of NAME=value lines ("-" is standard input), or the one of a name."""
     if bool(file) == bool(name):
-        hint = "fab env.set NAME asks for the value; fab env.set --file .env takes several"
-        raise ConfigError("env.set wants a name or a file", "", NOTHING, hint)
+        hint = "fab env.set NAME asks for the value; fab env.set --file .env sets several"
+        raise ConfigError("env.set needs a name or a file", "", NOTHING, hint)
     if file:
         return from_file(file)
     check(name)
-    unanswered = ConfigError(f"no value of {name} was typed", hint=f"fab env.set {name} asks for it, and Enter ends it")
+    unanswered = ConfigError(
+        f"no value of {name} was typed", hint=f"run fab env.set {name}, type the value and press Enter"
+    )
     typed = unseen(f"{name}: ", unanswered) if sys.stdin.isatty() else piped().removesuffix("\n")
     if not typed:
-        hint = f"fab env.unset {name} takes it away; an empty one is a line {name}= in a file (--file)"
+        hint = f"fab env.unset {name} removes it; for an empty value, write {name}= in a file and use --file"
         raise ConfigError(f"the value of {name} is empty", "env.set", NOTHING, hint)
     return {name: sound(name, typed)}
 
@@ -34,21 +36,25 @@ def check(name: str) -> None:
     bare, equals, _ = name.partition("=")
     if equals:
         hint = f"fab env.set {bare}   asks for the value; or pipe it in: printf %s … | fab env.set {bare}"
-        raise ConfigError("a value on the command line stays in your shell's history", bare, NOTHING, hint)
+        raise ConfigError(
+            "the value must not be on the command line: it would stay in your shell's history", bare, NOTHING, hint
+        )
     if RESERVED.fullmatch(name):
-        raise ConfigError(f"{name} is set by the kit itself", "env.set", NOTHING, "deploy.toml has settings for it")
+        raise ConfigError(
+            f"{name} is set by the kit itself", "env.set", NOTHING, "change the matching key in deploy.toml"
+        )
 
 
 def piped() -> str:
     try:
         return sys.stdin.read()
     except UnicodeDecodeError:
-        raise ConfigError("what is piped in is not UTF-8 text", "standard input", hint=AS_TEXT) from None
+        raise ConfigError("standard input is not UTF-8 text", "standard input", hint=AS_TEXT) from None
 
 
 def sound(name: str, value: str) -> str:
     if "\0" in value:
-        raise ConfigError(f"the value of {name} has a NUL byte in it", "env.set", NOTHING, AS_TEXT)
+        raise ConfigError(f"the value of {name} contains a NUL byte", "env.set", NOTHING, AS_TEXT)
     try:
         value.encode()
     except UnicodeEncodeError:  # it was read in the locale "C"
@@ -89,7 +95,7 @@ def parse(text: str, path: str) -> dict[str, str]:
             while not (end := re.match(rf"{quote}((?:[^{quote}\\]|\\.)*){quote}\s*(?:#.*)?$", value, re.S)):
                 _, more = next(lines, (0, None))
                 if more is None:
-                    hint = "close it at the end of the value, or write the value without quotes"
+                    hint = "add the closing quote, or write the value without quotes"
                     raise ConfigError(f"the quote of {name} is not closed", f"{path}, line {number}", NOTHING, hint)
                 value += "\n" + more
             value = end[1]

@@ -33,7 +33,7 @@ def lines(event: Event, verbose: bool) -> list[Styled]:
         return [(f"waiting: {event['holder']}", "yellow")]
     if event["event"] in QUIET:
         return []
-    return [(f"note: this version of the kit does not know the event {event['event']}", "dim")]
+    return [(f"note: this version of Ashore does not know the event {event['event']}", "dim")]
 
 
 def step_lines(event: Step, verbose: bool) -> list[Styled]:
@@ -70,9 +70,9 @@ def last_run(run: LastRun) -> str:
     """How a run ended that lost its link to the operator."""
     when, why = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run["started"])), run.get("what", "")
     how = {
-        "ok": "went on without its operator and finished",
+        "ok": "continued without its operator and finished",
         "failed": f"failed at: {run.get('step', '')}: {why}",
         "cancelled": f"was stopped: {why}" if why and not run.get("by_operator") else "was stopped by its operator",
-        "cut off": "was cut off; this run finishes the job",
+        "cut off": "was cut off; this run finishes it",
     }.get(run["state"], run["state"])
-    return f"note: `{run['verb']}` by {run['who']}, begun {when}, {how}"
+    return f"note: `{run['verb']}` by {run['who']}, started {when}, {how}"

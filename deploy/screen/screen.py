@@ -94,7 +94,7 @@ class Screen:
                 if self.reading and isinstance(error, BrokenPipeError):
                     raise Unread from None
                 if self.reading:
-                    what, hint = f"it cannot be written: {error.strerror}", "is the disk full that it goes to (df -h)?"
+                    what, hint = f"the output cannot be written: {error.strerror}", "is its disk full (df -h)?"
                     raise DeployError(what, "standard output", NOTHING, hint) from None
 
 

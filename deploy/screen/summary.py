@@ -41,7 +41,7 @@ def answers(name: str, address: str, facts: Facts, release: Release, app: App) -
     runs = runner()
     how = f"{release.site.url} → {proxy().described(release.site, facts.proxy)} → unix socket → {runs.title}"
     if facts.maintenance:
-        how += " (in maintenance: visitors get a 503 until `fab maintenance off`)"
+        how += " (maintenance is on: visitors get a 503 until `fab maintenance off`)"
     return {
         "event": "answers",
         "host": name,
@@ -59,9 +59,9 @@ def answers_text(found: Answers, authority: str, width: int) -> str:
     given = {"where": found["where"], "what": found["what"], "how": found["how"]}
     lines = [labelled(f"{question:<24}", given[key], width) for key, question in QUESTIONS.items()]
     if authority:
-        lines += ["its certificate is from a CA of this machine's own; to see no warning:"]
+        lines += ["the certificate is from this machine's own CA; to avoid the warning:"]
         lines += [f"curl --cacert {authority} {found['url']}"]
-        lines += ["or have your browser trust that file (Settings → Certificates → Import)"]
+        lines += ["or import that file into your browser (Settings → Certificates → Import)"]
     return "\n" + "\n".join(lines)
 
 
@@ -87,8 +87,8 @@ class Look:
 
 
 def as_step(look: Look) -> Step:
-    good = f"; its certificate is from {look.issuer}, good until {look.until}" if look.issuer else ""
-    asked = f"asked by its address {look.address}" if look.by_address else "from here"
+    good = f"; certificate from {look.issuer}, valid until {look.until}" if look.issuer else ""
+    asked = f"at its address {look.address}" if look.by_address else "from here"
     line = f"{asked}, {look.site.url} answers {look.answer} in {1000 * look.seconds:.0f} ms{good}"
     failed = look.answer.startswith("5")
     return {"event": "step", "step": line, "state": "failed" if failed else "ok", "seconds": 0.0, "drift": []}
@@ -98,9 +98,9 @@ def doubts(look: Look, certificate_told: bool) -> list[str]:
     """What is not as visitors need it. certificate_told: what is wrong with the certificate is said elsewhere."""
     if not look.answered:
         where = f"{look.address} does not answer on port {look.site.port} from here ({look.answer})"
-        return [f"note: {where}: is it open in the provider's firewall?"]
+        return [f"note: {where}: is the port open in the provider's firewall?"]
     if look.distrust and not certificate_told:
-        return [f"note: browsers warn of its certificate: {look.distrust}"]
+        return [f"note: browsers do not trust the certificate: {look.distrust}"]
     return []
 
 

@@ -58,15 +58,15 @@ def notes(found: Found, address: str, proxied: bool) -> list[str]:
     kind = "AAAA" if ":" in address else "A"
     told = []
     for name, seen in found.items():
-        record = f"at your DNS provider, make the record: {name} {kind} {address or 'ADDRESS OF THE SERVER'}"
+        record = f"at your DNS provider, add the record: {name} {kind} {address or 'ADDRESS OF THE SERVER'}"
         if seen is None:
             continue
         if not seen:
-            told.append(f"DNS knows no address of {name}, so visitors do not get there: {record}")
+            told.append(f"DNS has no address for {name}, so visitors cannot reach it: {record}")
         elif address and not proxied and elsewhere(seen, address):
             there = ", ".join(seen)
-            what = f"DNS points {name} to {there}, and this server is {address}"
-            told.append(f"{what}: if no CDN or proxy there passes visitors on to it, {record}")
+            what = f"DNS points {name} to {there}, but this server is {address}"
+            told.append(f"{what}: unless a CDN or proxy there forwards to this server, {record}")
     return told
 
 

@@ -33,7 +33,7 @@ class Count:
 
 
 def title(screen: Screen, verb: str, host: Host, options: Options) -> None:
-    checking = " --check: what would change; nothing is" if options.check else ""
+    checking = " (--check: nothing is changed)" if options.check else ""
     screen.say(f"{verb} {host.stage.name} on {host.made.user}@{host.made.host}{checking}", "bold")
 
 
@@ -83,7 +83,7 @@ def see_through(
         tell_probe(end, host, screen)
         if end.get("by_operator"):
             raise Interrupted(
-                "interrupted", error.where, error.state, "run the same command again to finish the job"
+                "interrupted", error.where, error.state, "run the same command again to finish it"
             ) from error
         raise
     tell_probe(end, host, screen)
@@ -98,7 +98,7 @@ def left_as(count: Count, release: str, before: str, is_new: bool) -> str:
     """
     serves, errors = count.end.get("serves", before), count.end.get("undo_errors")
     if not serves:
-        stands = "no release has the traffic"
+        stands = "no release gets traffic"
     elif serves == before != release:
         stands = f"traffic {'is back' if count.end.get('repointed') else 'stays'} on {serves}"
     else:

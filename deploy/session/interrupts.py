@@ -32,7 +32,7 @@ def in_task(number: int, frame: FrameType | None) -> None:
 
 
 def between_tasks(number: int, frame: FrameType | None) -> None:
-    os.write(2, b"interrupted: what is told above was done, and nothing else was begun\n")
+    os.write(2, b"interrupted: the steps shown above were done, nothing else was started\n")
     sys.exit(STATUS)  # which takes leave of the servers
 
 

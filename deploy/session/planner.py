@@ -69,7 +69,7 @@ class ByOperator:
         at_once = new and missing and local.size_bytes(missing) <= AHEAD_BYTES and not options.check
         plan = limits.kept(made.plan, change.app, change.site) if facts.ci else made.plan
         if facts.ci not in ("", kit.version()):
-            what = "CI keys work with another version of the kit than this one; `fab ci.key` brings them up to date"
+            what = "CI keys use another version of Ashore than this one; `fab ci.key` updates them"
             change.screen.say(f"note: {what}", "yellow", change.host.name)
         ahead = missing if at_once else None
         change.serve(plan, facts, made.release, change.app, made.done, blobs=blobs, ahead=ahead)
@@ -90,7 +90,7 @@ class ByServer:
     def require(self, facts: Facts) -> None:
         """The server's side judges by what it needs itself."""
         if self.change.options.break_lock:
-            what, hint = "a CI key cannot take the lock of anybody", "--wait waits for the end of what is under way"
+            what, hint = "a CI key cannot break a lock", "--wait waits until the other run ends"
             raise HostError(what, self.agent.where, NOTHING, hint)
 
     def deploy(self, local: Local, facts: Facts, reply: Reply, news: str) -> None:
@@ -109,7 +109,7 @@ class ByServer:
         change = self.change
         screen, host, options = change.screen, change.host, change.options
         if facts.ci != kit.version():
-            what = "the server makes the plan with another version of the kit; an operator's `fab ci.key` changes that"
+            what = "the server plans with another version of Ashore; an operator can update it with `fab ci.key`"
             screen.say(f"note: {what}", "yellow", host.name)
         message |= {"app": as_table(change.app), "who": change.who}
         message |= {"check": options.check, "wait": options.wait, "force": options.force}
@@ -142,4 +142,4 @@ class ByServer:
         require_well(host, facts, release, count, answer)
 
 
-UNTOLD = "not the same; which, an operator's `fab deploy --check` tells"
+UNTOLD = "changed; an operator's `fab deploy --check` shows which"

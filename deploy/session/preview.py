@@ -49,5 +49,5 @@ def packages(agent: Agent, app: App, facts: Facts, requirements: dict[str, str],
         )
     except StepFailed as error:
         last = error.detail.strip().splitlines()[-6:]
-        return [f"cannot be told before they are installed: {error.what}", *last]
+        return [f"could not be resolved: {error.what}", *last]
     return [package(*row) for row in found]

@@ -156,8 +156,8 @@ class Session:
         servers = [(link.host, link.port) for link in made]
         for number, server in enumerate(servers):
             if server in servers[:number]:
-                what = f"two hosts of the stage {stage.name} are one server: {server[0]}, port {server[1]}"
-                raise ConfigError(what, FILE, hint="name it once in hosts")
+                what = f"two hosts of the stage {stage.name} are the same server: {server[0]}, port {server[1]}"
+                raise ConfigError(what, FILE, hint="list it once in hosts")
         return [Host(link.host, link, stage) for link in made]
 
     @contextmanager
@@ -167,7 +167,7 @@ class Session:
         That raises the first host's error after all have ended, the others' having been shown.
         """
         if self.interrupted.is_set():  # in the task before, which was too far to be undone
-            raise Interrupted("interrupted", state="what is told above was done, and nothing else was begun")
+            raise Interrupted("interrupted", state="the steps shown above were done, nothing else was started")
         ready = threading.Event()
         jobs: list[Job] = []
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -187,9 +187,9 @@ class Session:
                     error.host = error.host or host.name
             except Exception:  # a bug of ours must not look like success
                 host.error = DeployError(
-                    "the kit failed (a bug of ours)",
+                    "Ashore failed; this is a bug",
                     host.name,
-                    hint="report the lines above",
+                    hint="please report the lines above",
                     detail=traceback.format_exc(),
                     host=host.name,
                 )
@@ -253,7 +253,7 @@ class Session:
             user = where.partition("@")[0]
             if user not in self.passwords:
                 restored_at_exit()
-                hint = f"run it again and type it, or let {user} use sudo without one"
+                hint = f"run it again and type the password, or let {user} use sudo without one"
                 unanswered = HostError("no password was typed for sudo", where, "nothing was changed", hint)
                 self.passwords[user] = unseen(f"sudo password of {where}: ", unanswered)
             return self.passwords[user]
@@ -265,15 +265,15 @@ class Session:
             if not told:
                 raise Interrupted("interrupted", state="nothing was changed") from None
             if not all(host.done.is_set() for host in hosts):  # it may have come with the last line
-                then = "then undoes a release without traffic (again: do not wait for it)"
-                screen.say(f"Ctrl-C: the server ends its step, {then}")
+                then = "then undoes a release that has no traffic (press Ctrl-C again to stop waiting)"
+                screen.say(f"Ctrl-C: the server finishes its current step, {then}")
             for agent in told:
                 agent.cancel()
             wait_for(host.done for host in hosts if host.agent in told)
         except KeyboardInterrupt:
             raise Interrupted(
                 "interrupted twice",
-                state="the server ends its step, undoes what is not switched to, and releases the lock",
+                state="the server finishes its current step, undoes a release without traffic, and releases the lock",
                 hint="the next command shows how it ended",
             ) from None
 

@@ -65,8 +65,8 @@ def require_well(host: Host, facts: Facts, release: Release, count: Count, answe
         first = f"the first: {probe['first_failure']}"
         found.append(f"{probe['failed']} of {probe['requests']} requests failed during the change ({first})")
     if found:
-        back = f"; back to {facts.current}: fab rollback" if facts.current not in ("", release.id) else ""
-        hint = f"fab logs --{proxy().name} shows what visitors got, and what the app wrote{back}"
+        back = f"; to go back to {facts.current}: fab rollback" if facts.current not in ("", release.id) else ""
+        hint = f"fab logs --{proxy().name} shows the responses and the app's logs{back}"
         raise VisitorsFail("; ".join(found), host.name, f"{release.id} serves", hint)
 
 

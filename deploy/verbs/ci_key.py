@@ -58,7 +58,7 @@ def known(host: Host, app: App) -> tuple[keys.Key, ...]:
 
 
 def count(wanted: tuple[keys.Key, ...]) -> str:
-    return "no key gets in" if not wanted else f"{len(wanted)} key{'s get' if len(wanted) > 1 else ' gets'} in"
+    return "no CI keys" if not wanted else f"{len(wanted)} CI key{'s' if len(wanted) > 1 else ''}"
 
 
 def private_file(app: App, stage: str) -> Path:
@@ -109,7 +109,7 @@ def tell(screen: Screen, host: Host, app: App, wanted: tuple[keys.Key, ...], pri
     stage = "" if host.stage.name == "production" else f" {host.stage.name}"
     how = HOW.format(private=private or "the private key", login=login, host_key=named, stage=stage)
     if wanted or screen.as_json:
-        screen.result(event, f"\nmay deploy {app.name} here, as {login}:\n{rows}\n{how}")
+        screen.result(event, f"\nkeys that may deploy {app.name} here, as {login}:\n{rows}\n{how}")
 
 
 HOW = """

@@ -19,7 +19,7 @@ def deploy_on(change: Operation, local: Local) -> None:
         warn_of_pins(change, local)
     facts, reply = change.survey([list(entry) for entry in source.entries])
     if facts.data:
-        hint = f'fab run "du -sh /var/lib/{app.name}/*" shows it, fab run "rm …" makes room'
+        hint = f'fab run "du -sh /var/lib/{app.name}/*" shows what is large, fab run "rm …" deletes it'
         notes.append(f"{facts.data}; {hint}")
     for note in notes:
         change.screen.say(f"note: {note}", "yellow", host.name)

@@ -25,7 +25,7 @@ def env(call: Call) -> None:
             secrets=layout.secrets(app),
             first=layout.first_environment(app),
         )
-        none = f"{host.name} is not provisioned for {app} yet (`fab provision`)"
+        none = f"{host.name} is not provisioned for {app} yet; run `fab provision`"
         call.screen.table(host.name, tables.variable_rows(found), none)
 
     call.run(show)
@@ -58,7 +58,7 @@ def finish(change: Operation, facts: Facts) -> None:
     """Nothing is new; but a run that broke off may have left something undone."""
     app, release = as_recorded(change.app, facts.record), change.existing(facts, facts.current)
     plan = activate(change.verb, app, release, facts, force=change.options.force)
-    change.serve(plan, facts, release, None, "nothing new: the environment is like that already")
+    change.serve(plan, facts, release, None, "nothing new: the environment already has these values")
 
 
 def set_for_the_first(change: Operation, changes: dict[str, str | None]) -> None:
@@ -67,5 +67,5 @@ def set_for_the_first(change: Operation, changes: dict[str, str | None]) -> None
     step = FirstEnvironment(layout.first_environment(app), Secret(json.dumps(changes)))
     run = {"app": app, "note": f"environment: {', '.join(sorted(changes))}"}
     plan = Plan(change.verb, (step,))
-    done = "environment set; the first `fab deploy` takes it"
+    done = "environment set; the first `fab deploy` uses it"
     carry_out(plan, change.host, change.screen, change.options, done, run, Count())

@@ -19,7 +19,7 @@ def provision(call: Call) -> None:
         try:
             carry_out(plan, host, call.screen, call.options, "provisioned", {"app": call.app.name}, Count())
         except StepFailed as error:
-            error.state = error.state or "the steps before it stand; run again and it goes on from there"
+            error.state = error.state or "earlier steps stay done; the next run continues from here"
             raise
 
     with each_told_of(call.hosts, "checked" if call.options.check else "provisioned"):

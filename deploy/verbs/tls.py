@@ -36,8 +36,8 @@ def renew_on(change: Operation, compromised: bool) -> None:
     change.require_release(facts)
     site, app = change.site, change.app.name
     if site.tls != "acme":
-        what = f'the stage {change.host.stage.name} has tls = "{site.tls}": there is nothing to renew'
-        hint = "put the new certificate into its files, then: fab deploy" if site.encrypted else ""
+        what = f'the stage {change.host.stage.name} has tls = "{site.tls}": Ashore does not renew its certificate'
+        hint = "replace the certificate files, then: fab deploy" if site.encrypted else ""
         raise HostError(what, agent_of(change.host).where, NOTHING, hint)
     old = agent_of(change.host).ask(listing, app=app, directory=layout.certificates(app))
     steps = certified(change.app, site, change.host.reached_at, anew=True)

@@ -104,11 +104,11 @@ def test_dns_that_points_elsewhere_is_told_in_words_and_the_site_answers_meanwhi
     acme.points(acme.server.machine.address)
     ran = project.fab("deploy", status=1)
     elsewhere, here = acme.server.machine.address, site.machine.address
-    assert f"DNS points {DOMAIN} to {elsewhere}, and this server is {here}" in ran.err
+    assert f"DNS points {DOMAIN} to {elsewhere}, but this server is {here}" in ran.err
     assert "the site answers over http;" in ran.err and f"let {DOMAIN} point to {here}" in ran.err
     assert site.get("/")[0] == 200 and https(site)[0] == 200
     acme.points("")
-    assert f"DNS knows no address of {DOMAIN}" in project.fab("deploy", status=1).err
+    assert f"DNS has no address for {DOMAIN}" in project.fab("deploy", status=1).err
     acme.points(here)
     project.fab("deploy")
     assert site.get("/")[0] == 301 and https(site, root=acme.root())[0] == 200

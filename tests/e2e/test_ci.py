@@ -43,7 +43,7 @@ def test_a_ci_key_deploys_lists_and_rolls_back_and_is_in_the_history(server: Ser
 def test_the_same_command_again_and_a_look_change_nothing(server: Server, operator: Project, ci: Holder):
     before = server.state()
     again = operator.fab("ci.key")
-    assert "1 key gets in: 0 changed" in again.out and ci.login in again.out
+    assert "1 CI key: 0 changed" in again.out and ci.login in again.out
     other = ci.key.with_name("other")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
     assert "1 would change" in operator.fab("ci.key", "--public", f"{other}.pub", "--check").out
@@ -237,8 +237,8 @@ def test_another_version_of_the_kit_on_the_server_is_told(server: Server, operat
     other = f"{kit[:-12]}{'0' * 12}"
     unit = "/etc/systemd/system/ashore-ci-visitors@.service"
     server.script(f"cp -a {kit} {other}; cp -a {unit} /root/unit; sed -i s,{kit},{other}, {unit}")
-    assert "another version of the kit" in ci.fab("deploy").out
-    assert "another version of the kit" in operator.fab("deploy").out
+    assert "another version of Ashore" in ci.fab("deploy").out
+    assert "another version of Ashore" in operator.fab("deploy").out
     server.script(f"sed -i 's/^PROTOCOL = .*/PROTOCOL = 99/' {other}/deploy/agent/layout.py")
     said = ci.fab("deploy", status=1).err
     assert "does not understand this one" in said and "`fab ci.key` again" in said

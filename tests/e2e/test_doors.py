@@ -176,7 +176,7 @@ def test_a_door_that_a_killed_agent_left_shut_opens_by_itself(
     wait_for(lambda: gets_in(door), "a login as before", 300)
     wait_for(lambda: gets_in(door) and way_in(door) == before, "all that was undone")
     ran = project.fab("provision")
-    assert "was cut off; this run finishes the job" in ran.out
+    assert "was cut off; this run finishes it" in ran.out
     undone(door, project, before)
 
 

@@ -232,7 +232,7 @@ def test_ctrl_c_at_every_event_of_a_deploy_undoes_it_or_comes_too_late_for_that(
                 assert last["state"] == "nothing was changed" or f" on {before}; " in last["state"]
                 assert faulty.release() == before, seen[-1]
             else:  # it went on, and says so
-                assert process.returncode == 0 or err.startswith("interrupted: what is told above was done"), err
+                assert process.returncode == 0 or err.startswith("interrupted: the steps shown above were done"), err
                 assert last["event"] == "answers", said[-3:]
                 assert faulty.release() == last["release"] > before, seen[-1]
             assert "Traceback" not in err and "error" not in err, err

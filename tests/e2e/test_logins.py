@@ -148,7 +148,7 @@ def test_a_ci_key_that_gets_in_is_told_so_and_does(server: Server, project: Proj
     private = project.home / ".ssh" / "ashore-ci-visitors-production"
     ran = project.fab("-i", str(private), "-H", f"ci-visitors@{server.machine.address}", "releases")
     assert "current" in ran.out
-    assert "no key gets in" in project.fab("ci.key", "--revoke", "all").out
+    assert "no CI keys" in project.fab("ci.key", "--revoke", "all").out
 
 
 def test_looking_at_match_blocks_costs_little(server: Server, project: Project):

@@ -167,7 +167,7 @@ def test_an_app_that_needs_a_secret_to_start_is_given_it_before_its_first_deploy
     assert "KeyError: 'STRIPE_API_KEY'" in project.fab("deploy", status=1).err
     (project.directory / "variables").write_text("STRIPE_API_KEY=tide\n")
     ran = project.fab("env.set", "--file", "variables")
-    assert "environment set; the first `fab deploy` takes it: 1 changed" in ran.out and "tide" not in ran.text
+    assert "environment set; the first `fab deploy` uses it: 1 changed" in ran.out and "tide" not in ran.text
     assert "STRIPE_API_KEY" in project.fab("env").out
     project.fab("deploy")
     shown = project.fab(

@@ -61,7 +61,7 @@ class Swap(Resource):
         reason = self._hindrance(size)
         if reason:
             if self not in system.done:
-                system.emit({"event": "said", "text": f"no swap file is made: {reason}"})
+                system.emit({"event": "said", "text": f"no swap file created: {reason}"})
                 system.done.add(self)
             return []
         return [Drift("swap", "none", f"{size >> 20} MB in {self.path}")]
@@ -83,7 +83,7 @@ class Swap(Resource):
         directory = os.path.dirname(self.path)
         kind = file_system(text_of("/proc/mounts") or "", directory)
         if kind not in PLAIN:
-            return f"{directory} is on {kind}"
+            return f"{directory} is on {kind}, not ext4 or xfs"
         space = os.statvfs(directory)
         if not os.path.exists(self.path) and space.f_bavail * space.f_frsize < 2 * size:
             return f"{directory} has less than {2 * size >> 20} MB free"

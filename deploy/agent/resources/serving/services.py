@@ -224,7 +224,7 @@ class Retired(Resource):
     def apply(self, system: System) -> None:
         for unit in self._others(system):
             release = unit.partition("@")[2].removesuffix(".service")
-            system.progress(0, f"{unit}: finishing open requests")
+            system.progress(0, f"{unit}: waiting for open requests")
             drain(f"/run/{self.template}/{release}/", self.drain_seconds)
             system.run(["systemctl", "stop", unit])
             with suppress(FileNotFoundError):

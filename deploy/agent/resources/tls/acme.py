@@ -69,7 +69,7 @@ class Issued(Resource):
         argv += ["-m", self.email] if self.email else ["--register-unsafely-without-email"]
         argv += ["--force-renewal"] if self.anew or self._stale() else ["--keep-until-expiring"]
         argv += [word for name in self.names for word in ("-d", name)]
-        system.progress(0, f"{authority(self.server)} looks whether {self.names[0]} is ours")
+        system.progress(0, f"{authority(self.server)} validates {self.names[0]}")
         try:
             system.run(argv)
         except Failed as failed:
