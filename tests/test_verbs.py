@@ -171,7 +171,7 @@ def test_a_restart_is_a_release_with_the_code_of_the_current_one(scripted: Calla
 
 @pytest.mark.parametrize(
     ("facts", "what"),
-    [(FIRST, "no release of shop serves yet"), (replace(FACTS, current=""), "no release of shop has the traffic")],
+    [(FIRST, "shop has no release yet"), (replace(FACTS, current=""), "no release of shop gets traffic")],
 )
 def test_without_a_release_there_is_nothing_to_restart(scripted: Callable[..., Hosts], facts: Any, what: str):
     with pytest.raises(HostError, match=what), Typing(scripted(facts)).verb("restart") as (verb, call):
@@ -425,7 +425,7 @@ def test_a_ci_key_breaks_nobody_s_lock(scripted: Callable[..., Hosts]):
 
 def test_a_ci_key_of_another_protocol_says_who_can_help(scripted: Callable[..., Hosts]):
     hosts = scripted(hello={"ci": "shop", "protocol": 99})
-    with pytest.raises(HostError, match="does not understand this one"), Typing(hosts).verb("deploy") as (verb, call):
+    with pytest.raises(HostError, match="not compatible with this one"), Typing(hosts).verb("deploy") as (verb, call):
         verb.deploy(call)
 
 
@@ -451,9 +451,9 @@ def test_where_the_second_host_fails_both_are_told_of(scripted: Callable[..., Ho
 @pytest.mark.parametrize(
     ("status", "said", "what"),
     [
-        (91, "", "root is not root, and there is no sudo"),
-        (92, "3.9", "the server's Python is 3.9; the kit needs 3.10"),
-        (1, "sudo: a password is required", "sudo on the server wants root's password"),
+        (91, "", "root is not root, and sudo is not installed"),
+        (92, "3.9", "the server's Python is 3.9; Ashore needs 3.10"),
+        (1, "sudo: a password is required", "sudo on the server needs root's password"),
         (1, "root is not in the sudoers file", "root may not use sudo"),
         (7, "", "the agent did not start (exit status 7)"),
         (90, "", "there is no python3 on the server"),

@@ -14,8 +14,8 @@ from .wire import Cancelled, Drift, Failed, Plan, Refused, Resource
 if TYPE_CHECKING:
     from .events import DriftShown, End, Step, StepState
 
-ROOM = "make room (`df -h`, `df -i`, `journalctl --vacuum-size=200M`), then "
-DISK = "look at the server's disk (`dmesg`, `findmnt`); once it can be read and written, "
+ROOM = "free some space (`df -h`, `df -i`, `journalctl --vacuum-size=200M`), then "
+DISK = "check the server's disk (`dmesg`, `findmnt`); once it is readable and writable, "
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), ROOM),
     **dict.fromkeys((errno.EROFS, errno.EIO), DISK),
@@ -99,7 +99,7 @@ def put_right(step: Resource, system: System) -> None:
     if left:
         drift = left[0]
         raise Failed(
-            f"{step.title}: still not so after applying it ({drift.what}: {drift.found}, wanted {drift.wanted})"
+            f"{step.title}: not in effect after it was applied ({drift.what}: {drift.found}, wanted {drift.wanted})"
         )
 
 
@@ -166,7 +166,7 @@ def blame(error: Exception) -> "End":
         return {
             "event": "end",
             "state": "failed",
-            "what": "the disk of the server is full" if full else what,
+            "what": "the server's disk is full" if full else what,
             "hint": f"{REMEDIES.get(error.errno or 0, '')}run the same command again",
             "detail": what,
         }

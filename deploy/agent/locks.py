@@ -18,7 +18,7 @@ HOST = "host"
 LOOK_SECONDS = 0.1
 SHARED_SECONDS = 60  # a step that changes what apps share takes a second or two
 WRITE_SECONDS = 2  # a holder writes who it is right after it has taken a lock
-SOMEBODY = "somebody else is at work on this server"
+SOMEBODY = "another run is in progress on this server"
 Holder = dict[str, Any]
 
 
@@ -61,7 +61,7 @@ class Locks:
                 busy = described(found)
                 if wait is None:
                     self.release()
-                    raise Refused(busy, f"wait for it to end, then run again; or run with --wait{breaking(found)}")
+                    raise Refused(busy, f"run again when it has ended, or run with --wait{breaking(found)}")
                 if wait(busy):
                     self.release()
                     raise Stopped(" while waiting")
@@ -94,7 +94,7 @@ class Locks:
                 stop()
                 if time.monotonic() > deadline:
                     what = f"another run has been changing {name} on this server for {SHARED_SECONDS} s"
-                    raise Failed(what, "look at what hangs there (`ps -ef`), then run the same command again")
+                    raise Failed(what, "find out what hangs there (`ps -ef`), then run the same command again")
                 time.sleep(LOOK_SECONDS / 5)
             yield
 
@@ -171,9 +171,9 @@ def write_holder(lock: TextIO, holder: Holder) -> None:
 
 def described(held: Holder) -> str:
     try:
-        text = f"{held['who']} is at work on {held['app']}: `{held['verb']}`, since {clock(held['since'])}"
+        text = f"{held['who']} is running `{held['verb']}` on {held['app']} since {clock(held['since'])}"
         silent = held.get("silent")
-        return f"{text}; it waits for its operator, who is silent since {clock(silent)}" if silent else text
+        return f"{text}; it has heard nothing from its operator since {clock(silent)}" if silent else text
     except (KeyError, TypeError):
         return SOMEBODY
 
@@ -182,7 +182,7 @@ def breaking(held: Holder) -> str:
     """What the hint adds where the holder knows how to end for another operator."""
     if "silent" not in held or held.get("ci"):
         return ""
-    return ", which also ends a run whose operator is silent; --break-lock has any run stop and undo"
+    return ", which also ends a run that has lost its operator; --break-lock makes any run stop and undo"
 
 
 def clock(seconds: float) -> str:

@@ -76,7 +76,7 @@ class Breaking:
         if not (self.anyway or holder["silent"]):
             return False
         self.asked.add(holder["pid"])
-        how = "with --break-lock" if self.anyway else "since nothing was heard of this run's operator"
+        how = "with --break-lock" if self.anyway else "because nothing was heard from this run's operator"
         with open(wish(holder["app"], self.directory), "w", encoding="utf-8") as file:
             json.dump({"pid": holder["pid"], "why": f"{self.who} took the lock {how}"}, file)
         self.emit({"event": "waiting", "holder": f"{described(holder)}; it was asked to stop and undo"})
@@ -110,7 +110,7 @@ class Overrule:
         unit = unit_of(pid)
         if pid not in self.asked:
             self.asked[pid] = time.monotonic()
-            self.emit({"event": "waiting", "holder": f"{described(holder)}; it is stopped: operators come first"})
+            self.emit({"event": "waiting", "holder": f"{described(holder)}; it is being stopped: operators come first"})
             if unit:
                 with suppress(ProcessLookupError):  # it has ended by itself
                     os.kill(pid, self.number)

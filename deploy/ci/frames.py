@@ -89,5 +89,5 @@ class Pace:
             return
         seconds = time.monotonic() - self.began[0]
         if seconds > UPLOAD_SECONDS or self.received - self.began[1] < LEAST_RATE * (seconds - RATE_SECONDS):
-            rate = f"{LEAST_RATE // 1024} kB a second"
+            rate = f"{LEAST_RATE // 1024} kB/s"
             raise Failed(f"the upload is slower than {rate}, or takes longer than {UPLOAD_SECONDS} s", "deploy again")

@@ -20,7 +20,7 @@ def main(app: str, key: str) -> None:
         link.connect(f"/run/ashore-ci/{app}.sock")
     except OSError as error:
         why = f"the server's side of the CI key does not answer ({error.strerror})"
-        sys.exit(f"{why}: an operator runs `fab ci.key` again")
+        sys.exit(f"{why}: an operator has to run `fab ci.key` again")
     heard = False
     with suppress(OSError):
         link.sendall(f"{key} {origin or '-'}\n".encode())
@@ -30,8 +30,8 @@ def main(app: str, key: str) -> None:
             while data:
                 data = data[os.write(1, data) :]
     if not heard:
-        why = f"the server's side of the CI key hung up (there: journalctl -t systemd -t ashore-ci-{app})"
-        sys.stderr.write(f"{why}; are there too many connections at a time?\n")
+        why = f"the server closed the connection (see there: journalctl -t systemd -t ashore-ci-{app})"
+        sys.stderr.write(f"{why}; are there too many connections at the same time?\n")
         sys.stderr.flush()
     os._exit(0 if heard else 1)  # the other thread may be inside a read
 

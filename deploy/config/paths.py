@@ -11,5 +11,5 @@ def expanded(written: str, where: str) -> Path:
         return Path(written).expanduser()
     except RuntimeError:
         home = written.partition("/")[0]
-        hint = "write the whole path, from / on; ~/ is your own home directory"
+        hint = "write the absolute path; ~/ is your own home directory"
         raise ConfigError(f"{written}: there is no home directory {home} on this machine", where, hint=hint) from None

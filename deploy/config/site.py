@@ -87,11 +87,11 @@ def text_of(directory: Path, name: str, key: str) -> str:
     try:
         return path.read_text("ascii")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", "") or "it is not PEM"
+        reason = getattr(error, "strerror", "") or "it is not a PEM file"
         raise ConfigError(f"{key} = {name!r} cannot be read: {reason}", str(path), NOTHING, PEM) from None
 
 
-PEM = "a file in PEM format, as text that begins with -----BEGIN"
+PEM = "use a file in PEM format: text that begins with -----BEGIN"
 
 
 def pair(stage: Stage, directory: Path, names: tuple[str, ...]) -> dict[str, Any]:
@@ -105,22 +105,20 @@ def pair(stage: Stage, directory: Path, names: tuple[str, ...]) -> dict[str, Any
     try:
         leaf = x509.load_pem_x509_certificates(certificate.encode())[0]
     except ValueError:
-        raise ConfigError(
-            f"certificate = {stage.certificate!r} has no certificate in it", where, NOTHING, PEM
-        ) from None
+        raise ConfigError(f"certificate = {stage.certificate!r} contains no certificate", where, NOTHING, PEM) from None
     where_key = str(directory / expanded(stage.certificate_key, FILE))
     try:
         public = load_pem_private_key(key.encode(), None).public_key()
     except TypeError:
-        hint = "take the passphrase off: openssl pkey -in KEY -out PLAIN_KEY"
+        hint = "remove the passphrase: openssl pkey -in KEY -out PLAIN_KEY"
         raise ConfigError("the certificate's key has a passphrase", where_key, NOTHING, hint) from None
     except ValueError:
-        what = f"certificate_key = {stage.certificate_key!r} has no private key in it"
+        what = f"certificate_key = {stage.certificate_key!r} contains no private key"
         raise ConfigError(what, where_key, NOTHING, PEM) from None
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if public.public_bytes(*form) != leaf.public_key().public_bytes(*form):
-        hint = "the first certificate in the file is to be the site's own, the others its chain"
-        raise ConfigError("certificate and certificate_key do not belong together", where, NOTHING, hint)
+        hint = "the first certificate in the file must be the site's own, followed by its chain"
+        raise ConfigError("certificate and certificate_key do not match", where, NOTHING, hint)
     require_fit(leaf, (*names, *stage.aliases), where)
     return {"certificate": certificate, "key": Secret(key), "ended": ended(leaf)}
 
@@ -146,7 +144,7 @@ def require_fit(leaf: Any, names: tuple[str, ...], where: str) -> None:
     if missing:
         has = ", ".join(sorted(known)) or "none"
         what = f"the certificate is not for {', '.join(missing)} (it names: {has})"
-        raise ConfigError(what, where, NOTHING, "get one for all names, or leave the others out of aliases")
+        raise ConfigError(what, where, NOTHING, "get one for all names, or remove the others from aliases")
 
 
 def covered(name: str, known: set[str]) -> bool:

@@ -139,17 +139,17 @@ class Pinned(MissingHostKeyPolicy):
                 f"{hostname} has another host key than deploy.toml expects",
                 where=hostname,
                 state="nothing was sent",
-                hint="if the server was reinstalled, correct host_keys; otherwise somebody may be in between",
+                hint="correct host_keys if the server was reinstalled; otherwise somebody may intercept the connection",
                 detail=f"it shows {found} ({key.get_name()})\nexpected {', '.join(self.expected)}",
             )
         if self.ask is None:
             authority = known_hosts.KnownHost.of(self.known_as, self.entries).has_authority
-            more = "\nknown_hosts has a certificate authority for it; the kit does not check host certificates"
+            more = "\nknown_hosts has a certificate authority for it, but Ashore does not check host certificates"
             raise ConnectionFailed(
                 f"the host key of {hostname} is not known",
                 where=hostname,
                 state="nothing was sent",
-                hint="compare it with what your provider shows (or, on the server's console,\n"
+                hint="compare it with the one your provider shows (or, on the server's console,\n"
                 "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`); then connect once at a terminal,\n"
                 f'or add "{as_written(self.stage, self.lookup.name, found)}" to host_keys of the stage in deploy.toml',
                 detail=f"it shows {found} ({key.get_name()})" + (more if authority else ""),
@@ -179,15 +179,15 @@ def refused(said: str, hostname: str, known_as: str, key: PKey, entry: known_hos
             f"the host key of {hostname} is REVOKED",
             hostname,
             "nothing was sent",
-            "somebody marked it so because it is not secret any more: give the server a new key, or ask whoever did",
+            "somebody marked it as revoked, perhaps because it leaked: give the server a new key, or ask them",
             f"it shows {shown} ({key.get_name()})\nrevoked in {entry.where}",
         )
     return ConnectionFailed(
         f"the host key of {hostname} has CHANGED",
         hostname,
         "nothing was sent",
-        f"if you know why (the server was reinstalled), forget the old one: ssh-keygen -R '{known_as}';\n"
-        "if you do not, somebody may be in between: ask your provider",
+        f"if you know why (the server was reinstalled), remove the old one: ssh-keygen -R '{known_as}';\n"
+        "otherwise somebody may intercept the connection: ask your provider",
         f"known   {fingerprint_of(base64.b64decode(entry.base64))} ({entry.where})\nit shows {shown}",
     )
 

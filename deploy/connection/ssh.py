@@ -25,7 +25,7 @@ CONNECT_SECONDS = 15
 PROOF_SECONDS = 12  # less than the server waits for a proof
 PASSWORDS = ("password", "keyboard-interactive")
 DEAD_LINK_SECONDS = 30
-UNREACHABLE = "is the server running, the address right, and port 22 open in its firewall?"
+UNREACHABLE = "is the server running, is the address right, and is port 22 open in its firewall?"
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it would print tracebacks of what we explain
 logging.getLogger("paramiko").propagate = False
@@ -57,9 +57,9 @@ def connection(host: str, stage: Stage, config: Any, ask: Callable[[str], str] |
     try:
         made = Connection(name, user or None, port or None, config=config, **arguments)
     except ValueError as error:
-        what = f"SSH's configuration has a port for {host} that is no number: {error}"
-        hint = f"look at Port and ProxyJump in ~/.ssh/config; `ssh -G {host}` reads it, too"
-        raise ConfigError(what, "SSH's configuration", hint=hint) from None
+        what = f"the SSH config has an invalid port for {host}: {error}"
+        hint = f"check Port and ProxyJump in ~/.ssh/config; `ssh -G {host}` shows what ssh reads"
+        raise ConfigError(what, "~/.ssh/config", hint=hint) from None
     hop = made
     while isinstance(hop, Connection):
         hop.connect_timeout = hop.connect_timeout or CONNECT_SECONDS
@@ -113,11 +113,11 @@ def opened(made: Connection) -> Connection:
         if offers_nothing(made):
             raise no_key(made) from error
         raise ConnectionFailed(
-            f"{made.host} does not let {made.user} in with the keys that were offered",
+            f"{made.host} accepts none of the offered keys for {made.user}",
             where,
             "nothing was changed",
             f"is the user right (root, debian, ubuntu, …)? Does `ssh {made.user}@{made.host}` work?\n"
-            "Name a key with -i, or IdentityFile in ~/.ssh/config; a new server wants `ssh-copy-id` first",
+            "Name a key with -i, or IdentityFile in ~/.ssh/config; a new server needs `ssh-copy-id` first",
             str(error),
         ) from error
     except NoValidConnectionsError as error:
@@ -136,9 +136,9 @@ def opened(made: Connection) -> Connection:
             f"{made.host} refuses connections on port {made.port}", where, "nothing was changed", hint
         ) from error
     except socket.gaierror as error:
-        hint = "is it spelled right in deploy.toml? A new domain can take an hour to be known"
+        hint = "is it spelled right in deploy.toml? A new domain can take an hour to work"
         raise ConnectionFailed(
-            f"the name {made.host} is not known ({error.strerror})", where, "nothing was changed", hint
+            f"DNS does not know the host {made.host} ({error.strerror})", where, "nothing was changed", hint
         ) from error
     except TimeoutError as error:
         what = f"{made.host} did not answer within {made.connect_timeout} s"
@@ -179,21 +179,21 @@ def offers_nothing(made: Connection) -> bool:
 def no_key(made: Connection) -> ConnectionFailed:
     port = "" if made.port == 22 else f"-p {made.port} "
     hint = (
-        f"make one: {MAKE_KEY}\nlet it in: ssh-copy-id {port}{made.user}@{made.host} (it asks for the password there)\n"
-        "or paste ~/.ssh/id_ed25519.pub into your provider's control panel; -i names a key that is elsewhere"
+        f"create one: {MAKE_KEY}\ncopy it: ssh-copy-id {port}{made.user}@{made.host} (it asks for the password there)\n"
+        "or paste ~/.ssh/id_ed25519.pub into your provider's control panel; for a key elsewhere, use -i"
     )
-    what = f"there is no SSH key to offer to {made.host}: none in ~/.ssh, none in an agent, none named"
+    what = f"there is no SSH key for {made.host}: none in ~/.ssh, none in an agent, none named"
     return ConnectionFailed(what, address(made), "nothing was changed", hint)
 
 
 def missing_key(made: Connection, path: str) -> ConnectionFailed:
     """One that was named: ssh passes over a key that is not there, paramiko does not."""
-    hint = f"name another one (-i, IdentityFile in ~/.ssh/config, key_file), or make it: {MAKE_KEY} -f {path}"
-    return ConnectionFailed(f"the SSH key {path} is not there", address(made), "nothing was changed", hint)
+    hint = f"name another one (-i, IdentityFile in ~/.ssh/config, key_file), or create it: {MAKE_KEY} -f {path}"
+    return ConnectionFailed(f"the SSH key {path} does not exist", address(made), "nothing was changed", hint)
 
 
 def no_session(made: Connection, error: Exception) -> ConnectionFailed:
-    what = f"no SSH session with {made.host}: {error or 'it hung up'}"
+    what = f"no SSH session with {made.host}: {error or 'the server closed the connection'}"
     return ConnectionFailed(what, address(made), "nothing was changed", "run the same command again")
 
 

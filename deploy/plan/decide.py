@@ -118,12 +118,12 @@ def rollback_target(facts: Facts, wanted: str, where: str) -> str:
         what = (
             f"there is no release {wanted} to go back to" if wanted not in facts.records else f"{wanted} never served"
         )
-        raise HostError(what, where, NOTHING, f"there: {there} (`fab releases`)")
+        raise HostError(what, where, NOTHING, f"releases: {there} (`fab releases`)")
     if not wanted and not older:
         if not facts.records:
             raise HostError("there is no release to go back to", where, NOTHING, "fab deploy")
         what = "there is no good release before the current one" if facts.current else "there is no good release"
-        raise HostError(what, where, NOTHING, f"others there: {there} (`fab rollback ID`)")
+        raise HostError(what, where, NOTHING, f"other releases: {there} (`fab rollback ID`)")
     return wanted or older[-1]
 
 

@@ -136,8 +136,8 @@ def require_provisioned(app: App, site: Site, facts: Facts, where: str) -> None:
     lacking = {"acme": site.tls == "acme", "link-local": app.allow_link_local}
     missing = [part for part, wanted in lacking.items() if wanted and part not in parts]
     if not current or missing:
-        what = "is not provisioned yet" if not version else "was provisioned by another version of the kit"
+        what = "is not provisioned yet" if not version else "was provisioned by another version of Ashore"
         if current:
-            without = {"acme": "what gets certificates", "link-local": "allow_link_local"}
-            what = f"was provisioned without {without[missing[0]]}, and so not"
+            without = {"acme": "certbot", "link-local": "allow_link_local"}
+            what = f"was provisioned without {without[missing[0]]}, and is not ready"
         raise HostError(f"the server {what} for {app.name}", where, NOTHING, "fab provision, then deploy again")

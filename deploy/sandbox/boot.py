@@ -67,7 +67,7 @@ def start(name: str, number: int, root: Path, console: Path) -> None:
     groups = _groups(name)
     if not (groups and (groups[0].parent.parent / "cgroup.controllers").exists()):
         raise SandboxError(
-            "the sandbox needs control groups, version 2, to keep hold of its processes",
+            "the sandbox needs control groups version 2",
             where="/sys/fs/cgroup",
             state=f"sandbox {name} is stopped",
             hint=ELSEWHERE,
@@ -167,6 +167,6 @@ def wait_until_it_answers(name: str, address: str, console: Path, seconds: float
         f"sandbox {name} did not answer on SSH within {seconds:.0f} s" if running else f"sandbox {name} did not boot",
         where=f"{address}, {console}",
         state="it is still running" if running else "it is stopped, its disk is kept",
-        hint=f"start afresh: fab sandbox.reset --name {name}",
+        hint=f"reset it: fab sandbox.reset --name {name}",
         detail="\n".join(lines),
     )

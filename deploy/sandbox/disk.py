@@ -168,7 +168,7 @@ def mount(record: Record) -> None:
         "xino=on",  # one device number for all files, as on a server: layers are file systems of their own
     )
     failed = f"could not mount the disk of sandbox {record.name}"
-    hint = f"its disk may be broken; start afresh: fab sandbox.reset --name {record.name}"
+    hint = f"its disk may be broken; reset it: fab sandbox.reset --name {record.name}"
     run(["mount", "-t", "overlay", "ashore-sandbox", "-o", ",".join(options), record.root], failed=failed, hint=hint)
 
 
@@ -180,7 +180,7 @@ def unmount(record: Record, *, force: bool = False) -> None:
     if force:
         run(["umount", "--lazy", record.root], failed=failed)
     else:
-        run(["umount", record.root], failed=failed, hint=f"leave the directory {record.root}")
+        run(["umount", record.root], failed=failed, hint=f"a program uses the directory {record.root}; leave it")
     if not force:
         mounted = [other.disk for other in machine_records() if is_mounted(other.root)]
         needed = {layer for disk in mounted for layer in (disk.upper, *disk.layers)}

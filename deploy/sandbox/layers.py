@@ -33,7 +33,7 @@ def attach(state: Path, layer: str, megabytes: int = 0) -> None:
         fresh.unlink(missing_ok=True)  # left by an interrupted run
         options = ["-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", "-m", "0"]
         argv: list[str | Path] = ["mke2fs", "-q", "-F", "-t", "ext4", *options, fresh, f"{megabytes}M"]
-        run(argv, failed=f"could not make a disk of {megabytes} MB", where=str(volume))
+        run(argv, failed=f"could not create a disk of {megabytes} MB", where=str(volume))
         os.rename(fresh, volume)
     if volume.exists() and not os.path.ismount(place):
         place.mkdir(parents=True, exist_ok=True)

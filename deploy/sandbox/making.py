@@ -65,7 +65,7 @@ def _give_identity(record: Record) -> None:
     (root / "etc/machine-id").write_text(f"{secrets.token_hex(16)}\n")
     for path in (root / "etc/ssh").glob("ssh_host_*"):
         path.unlink()
-    failed = f"could not make SSH keys for sandbox {record.name}"
+    failed = f"could not create SSH keys for sandbox {record.name}"
     host.run(["ssh-keygen", "-A", "-f", root], failed=failed)
     key = key_file()
     if not key.exists():

@@ -42,7 +42,7 @@ def free_subnet(routes: list[str], preferred: str | None = None) -> str:
         "no free subnet for sandboxes: this machine has routes to all of 10.76.0.0/16",
         where="ip route",
         state="nothing was changed",
-        hint="take the VPN or the container network that uses it down",
+        hint="stop the VPN or container network that uses it",
     )
 
 
@@ -158,12 +158,12 @@ def bring_up(state: Path) -> Network:
     subnet = free_subnet([route["dst"] for route in routes], before.subnet if before else None)
     network = Network(subnet, FORWARDING.read_text().strip())
     state.write_text(json.dumps(vars(network)))
-    failed = "could not make the sandboxes' network"
+    failed = "could not create the sandbox network"
     if not exists():
         # With an address of its own. Else it takes its lowest port's, a new one whenever a machine comes or goes, and
         # the other machines lose their way out for half a minute.
         made = ["ip", "link", "add", BRIDGE, "address", hardware_address(1), "type", "bridge"]
-        run(made, failed=failed, hint="does this kernel have bridges?")
+        run(made, failed=failed, hint="does this kernel support bridges?")
     run(["ip", "address", "replace", f"{network.gateway}/24", "dev", BRIDGE], failed=failed)
     run(["ip", "link", "set", BRIDGE, "mtu", str(uplink_mtu()), "up"], failed=failed)
     # A booting machine is asked for before it answers; asking once a second only would make booting look that slow.
@@ -174,7 +174,7 @@ def bring_up(state: Path) -> Network:
 
 
 def _load_rules(subnet: str) -> None:
-    failed = "could not load the sandboxes' firewall rules"
+    failed = "could not load the firewall rules of the sandboxes"
     run(["nft", "-f", "-"], stdin=ruleset(subnet), failed=failed)
     closed = closed_chains(run(["nft", "-j", "list", "chains"], failed=failed))
     if closed:
@@ -186,7 +186,7 @@ def _load_rules(subnet: str) -> None:
 
 
 def _drop_foreign_rules() -> None:
-    failed = "could not remove the sandboxes' firewall rules"
+    failed = "could not remove the firewall rules of the sandboxes"
     for family, table, chain, handle in our_rules(run(["nft", "-j", "-a", "list", "ruleset"], failed=failed)):
         run(["nft", "delete", "rule", family, table, chain, "handle", handle], failed=failed)
 
@@ -195,7 +195,7 @@ def take_down(state: Path) -> None:
     """Leave this machine's network as it was. Under the caller's lock."""
     if not exists():
         return
-    failed = "could not remove the sandboxes' network"
+    failed = "could not remove the sandbox network"
     run(["nft", "-f", "-"], stdin=f"table inet {TABLE}\ndelete table inet {TABLE}\n", failed=failed)
     _drop_foreign_rules()
     before = known(state)

@@ -89,9 +89,9 @@ class Operation:
             return
         where = agent_of(self.host).where
         if not facts.good:
-            raise HostError(f"no release of {self.app.name} serves yet", where, "nothing was changed", "fab deploy")
-        what = f"no release of {self.app.name} has the traffic: {layout.current(self.app.name)} is not there"
-        hint = "fab rollback gives it to the newest good release, fab deploy to a new one; then run this again"
+            raise HostError(f"{self.app.name} has no release yet", where, "nothing was changed", "fab deploy")
+        what = f"no release of {self.app.name} gets traffic: {layout.current(self.app.name)} does not exist"
+        hint = "fab rollback switches to the newest good release, fab deploy to a new one; then run this again"
         raise HostError(what, where, "nothing was changed", hint)
 
     def carry_out(self, plan: Plan, facts: Facts, release: Release, done: str, **upload: Any) -> None:

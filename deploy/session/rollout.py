@@ -91,7 +91,7 @@ class Rollout:
         if host.key not in self.turns:
             return f"not reached{on}"
         if isinstance(host.error, ConnectionFailed):
-            return f"the link dropped; it was on {current}" if current else "the link dropped"
+            return f"connection lost; it was on {current}" if current else "connection lost"
         return self.left_as.get(host.key, f"unchanged{on}" if host.error else "done")
 
 

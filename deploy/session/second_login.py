@@ -15,10 +15,10 @@ def require_key(host: Host) -> None:
     if agent_of(host).link.by_password:
         login = f"{host.made.user}@{host.made.host}"
         raise HostError(
-            f"you are logged in on {host.made.host} with a password, and `fab provision` has SSH take keys only",
+            f"you are logged in to {host.made.host} with a password, and `fab provision` allows SSH keys only",
             agent_of(host).where,
             NOTHING,
-            f"give the server your key first: ssh-copy-id {login} (`ssh-keygen` makes one)",
+            f"first copy your key to the server: ssh-copy-id {login} (`ssh-keygen` creates a key)",
         )
 
 
@@ -47,7 +47,7 @@ def log_in(host: Host, own: tuple[str, ...]) -> None:
         status, errors = command.end()
         if status:
             how = f"exited with {status}" if status > 0 else f"did not end within {PROOF_SECONDS} s"
-            raise HostError(f"{link.user} got in, but `{become}true` {how}", link.where, "", "", errors)
+            raise HostError(f"{link.user} could log in, but `{become}true` {how}", link.where, "", "", errors)
     finally:
         late.cancel()
         link.close()

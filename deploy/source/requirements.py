@@ -73,12 +73,12 @@ def check(entries: tuple[Entry, ...], read: dict[str, str], package: Package) ->
     for path in read:
         if path not in names:
             raise refused(
-                f"there is no requirements file {path} in what is deployed",
+                f"the deployed files have no requirements file {path}",
                 "app.requirements in deploy.toml",
-                "create it (`pip freeze > requirements.txt` is a start), `git add` it, or set app.requirements",
+                "create it (for example `pip freeze > requirements.txt`), `git add` it, or set app.requirements",
             )
         if re.search(r"^[^\S\n]*(-e|--editable)\b", bare(read[path]), re.M):
-            what = f"{path} has an editable install (-e), which would tie the virtualenv to one release's directory"
+            what = f"{path} has an editable install (-e), which would bind the virtualenv to one release"
             raise refused(what, path, "name the package without -e")
     first = next(iter(read))
     name = package.name
@@ -86,8 +86,8 @@ def check(entries: tuple[Entry, ...], read: dict[str, str], package: Package) ->
         raise refused(f"{first} does not name {name}, which runs the app", first, f"add a line `{name}` to {first}")
     for path, text in read.items():
         if old := too_old(bare(text), package):
-            what = f"{old} is too old: the kit's units use options that {package.title} has since {package.least}"
-            raise refused(what, path, f"ask for {name}>={package.least} in {path}")
+            what = f"{old} is too old: Ashore needs {package.title} {package.least} or later"
+            raise refused(what, path, f"require {name}>={package.least} in {path}")
 
 
 def refused(what: str, where: str, hint: str) -> SourceError:
@@ -118,7 +118,7 @@ def text_of(directory: Path, path: str) -> str:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             return ""
-        raise refused(f"{path} cannot be read: {error.strerror}", str(file), "let your user read it") from None
+        raise refused(f"{path} cannot be read: {error.strerror}", str(file), "make it readable for your user") from None
 
 
 def decoded(path: str, data: bytes) -> str:
@@ -126,6 +126,6 @@ def decoded(path: str, data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        written = "UTF-16, as PowerShell writes it with >" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
+        written = "UTF-16, as written by > in PowerShell" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
         hint = f"save it as UTF-8; in PowerShell: pip freeze | Out-File -Encoding utf8 {path}"
         raise refused(f"{path} is {written}; it should be UTF-8", path, hint) from None

@@ -55,7 +55,7 @@ def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] =
     for path in include:
         if not os.path.exists(directory / path):  # Path.exists raises where a name is too long
             raise SourceError(
-                f"app.include names {path}, which is not there", where=str(directory), hint="fix deploy.toml"
+                f"app.include names {path}, which does not exist", where=str(directory), hint="fix deploy.toml"
             )
     tracked = git_files(directory)
     names = list(walk(directory)) if tracked is None else sorted(tracked)
@@ -73,12 +73,12 @@ def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] =
     odd = {found.path: why for found, why in looked_at if why and found.path not in anyway}
     if tracked is not None and not odd.keys().isdisjoint(tracked):
         raise SourceError(
-            "what git tracks here should be on no server:",
+            "git tracks files that should not be on a server:",
             where=str(directory),
             state="nothing was uploaded",
             detail="\n".join(f"{name}: {why}" for name, why in odd.items() if name in tracked),
-            hint="`git rm --cached` it, and change what it gave away, since git's history still has it.\n"
-            "Values that the app needs go to the server by `fab env.set`; what has to travel, into app.include_anyway",
+            hint="remove them with `git rm --cached`, and change leaked secrets, as git's history still has them.\n"
+            "Set values that the app needs with `fab env.set`; list files to upload anyway in app.include_anyway",
         )
     notes = [f"left out: {', '.join(f'{name} ({why})' for name, why in odd.items())}"] if odd else []
     entries = tuple(found for found, _ in looked_at if found.path not in odd)
@@ -86,13 +86,13 @@ def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] =
         raise SourceError(
             "there are no files to deploy" + (": git tracks none of them" if tracked is not None else ""),
             where=str(directory),
-            hint="`git add` the app's files (what git does not track is not deployed)"
+            hint="`git add` the app's files (files that git does not track are not deployed)"
             if tracked is not None
-            else "put the app's files here, and name what else is deployed in app.include",
+            else "put the app's files here, or set app.include",
         )
     if wrong := escaping(entries):
         raise SourceError(
-            f"the source has a name that would leave the release: {wrong}",
+            f"the source has a path that leads outside it: {wrong}",
             where=str(directory),
             state="nothing was uploaded",
             hint="remove the link, or point it inside the source with a relative target",
@@ -100,7 +100,7 @@ def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] =
     if tracked is None:
         return SourceTree(directory, entries, "", tuple(notes))
     if named:
-        notes.append(f"deployed as it is here, though git does not track it: {', '.join(named)} (app.include names it)")
+        notes.append(f"deployed although git does not track it, because app.include names it: {', '.join(named)}")
     notes += left_here(directory, include, named)
     return SourceTree(directory, entries, commit(directory, include), tuple(notes))
 
@@ -119,7 +119,7 @@ def left_here(directory: Path, include: tuple[str, ...], named: list[str]) -> It
     for names, why in ((others(), "git does not track"), (ignored, "git ignores")):
         if names:
             shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            yield f"not deployed, as {why} {'it' if len(names) == 1 else 'them'}: {shown}"
+            yield f"not deployed, because {why} {'it' if len(names) == 1 else 'them'}: {shown}"
 
 
 def is_rubbish(name: str) -> bool:
@@ -144,7 +144,7 @@ def git(directory: Path, *words: str, accept: tuple[int, ...] = (0,)) -> str:
             f"`git {' '.join(words)}` exited with {ran.returncode}",
             where=str(directory),
             detail=ran.stderr.decode(errors="replace").strip(),
-            hint="git's words are above; `git status` is to work here",
+            hint="see git's output above; `git status` must work here",
         )
     return ran.stdout.decode("utf-8", errors="surrogateescape")
 
@@ -160,13 +160,13 @@ def git_files(directory: Path) -> dict[str, str] | None:
     except FileNotFoundError:
         if not any((parent / ".git").exists() for parent in (directory, *directory.parents)):
             return None
-        what = "this is a git repository, and there is no git here to read it"
+        what = "this is a git repository, but git is not installed"
         raise SourceError(what, str(directory), "nothing was uploaded", "install git") from None
     if inside.returncode:
         detail = inside.stderr.decode(errors="replace").strip()
         if "not a git repository" in detail:
             return None
-        hint = "do what git says above, then deploy again"
+        hint = "do what git suggests above, then deploy again"
         raise SourceError("git cannot read this repository", str(directory), "nothing was uploaded", hint, detail)
     submodules = ["--recurse-submodules"] if (directory / ".gitmodules").exists() else []
     found = {}
@@ -191,8 +191,8 @@ def log_since(source: SourceTree, commit: str) -> list[str]:
     if not start or not source.commit:
         return []
     log = git(source.directory, "log", "--format=%h %s", f"{start}..HEAD", accept=(0, 128))  # 128: it is not known here
-    back = git(source.directory, "log", "--format=%h %s (taken back)", f"HEAD..{start}", accept=(0, 128))
-    dirty = ["and changes that are not committed"] if source.commit.endswith("+dirty") else []
+    back = git(source.directory, "log", "--format=%h %s (reverted)", f"HEAD..{start}", accept=(0, 128))
+    dirty = ["uncommitted changes"] if source.commit.endswith("+dirty") else []
     return log.splitlines() + back.splitlines() + dirty
 
 
@@ -223,14 +223,14 @@ def entry(directory: Path, name: str, mode: str, hashes: Hashes) -> tuple[Entry,
             return Entry(name, "l", 0, Path(path).read_text("utf-8")), ""
         if not stat.S_ISREG(info.st_mode):
             raise SourceError(
-                f"{name} is not a plain file", where=str(directory), hint="leave it out of what is deployed"
+                f"{name} is not a plain file", where=str(directory), hint="do not include it in the deployed files"
             )
         found = hashes.get(name, info)
         if found is None:
             found = read(path, name)
             hashes.put(name, info, *found)
     except OSError as error:
-        hint = "let your user read it, or leave it out of what is deployed (app.include)"
+        hint = "make it readable for your user, or exclude it (app.include)"
         raise SourceError(f"{name} cannot be read: {error.strerror}", where=str(directory), hint=hint) from error
     digest, why = found
     executable = mode == "100755" if mode else bool(info.st_mode & 0o100) and os.name != "nt"
@@ -268,9 +268,9 @@ def stream(source: SourceTree, indices: list[int]) -> Iterator[bytes]:
                         yield packed
         except OSError as error:
             raise SourceError(
-                f"{name} cannot be read any more: {error.strerror}",
+                f"{name} can no longer be read: {error.strerror}",
                 where=str(source.directory),
-                state="the server undoes what it has begun; the release before serves",
-                hint="leave the source alone while it is uploaded, and deploy again",
+                state="the server undoes what it has started; the previous release serves",
+                hint="do not change the source during the upload, and deploy again",
             ) from None
     yield packer.flush()

@@ -180,7 +180,7 @@ def test_two_operators_at_the_same_second_do_one_after_the_other_or_one_is_told(
     statuses = sorted(process.returncode for process in both)
     assert statuses in ([0, 0], [0, 1]), said
     if statuses == [0, 1]:
-        assert any("is at work on visitors: `deploy`, since" in err for _, err in said)
+        assert any("is running `deploy` on visitors since" in err for _, err in said)
     assert faulty.release() > before
     assert faulty.leftovers() == []
 

@@ -151,8 +151,8 @@ def test_a_site_whose_current_link_was_removed_is_brought_back_by_a_rollback(fai
     failing.run("rm", "/srv/visitors/current")
     wait_for(lambda: not answers(failing), "the outage")
     said = project.fab("restart", status=1).err
-    assert "no release of visitors has the traffic: /srv/visitors/current is not there" in said
-    assert "fab rollback gives it to the newest good release" in said
+    assert "no release of visitors gets traffic: /srv/visitors/current does not exist" in said
+    assert "fab rollback switches to the newest good release" in said
     assert f"rolled back to {newest}" in project.fab("rollback").out
     assert failing.release() == newest
     assert failing.leftovers() == []

@@ -63,7 +63,7 @@ def test_releases_tell_who_when_commit_state_and_size(live: Server, project: Pro
     change_app(project, "raise ImportError('no tide')")
     project.fab("deploy", status=1)
     rows = project.fab("releases", "--json").events
-    assert rows[0]["state"] == "failed" and "ended while starting" in rows[0]["note"]
+    assert rows[0]["state"] == "failed" and "ended while it was starting" in rows[0]["note"]
     assert rows[1]["release"] == current and rows[1]["state"] == "current"
     assert rows[1]["commit"] == project.git("rev-parse", "--short", "HEAD~1").strip()
     assert re.fullmatch(r"[\d.]+ kB", rows[1]["size"]) and "@" in rows[1]["by"]
@@ -187,7 +187,7 @@ def test_history_has_a_line_for_each_change_with_who_where_from_what_and_how(liv
     ]
     assert rows[1]["release"] == current and rows[1]["failed"] == 0 and rows[1]["requests"] > 5
     assert rows[1]["from"] == "10.76.0.1" and "@" in rows[1]["who"] and rows[1]["seconds"] > 0
-    assert "ended while starting" in rows[0]["why"]
+    assert "ended while it was starting" in rows[0]["why"]
     assert "environment: HISTORY" in project.fab("history").out
 
 
@@ -256,7 +256,7 @@ def test_a_run_that_waits_goes_on_once_the_other_has_ended(live: Server, project
     change_app(project, "WAITED = 1")
     process, halted = project.halted("traffic: switched to", "deploy")
     assert halted
-    assert "is at work on visitors: `deploy`, since" in project.fab("restart", status=1).err
+    assert "is running `deploy` on visitors since" in project.fab("restart", status=1).err
     waiting = project.start("restart", "--wait", "--json")
     for line in waiting.stdout:
         if json.loads(line)["event"] == "waiting":

@@ -42,7 +42,9 @@ class ConfigFiles(Resource):
                 before.append(Before(part.path))
             for part in changing:
                 part.apply(system)
-            system.run(self.test, hint="nothing was reloaded, the files were restored; fix the template and run again")
+            system.run(
+                self.test, hint="nothing was reloaded, and the files were restored; fix the template and run again"
+            )
         except (Refused, OSError) as error:
             if lost := [text for text in (kept.restore() for kept in before) if text]:
                 state = "not everything could be restored:\n" + "\n".join(lost)

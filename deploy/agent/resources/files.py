@@ -60,7 +60,7 @@ def text_of(path: str) -> str | None:
     except (FileNotFoundError, ProcessLookupError):  # the latter: below /proc, of a process that has just ended
         return None
     except IsADirectoryError:
-        raise Refused(f"{path} is a directory on the server, not a file", "move it away") from None
+        raise Refused(f"{path} on the server is a directory, not a file", "move it away") from None
 
 
 def link_target(path: str) -> str:
@@ -101,7 +101,7 @@ def required_ids(owner: str, group: str) -> tuple[int, int]:
 
 def not_found(what: str, name: str) -> Failed:
     """An account that a step needs; also where the file of accounts could not be opened."""
-    hint = f"`id {name}`: if there is none, `fab provision` makes it; else the server lacks memory or open files"
+    hint = f"if `id {name}` finds none, run `fab provision`; otherwise the server lacks memory or open files"
     return Failed(f"{what} cannot be found on the server", hint)
 
 
@@ -156,9 +156,9 @@ class File(Resource):
             return owner_and_mode(self.path, self.owner, self.group, self.mode)
         if untouched(self.text) and not untouched(found) and not self.force:
             raise Refused(
-                f"{self.path} on the server was edited by hand (or is not the kit's)",
-                "move the edit into the template that the file's first line names, or give it up: run again with"
-                " --force (a copy stays beside it)",
+                f"{self.path} on the server was edited by hand, or was not written by Ashore",
+                "move the edit into the template named in the file's first line, or discard it: run again with"
+                " --force (a copy is kept next to it)",
                 self._diff(found),
             )
         return [Drift("text", "different", "as rendered", self._diff(found))]

@@ -37,17 +37,17 @@ class Admitted(Resource):
             line = responsible(config, keyword, applying)
             obstacles.append((f"{line}: {line.keyword} {line.value}" if line else keyword, hint))
         said = "\n".join(dict.fromkeys(where for where, _ in obstacles))
-        raise Refused(f"sshd would not let in {self.user}, whatever key it shows", obstacles[0][1], said)
+        raise Refused(f"sshd does not let {self.user} log in, with any key", obstacles[0][1], said)
 
     def _obstacle(self, found: Settings, login: Login) -> tuple[str, str]:
         """(keyword, hint); ("", "") where there is none."""
         own = f"at the end of {SSHD_CONFIG}, add `Match User {self.user}` and below it"
-        reload = "then `systemctl reload ssh`, and run again"
+        reload = "then `systemctl reload ssh`, and run this again"
         keyword = barred(found, login, anywhere=True)
         if keyword in ("allowusers", "allowgroups"):
             return keyword, f"add {self.user} to that line, {reload}"
         if keyword:
-            return keyword, f"take {self.user} out of what that line fits, {reload}"
+            return keyword, f"change that line so that it does not match {self.user}, {reload}"
         if one(found, "pubkeyauthentication", "yes") != "yes":
             return "pubkeyauthentication", f"{own} `PubkeyAuthentication yes`, {reload}"
         ways = one(found, "authenticationmethods", "any").split()

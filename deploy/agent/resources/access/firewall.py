@@ -180,16 +180,16 @@ class Firewall(Resource):
             other = "firewalld"
         if other:
             raise Refused(
-                f"{other} is the server's firewall, and the kit would put another beside it",
-                f"leave it to {other} with `firewall = false` in the stage of deploy.toml (it must let in 80 and 443),"
+                f"{other} is active on the server, and Ashore would add a second firewall",
+                f"keep {other}: set `firewall = false` in the stage of deploy.toml (it must allow 80 and 443),"
                 f" or turn it off (`{'ufw disable' if other == 'ufw' else 'systemctl disable --now firewalld'}`)",
             )
         if text_of(LOADED) != fingerprint():
-            return [Drift("rules in the kernel", "not as the files say", "as the files say")]
+            return [Drift("rules in the kernel", "differ from the files", "as in the files")]
         return []
 
     def apply(self, system: System) -> None:
-        hint = "nothing was loaded; fix the file that nft names, then run again"
+        hint = "nothing was loaded; fix the file in nft's message, then run again"
         system.run(["nft", "-c", "-f", RULES], hint=hint)
         system.run(["systemctl", "daemon-reload"])  # an undo may have taken the unit's file away, and now it is back
         system.run(["systemctl", "restart", UNIT])
@@ -205,7 +205,7 @@ class NoFirewall(Resource):
         return "firewall: not managed (firewall = false)"
 
     def check(self, system: System) -> list[Drift]:
-        return [Drift("the kit's rules", "present", "absent")] if os.path.exists(RULES) else []
+        return [Drift("Ashore's rules", "present", "absent")] if os.path.exists(RULES) else []
 
     def apply(self, system: System) -> None:
         import shutil

@@ -43,7 +43,7 @@ class Guarded(Resource):
         return tuple(unit for step in self.steps for unit in step.units)
 
     def check(self, system: System) -> list[Drift]:
-        drifts = [Drift("an earlier change", "was not proved", "undone, then made anew")] if pending() else []
+        drifts = [Drift("an earlier change", "not confirmed", "undone, then applied again")] if pending() else []
         for step in self.steps:
             drifts += [Drift(f"{step.title}: {d.what}", d.found, d.wanted, d.diff) for d in step.check(system)]
         return drifts
@@ -79,14 +79,14 @@ class Guarded(Resource):
             if isinstance(answer, dict) and answer["request"] == "cancel":
                 raise Stopped
         if answer is None:
-            why, hint = f"no word of a new login came within {self.prove_seconds} s, or the link dropped", ""
+            why, hint = f"no new login was reported within {self.prove_seconds} s, or the connection was lost", ""
         elif answer["ok"]:
             return
         else:
             why, hint = answer["why"], answer["hint"]
         raise Failed(
-            f"with this step, a new login did not work: {why}",
-            "the change was undone, and the old way in works as before; " + (hint or "run the same command again"),
+            f"after this change, a new login failed: {why}",
+            "the change was undone, and your login works as before; " + (hint or "run the same command again"),
         )
 
 
@@ -154,7 +154,7 @@ def disarm(system: System) -> None:
     try:
         os.rename(ARMED, f"{UNDO}/proved")
     except FileNotFoundError:
-        what = "the new login took too long: the server had undone the change by itself"
+        what = "the new login took too long: the server has already undone the change"
         raise Failed(what, "run the same command again") from None
     sync_directory(UNDO)
     stop_timer(system)
@@ -169,11 +169,14 @@ def undo(system: System) -> None:
         except Failed as failed:
             raise Failed(
                 f"SSH access could not be restored: {failed.what}",
-                f"keep this login; on the server, `journalctl -u {SERVICE}` says why; it tries again by itself",
+                f"keep this login open; `journalctl -u {SERVICE}` on the server shows why; the server keeps trying",
                 failed.detail,
             ) from failed
         if pending():
-            raise Failed("SSH access could not be restored", f"keep this login; `journalctl -u {SERVICE}` says why")
+            raise Failed(
+                "SSH access could not be restored",
+                f"keep this login open; `journalctl -u {SERVICE}` on the server shows why",
+            )
     stop_timer(system)
     forget()
     system.forget()

@@ -63,7 +63,7 @@ class Keyring(Resource):
             return File(self.path, text).check(system)  # edited by hand: refused, with the difference
         if found == text or (found is None and not self._keys()):
             return []
-        return [Drift("keys", "others", "as wanted", unified(self.path, found or "", text))]
+        return [Drift("keys", "different", "as wanted", unified(self.path, found or "", text))]
 
     def apply(self, system: System) -> None:
         replace(self.path, self._text().encode(), 0o644, 0, 0)
@@ -100,7 +100,7 @@ class Disconnected(Resource):
 
         holder = at_work(self.app)
         if holder and holder["ci"] not in {key["id"] for key in keys_in(self.path)}:
-            return [Drift(str(holder.get("verb")), "at work", "ended")]
+            return [Drift(str(holder.get("verb")), "running", "ended")]
         return [Drift("connections", "open", "ended")] if self not in system.done and connections(self.app) else []
 
     def apply(self, system: System) -> None:
@@ -115,7 +115,7 @@ class Disconnected(Resource):
         while self.check(system):
             holder = at_work(self.app)
             if holder and not overrule(holder):
-                raise Failed(f"{described(holder)}, and does not end", "on the server, end its process", str(holder))
+                raise Failed(f"{described(holder)}, and does not end", "end its process on the server", str(holder))
 
 
 @dataclass(frozen=True)
@@ -128,14 +128,16 @@ class LoginUser(User):
         import pwd
 
         if len(self.name) > 32:
-            hint = "CI keys are for apps whose name has 29 letters at most"
-            raise Refused(f"a user's name has 32 letters at most, and {self.name} has {len(self.name)}", hint)
+            hint = "CI keys need an app name of at most 29 characters"
+            raise Refused(f"the user name {self.name} has {len(self.name)} characters; the maximum is 32", hint)
         try:
             found = pwd.getpwnam(self.name)
         except KeyError:
             return [Drift("user", "absent", "present")]
         if found.pw_dir != self.home:
-            raise Refused(f"{self.name} is already somebody else on this server", f"its home is {found.pw_dir}")
+            raise Refused(
+                f"the user {self.name} exists on this server for another purpose", f"its home is {found.pw_dir}"
+            )
         return [*super().check(system), *([] if self._unlocked() else [Drift("login by key", "locked", "possible")])]
 
     def apply(self, system: System) -> None:
@@ -168,7 +170,7 @@ class Tree(Resource):
         wanted = dict(self.files)
         found = {path: text_of(f"{self.directory}/{path}") for path in self._paths()}
         changed = sorted(path for path in {*wanted, *found} if wanted.get(path) != found.get(path))
-        return [Drift(path, "another text" if path in found else "absent", "as it was put there") for path in changed]
+        return [Drift(path, "changed" if path in found else "absent", "as installed") for path in changed]
 
     def _paths(self) -> list[str]:
         found = []

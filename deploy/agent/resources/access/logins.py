@@ -29,7 +29,7 @@ def asked(login: Login, first: str = "") -> Settings:
     ran = subprocess.run(argv, input=told.encode(), capture_output=True, env=ENVIRONMENT)
     if ran.returncode:
         detail = ran.stderr.decode(errors="replace").strip()
-        raise Failed("sshd does not accept its configuration", "fix the line that sshd names, then run again", detail)
+        raise Failed("sshd does not accept its configuration", "fix the line in sshd's message, then run again", detail)
     return settings(ran.stdout.decode(errors="replace"))
 
 
@@ -155,8 +155,8 @@ def require_keys_only(path: str, first: str = "") -> None:
     """Refused where a password alone gets in, in spite of our file at `path`."""
     if said := by_password(first):
         raise Refused(
-            "sshd lets in users with a password alone, in spite of " + path,
+            "sshd accepts logins with only a password, despite " + path,
             "remove the line, or add `AuthenticationMethods publickey` to its block, reload sshd, then run again;\n"
-            "a user who needs no password loses it with `passwd -l USER`",
+            "or lock a password that is not needed: `passwd -l USER`",
             "\n".join(said),
         )

@@ -50,7 +50,7 @@ class Port(Resource):
             if name != self.program:
                 raise Refused(
                     f"port {self.number} is taken by {name} (process {pid})",
-                    f"stop it and keep it from starting (a service: `systemctl disable --now {name}`), then run again",
+                    f"stop and disable it (for a service: `systemctl disable --now {name}`), then run again",
                 )
         return []
 

@@ -64,7 +64,7 @@ def unit_text(app: str, release: str) -> str:
     ran = subprocess.run(argv, capture_output=True, env=ENVIRONMENT)
     if ran.returncode:
         what = f"the unit {app}@{release}.service is not on the server"
-        raise Failed(what, "fab deploy, which puts it back", ran.stderr.decode(errors="replace"))
+        raise Failed(what, "fab deploy restores it", ran.stderr.decode(errors="replace"))
     return ran.stdout.decode(errors="replace")
 
 
@@ -122,7 +122,7 @@ class ReleaseCommand(Resource):
         return f"{self.app}-release.service"
 
     def check(self, system: System) -> list[Drift]:
-        return [] if self in system.done else [Drift("command", "to be run", f"within {self.seconds} s")]
+        return [] if self in system.done else [Drift("command", "not run yet", f"run within {self.seconds} s")]
 
     def apply(self, system: System) -> None:
         stop(self.unit)
@@ -160,5 +160,5 @@ class ReleaseCommand(Resource):
         from ..serving.reasons import advice
 
         lacking = advice(self.app, self.release, "\n".join(said))
-        hint = lacking or "fix it and deploy again; `fab run` tries a command out, release_seconds gives it longer"
+        hint = lacking or "fix it and deploy again; try commands with `fab run`, or set a longer release_seconds"
         raise Failed(f"the release command `{self.command}` {how}", hint, "\n".join(said))

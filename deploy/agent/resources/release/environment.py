@@ -123,7 +123,7 @@ def resolved(layers: Layers, secrets: Mapping[str, str]) -> dict[str, str]:
         if name in asked:
             raise Refused(f"env in deploy.toml: {name} refers to itself", "write $$ for a plain $")
         if name not in values:
-            what = f"env in deploy.toml: {asked[-1]} refers to ${name}, which the release does not have"
+            what = f"env in deploy.toml: {asked[-1]} refers to ${name}, which is not set"
             raise Refused(what, f"set it on the server (fab env.set {name}), or write $$ for a plain $")
         return value_of(name, asked)
 

@@ -46,7 +46,7 @@ class Source(Resource):
         if self.base:
             entries = manifest_of(f"{self.app_directory}/releases/{self.base}")
         if wrong := escaping(entries):
-            raise Refused(f"the source has a name that could leave its directory: {wrong}")
+            raise Refused(f"the source has a path that leads outside it: {wrong}")
         have = known_files(self.app_directory)
         partial = f"{self.directory}/source.partial"
         shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted run
@@ -146,8 +146,8 @@ class Virtualenv(Resource):
             shutil.rmtree(top, ignore_errors=True)
             if failure.hint:
                 raise
-            what = f"the packages that {self.requirements} asks for could not be installed"
-            raise Failed(what, f"fix {self.requirements}; the lines above are uv's", failure.detail) from failure
+            what = f"the packages in {self.requirements} could not be installed"
+            raise Failed(what, f"fix {self.requirements}; see uv's output above", failure.detail) from failure
         with suppress(FileNotFoundError):
             os.unlink(f"{top}/.lock")  # uv's
         replace(f"{top}/{MARKER}", b"", 0o644, 0, 0)

@@ -37,4 +37,4 @@ class Front(Value):
 
 def quoted(unit: str, front: Front) -> str:
     """What to quote where the site fails: the proxy's own words if that has ended, else the unit's. See `journal`."""
-    return journal(unit) if front.runs() else f"{front.title} does not run:\n{front.said()}"
+    return journal(unit) if front.runs() else f"{front.title} is not running:\n{front.said()}"

@@ -91,7 +91,7 @@ class Healthy(Resource):
             system.forget()
             found = system.unit(self.unit)
             if found.get("ActiveState") == "failed" or found.get("NRestarts", "0") != "0":
-                self._fail(system, f"{self.unit} ended while starting")
+                self._fail(system, f"{self.unit} ended while it was starting")
             if answer.settled and time.monotonic() - since >= SETTLED_SECONDS:
                 what = f"{self.unit} answers GET {self.path} with {answer.short}, not with 200"
                 self._fail(system, what, settled_hint(answer, self.host))
@@ -104,7 +104,7 @@ class Healthy(Resource):
     def _fail(self, system: System, what: str, hint: str = "") -> None:
         said = journal(self.unit, since=system.started.get(self.unit, 0))
         if self.unit not in system.started:
-            hint = hint or "it was running before this command; `fab restart` replaces its processes"
+            hint = hint or "it was already running before this command; `fab restart` replaces its processes"
         raise Failed(what, f"{hint}\n{hint_logs(self.unit)}" if hint else hint_for(self.unit, said), said)
 
     def _ask(self, system: System, seconds: float) -> Answer:
@@ -129,13 +129,13 @@ class Healthy(Resource):
 
 def settled_hint(answer: Answer, host: str) -> str:
     """Why an app may answer so, and what to do."""
-    other = "set health_path in deploy.toml to a path that answers 200 to everybody"
+    other = "set health_path in deploy.toml to a path that answers 200 without a login"
     if answer.status[0] == "3":
-        return f"it redirects to {answer.location or 'another place'}: {other}"
+        return f"it redirects to {answer.location or 'another URL'}: {other}"
     if answer.status == "400":
-        return f"does the app accept {host} as its host (Django: ALLOWED_HOSTS)? Or {other}"
-    reasons = {"401": "it wants a login", "403": "it lets nobody in there", "404": "the app has no such path"}
-    return f"{reasons.get(answer.status, 'it takes no such request')}: {other}"
+        return f"does the app accept the host name {host} (Django: ALLOWED_HOSTS)? Or {other}"
+    reasons = {"401": "it needs a login", "403": "the app refuses access", "404": "the app has no such path"}
+    return f"{reasons.get(answer.status, 'the app refuses the request')}: {other}"
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Warmed(Resource):
 
     def check(self, system: System) -> list[Drift]:
         serves = os.path.realpath(f"{self.current}/http.sock") == os.path.realpath(self.socket)
-        return [] if serves or self in system.done else [Drift("first answers", "slow", "given")]
+        return [] if serves or self in system.done else [Drift("workers", "cold", "warmed up")]
 
     def apply(self, system: System) -> None:
         ends = time.monotonic() + MOST_WARM_SECONDS
@@ -219,8 +219,8 @@ class Reachable(Resource):
             time.sleep(0.05)
         name, said = self.front.title, self.front.said()
         if not self.front.runs():
-            hint = f"see the output of {name} above; `fab provision` repairs its configuration and starts it"
-            raise Failed(f"{name} does not run, so nobody reaches {self.host}", hint, said)
+            hint = f"see the output of {name} above; `fab provision` repairs its config and starts it"
+            raise Failed(f"{name} is not running, so nobody can reach {self.host}", hint, said)
         raise Failed(
             f"GET {scheme}://{self.host}{self.path} through {name} did not answer with 200 (last answer: {answer})",
             f"fab logs --{name.lower()}",

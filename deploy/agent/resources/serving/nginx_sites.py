@@ -73,10 +73,10 @@ class ServerNames(Resource):
 
 
 ADDRESS = re.compile(r"[\d.]+|.*:.*")
-BY_ADDRESS = "a host named by -H is a name of the site, too: put it into `hosts` in deploy.toml in place of -H"
+BY_ADDRESS = "with -H, the host is also a name of the site: put it into `hosts` in deploy.toml instead of using -H"
 HINT = (
-    "give each app a `domain` of its own in deploy.toml, or deploy this one to another host; if that site is not needed"
-    " any more, remove its link from /etc/nginx/sites-enabled and run `systemctl reload nginx`"
+    "give each app its own `domain` in deploy.toml, or deploy this one to another host; if that site is not needed,"
+    " remove its link from /etc/nginx/sites-enabled and run `systemctl reload nginx`"
 )
 
 
@@ -100,9 +100,9 @@ class DefaultServer(Resource):
             taken = [listen for listen in server.defaults if listen in self.listens]
             if taken and server.path not in self.ours:
                 raise Refused(
-                    f"{server.path} on the server answers for all names on {taken[0]} (default_server)",
-                    "take `default_server` out of its listen lines, or remove that site; unknown names get no answer"
-                    " then",
+                    f"{server.path} on the server answers all host names on {taken[0]} (default_server)",
+                    "remove `default_server` from its listen lines, or remove that site; unknown host names then get no"
+                    " answer",
                 )
         return []
 

@@ -60,7 +60,7 @@ class Service(Resource):
             words = ("disabled", "enabled")
             drifts.append(Drift("at boot", words[not self.enabled], words[self.enabled]))
         if state == "active" and self.watches and not loaded(self.unit, found, self.watches):
-            drifts.append(Drift("configuration", "older than its files", f"{self.refresh}ed"))
+            drifts.append(Drift("config", "changed since it was loaded", f"{self.refresh}ed"))
         return drifts
 
     def apply(self, system: System) -> None:
@@ -73,7 +73,7 @@ class Service(Resource):
             else:
                 system.run(["systemctl", "stop", self.unit])
                 system.run(["systemctl", "reset-failed", self.unit], accept=(0, 1))  # 1: nothing had failed
-        if "configuration" in drifts:
+        if "config" in drifts:
             seen = fingerprint(self.watches)
             before = children(system.unit(self.unit).get("MainPID", ""))
             system.run(["systemctl", self.refresh, self.unit])
@@ -157,7 +157,7 @@ class UnitFile(Resource):
     def check(self, system: System) -> list[Drift]:
         drifts = self.file.check(system)
         if system.unit(self.unit).get("NeedDaemonReload") == "yes":
-            drifts.append(Drift("what systemd knows of it", "older than its files", "the same"))
+            drifts.append(Drift("unit in systemd", "older than its file", "reloaded"))
         return drifts
 
     def apply(self, system: System) -> None:

@@ -36,10 +36,14 @@ def worse(before: Counts, after: Counts) -> str:
     """
     usual = before.errors / max(before.requests, 1)
     if after.errors > 2 + (0.005 + 2 * usual) * after.requests:
-        was = f"before the switch {before.errors} of {before.requests}" if before.requests else "none known from before"
-        return f"{after.errors} of {after.requests} requests were answered with 5xx ({was})"
+        was = (
+            f"before the switch: {before.errors} of {before.requests}"
+            if before.requests
+            else "no requests before the switch"
+        )
+        return f"{after.errors} of {after.requests} requests got a 5xx response ({was})"
     if after.restarts > 1 + 2 * before.restarts / before.seconds * after.seconds:
-        return f"its processes were started anew {after.restarts} times within {after.seconds:.0f} s"
+        return f"its processes were restarted {after.restarts} times within {after.seconds:.0f} s"
     return ""
 
 
@@ -149,7 +153,7 @@ class Watched(Resource):
         return (self.unit, self.previous)
 
     def check(self, system: System) -> list[Drift]:
-        return [] if self in system.done else [Drift("watch", "to come", f"{self.seconds} s")]
+        return [] if self in system.done else [Drift("watch", "not done", f"{self.seconds} s")]
 
     def apply(self, system: System) -> None:
         log = Log(self.log, self.line)
@@ -177,12 +181,14 @@ class Watched(Resource):
             main, seen = found["MainPID"], seen | children(found["MainPID"])
             failures = system.probe.failures(began) if system.probe else []
             if len(failures) > 2:
-                self._fail(f"{len(failures)} of our own requests failed (the first: {failures[0]})")
+                self._fail(f"{len(failures)} probe requests failed (the first: {failures[0]})")
             if what := worse(before, after):
                 self._fail(what)
-            system.progress(100 * passed / self.seconds, f"{after.errors} of {after.requests} requests got 5xx")
+            system.progress(
+                100 * passed / self.seconds, f"{after.errors} of {after.requests} requests got a 5xx response"
+            )
             time.sleep(LOOK_SECONDS)
         system.done.add(self)
 
     def _fail(self, what: str) -> None:
-        raise Failed(f"after the switch {what}", hint_logs(self.unit), quoted(self.unit, self.front))
+        raise Failed(f"after the switch, {what}", hint_logs(self.unit), quoted(self.unit, self.front))

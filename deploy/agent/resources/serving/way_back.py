@@ -43,14 +43,14 @@ class WayBack(Resource):
     def check(self, system: System) -> list[Drift]:
         if link_target(self.current) != self.release:
             return []  # the switch has been made
-        return [] if self in system.done else [Drift("link back", "to come", self.target)]
+        return [] if self in system.done else [Drift("link back", "absent", self.target)]
 
     def apply(self, system: System) -> None:
         Link(back_of(self.current), self.target).apply(system)
         answer = as_visitor(self._answer, PATIENCE_SECONDS)
         if answer.startswith(NOT_ASKED):
             why = answer.removeprefix(NOT_ASKED)
-            what = f"the server could not ask {self.release} whether it answers: {why}"
+            what = f"the server could not check whether {self.release} answers: {why}"
             raise Failed(what, f"{SHORT}run the same command again")
         if not answer.isdigit() or answer >= "500":
             system.silent[self.release] = answer

@@ -40,19 +40,19 @@ class Issued(Resource):
 
     def check(self, system: System) -> list[Drift]:
         if self.anew:
-            return [] if self in system.done else [Drift("key", "the old one", "a new one")]
+            return [] if self in system.done else [Drift("key", "old", "new")]
         found = read_certificate(f"{self.directory}/live/fullchain.pem")
         missing = self._missing(found)
         if found is None or not trusted(self.directory):
-            return [Drift("certificate", "signed by the server itself", f"of {authority(self.server)}")]
+            return [Drift("certificate", "self-signed", f"from {authority(self.server)}")]
         if missing:
             return [Drift("certificate", f"not for {', '.join(missing)}", "for all names")]
         if text_of(f"{LIVE}/{self.app}/fullchain.pem") != text_of(f"{self.directory}/live/fullchain.pem"):
-            return [Drift("certificate", f"of {found.issuer}", f"of {authority(self.server)}, renewed by certbot")]
+            return [Drift("certificate", f"from {found.issuer}", f"from {authority(self.server)}, renewed by certbot")]
         if found.ends < time.time():
-            return [Drift("certificate", f"ran out on {found.day}", "a new one")]
+            return [Drift("certificate", f"expired on {found.day}", "new")]
         if found.late:
-            return [Drift("certificate", f"runs out on {found.day}, and was not renewed", "a new one")]
+            return [Drift("certificate", f"expires on {found.day}, not renewed", "new")]
         return []
 
     def _missing(self, found: Certificate | None) -> list[str]:
@@ -96,8 +96,10 @@ class Issued(Resource):
         """A rate limit that the authority told us of is not tried again before its end."""
         until = (text_of(f"{self.directory}/.not-before") or "").strip()
         if until and time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()) < until:
-            hint = f"wait until then; after {until} UTC: fab deploy"
-            raise Failed(f"{authority(self.server)} takes no more requests before {until} UTC", hint, "", self._state())
+            hint = f"run `fab deploy` after {until} UTC"
+            raise Failed(
+                f"{authority(self.server)} accepts no more requests before {until} UTC", hint, "", self._state()
+            )
 
     def _note(self, until: str) -> None:
         with open(f"{self.directory}/.not-before", "w", encoding="ascii") as file:
@@ -111,12 +113,10 @@ class Issued(Resource):
         """How the site stands without the new certificate."""
         found = read_certificate(f"{self.directory}/live/fullchain.pem")
         if not trusted(self.directory) or found is None:
-            return (
-                "the site answers over http; over https browsers warn, its certificate is signed by the server itself"
-            )
+            return "the site answers over http; over https browsers warn, because its certificate is self-signed"
         if found.ends < time.time():
-            return f"the site answers over https, but browsers warn: its certificate ran out on {found.day}"
-        return f"the site answers over https with the certificate it has, good until {found.day}"
+            return f"the site answers over https, but browsers warn: its certificate expired on {found.day}"
+        return f"the site answers over https with its current certificate, valid until {found.day}"
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Revoked(Resource):
         return f"certificate {self.serial}: revoked"
 
     def check(self, system: System) -> list[Drift]:
-        return [Drift("certificate", "valid", "void")] if self._kept() else []
+        return [Drift("certificate", "valid", "revoked")] if self._kept() else []
 
     def _kept(self) -> str:
         """certbot's archive keeps what it got; those that were revoked are removed from it."""

@@ -114,7 +114,7 @@ class Placeholder(Resource):
     def check(self, system: System) -> list[Drift]:
         live = f"{self.directory}/live"
         there = all(os.path.exists(f"{live}/{name}") for name in ("fullchain.pem", "privkey.pem"))
-        return [] if there else [Drift("certificate", "none", "signed by the server itself")]
+        return [] if there else [Drift("certificate", "none", "self-signed")]
 
     def apply(self, system: System) -> None:
         made = f"{self.directory}/self-signed"
@@ -154,8 +154,11 @@ class OwnCertificate(Resource):
         if same and trusted(self.directory):
             return []
         if self.ended:
-            raise Refused(f"the certificate ran out on {self.ended}", "put a new one into the files of `certificate`")
-        return [Drift("certificate", "another", "yours")]
+            raise Refused(
+                f"the certificate expired on {self.ended}",
+                "replace the files set by `certificate` and `certificate_key`",
+            )
+        return [Drift("certificate", "another one", "yours")]
 
     def apply(self, system: System) -> None:
         import shutil
@@ -167,7 +170,7 @@ class OwnCertificate(Resource):
             for name, text in (("fullchain.pem", self.certificate), ("privkey.pem", self.key.value)):
                 with open(os.open(f"{brought}/{name}", os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="ascii") as file:
                     file.write(text)
-            system.run(["sh", self.hook, brought, self.app], hint="the certificate before stays in use")
+            system.run(["sh", self.hook, brought, self.app], hint="the previous certificate stays in use")
         finally:
             shutil.rmtree(brought, ignore_errors=True)
 
@@ -203,9 +206,7 @@ class Presented(Resource):
             return [Drift("handshake", error.strerror or str(error), "a certificate")]
         wanted = text_of(f"{self.directory}/live/fullchain.pem") or ""
         # Compared without white space: PEM files have their lines in many ways.
-        return (
-            [] if "".join(shown.split()) in "".join(wanted.split()) else [Drift("certificate", "an older one", "new")]
-        )
+        return [] if "".join(shown.split()) in "".join(wanted.split()) else [Drift("certificate", "old", "new")]
 
     def apply(self, system: System) -> None:
         if self._comes(SETTLE_SECONDS, system):
