@@ -1,4 +1,4 @@
-"""`fab env` and its kin."""
+"""`fab env`, `fab env.set` and `fab env.unset` as typed."""
 
 import sys
 

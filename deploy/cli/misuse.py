@@ -1,4 +1,4 @@
-"""Wrong command lines: what Invoke and Fabric refuse, told as all errors are."""
+"""Wrong command lines: what Invoke and Fabric refuse, shown like all other errors."""
 
 import os
 import re
@@ -36,16 +36,16 @@ def typed(words: list[str]) -> str:
 
 
 def tell(screen: Screen, error: DeployError) -> None:
-    """Show an error; where it names no place, and a server has no part in it, that is the command line."""
+    """Show an error. An error without `where` that does not come from a server gets the command line as `where`."""
     if isinstance(error, (ConfigError, SourceError, SandboxError)):
         error.where = error.where or typed(sys.argv[1:])
     screen.error(error)
 
 
 def explain_misuse(program: Any, about: str | None) -> None:
-    """Have what goes wrong around the tasks told as what goes wrong in them. program: Fabric's, see its `run`.
+    """Show errors around the tasks like errors in them. program: Fabric's, see its `run`.
 
-    about: what the commands are for together, to be shown above the list of them.
+    about: the text above the list of commands.
     """
     program.parse_tasks = told(partial(parse, program, program.parse_tasks))
     program.parse_cleanup = told(partial(list_or_help, program, about, program.parse_cleanup))
@@ -54,7 +54,7 @@ def explain_misuse(program: Any, about: str | None) -> None:
 
 
 def open_streams() -> None:
-    """Standard streams that whoever started us has closed, as by `fab deploy <&-`, are empty."""
+    """Replace standard streams that are closed, as by `fab deploy <&-`, with empty ones."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
@@ -78,7 +78,7 @@ def parse(program: Any, parse_tasks: Callable[[], None]) -> None:
         raise misuse(error, sorted(program.collection.task_names)) from None
     if program.core.remainder and not program.args.complete.value:
         hint = 'fab run "COMMAND" runs a command as the app'
-        raise ConfigError('arguments after "--" are not supported', hint=hint)  # Fabric's way to run it skips host keys
+        raise ConfigError('arguments after "--" are not supported', hint=hint)  # Fabric checks no host keys
 
 
 def list_or_help(program: Any, about: str | None, parse_cleanup: Callable[[], None]) -> None:
@@ -113,7 +113,7 @@ def print_help(about: str | None, parse_cleanup: Callable[[], None]) -> None:
 
 
 def read_settings(program: Any, update_config: Callable[[], None]) -> None:
-    """What Fabric reads before the first task: its own configuration, SSH's, and passwords."""
+    """Read what Fabric needs before the first task: its own config, SSH's, and passwords."""
     hint = "-S is the SSH config file, -f the Fabric config file; the defaults are ~/.ssh/config and ~/.fabric.yaml"
     try:
         update_config()
@@ -148,7 +148,7 @@ def guess(word: str, known: list[str]) -> str:
 
 
 def misuse(error: ParseError | ValueError, names: list[str]) -> ConfigError:
-    """What is wrong with the words of a command line. names: of all commands."""
+    """The error for a wrong command line. names: of all commands."""
     context = getattr(error, "context", None)
     command = context.name if context is not None and context.name else ""
     text, hint = str(error), f"fab --help {command} shows its options" if command else ALL_COMMANDS

@@ -1,4 +1,4 @@
-"""Fabric's program as the kit has it: our commands, our errors, our end."""
+"""Fabric's program with the kit's commands, errors and exit statuses."""
 
 import atexit
 import gc
@@ -16,17 +16,17 @@ from .tasks import stage_task, tasks, tls_tasks
 
 
 def namespace(about: str) -> Collection:
-    """All commands. about: what they are for together."""
-    session = Session()  # Invoke hands tasks nothing of each other's; one connection serves a whole command line
+    """All commands. about: the text above their list."""
+    session = Session()  # shared by all tasks: one connection serves a whole command line
     program.executor_class = ending(session)
     explain_misuse(program, about)
     open_streams()
-    atexit.register(gc.freeze)  # last of all: a process that ends need not look for garbage first (20 ms)
+    atexit.register(gc.freeze)  # runs last: skips the garbage collection at exit (20 ms)
     atexit.register(session.close)
     made = Collection(*tasks(session))
     for group in (env_tasks, tls_tasks, sandbox_tasks, ci_tasks):
         made.add_collection(group(session))
     session.commands = frozenset({*made.tasks, *made.collections})
-    for name in {*stage_names()} - session.commands:  # a stage of such a name is refused when the file is read
+    for name in {*stage_names()} - session.commands:  # those are refused when the file is read
         made.add_task(stage_task(session, name))
     return made

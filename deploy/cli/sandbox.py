@@ -1,4 +1,4 @@
-"""`fab sandbox` and its kin. Nothing of the sandbox itself is loaded before one of them runs."""
+"""The `fab sandbox` commands as typed. The sandbox itself is loaded only when one of them runs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The commands as typed: words and their help → verb. Nothing is decided here."""
+"""The commands as typed: options and their help → verb. Nothing is decided here."""
 
 import sys
 from pathlib import Path
@@ -26,7 +26,7 @@ def count(lines: int, name: str) -> int:
 
 
 def tasks(session: Session) -> list[Any]:
-    """Those of no group, for the stage and hosts of the session."""
+    """The commands outside of groups, for the stage and hosts of the session."""
 
     @command(session, CHANGING)
     def provision(typed: Typed) -> None:
@@ -119,7 +119,7 @@ def tasks(session: Session) -> list[Any]:
             with typed.verb("logs") as (verb, call):
                 verb.logs(call, lines=lines, since=since, follow=follow, release=release, with_proxy=proxies[PROXY])
         except Interrupted:
-            raise Exit(code=0) from None  # Ctrl-C is how one leaves a log
+            raise Exit(code=0) from None  # Ctrl-C is the usual way to stop following a log
 
     @command(
         session,

@@ -1,4 +1,4 @@
-"""Values for `fab env.set`: from a file, from what is piped in, or typed unseen. Never from the command line."""
+"""Values for `fab env.set`: from a file, a pipe, or typed without echo. Never from the command line."""
 
 import re
 import sys
@@ -15,7 +15,7 @@ LINE = re.compile(rf"(?:export\s+)?({NAME})\s*=\s*(.*)")
 
 
 def wanted(name: str, file: str) -> dict[str, str]:
-    """Values by name: all of a file of NAME=value lines ("-" is standard input), or the one of a name."""
+    """Map name to value: all lines of a file ("-" is standard input), or the value of one name."""
     if bool(file) == bool(name):
         hint = "fab env.set NAME asks for the value; fab env.set --file .env sets several"
         raise ConfigError("env.set needs a name or a file", "", NOTHING, hint)
@@ -77,7 +77,7 @@ def from_file(path: str) -> dict[str, str]:
 def parse(text: str, path: str) -> dict[str, str]:
     """The variables of a .env file: NAME=value a line, # comments, quotes, `export`; a quoted value may span lines.
 
-    In double quotes \\n, \\" and \\\\ mean what they mean elsewhere; in single quotes everything is as it stands.
+    In double quotes, \\n, \\" and \\\\ are escapes; in single quotes, everything is literal.
     """
     found: dict[str, str] = {}
     lines = iter(enumerate(text.splitlines(), 1))

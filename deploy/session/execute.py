@@ -15,7 +15,7 @@ from .session import Host, Options, agent_of, operator
 
 @dataclass
 class Count:
-    """How many steps ended how, from the events that pass."""
+    """Counts the results of steps, and keeps the last events of a run."""
 
     ok: int = 0
     changed: int = 0
@@ -64,7 +64,7 @@ def see_through(
     done: str,
     count: Count,
 ) -> None:
-    """Show what a plan on a host does, and how it ends. ask: has it carried out, given whom to tell of each event."""
+    """Show what a plan on a host does, and how it ends. ask: runs it, and passes each event to the given function."""
 
     def show(event: Event) -> None:
         if event["event"] == "prove":
@@ -92,7 +92,7 @@ def see_through(
 
 
 def left_as(count: Count, release: str, before: str, is_new: bool) -> str:
-    """How a change of the release that failed has left the server: what has the traffic, and what became of the rest.
+    """The state of the server after a failed change: which release gets traffic, and what was undone.
 
     before: the release that had the traffic when the change began.
     """
@@ -111,7 +111,7 @@ def left_as(count: Count, release: str, before: str, is_new: bool) -> str:
 
 
 def how_left(end: End, release: str, current: str) -> str:
-    """How a change that failed has left one of several hosts, in short."""
+    """The state of one of several hosts after a failed change, in short."""
     if end.get("switched"):
         return f"on {release}, but not finished"
     how = "unchanged" if not end.get("applied") else "not all undone" if end.get("undo_errors") else "undone"
@@ -120,5 +120,5 @@ def how_left(end: End, release: str, current: str) -> str:
 
 
 def tell_probe(end: End, host: Host, screen: Screen) -> None:
-    if (probe := end.get("probe")) and probe["requests"]:  # none: there was only the release before to ask
+    if (probe := end.get("probe")) and probe["requests"]:  # none: only the previous release could be asked
         screen.say(*of_probe(probe), host.name)

@@ -1,6 +1,6 @@
-"""Who decides what a change of the release comes to: this machine, or the server, where a CI key let us in.
+"""Who makes the plan of a change: this machine, or the server if we are logged in with a CI key.
 
-Both decide by the same code, `plan.decide`. Nothing else in the kit asks which of them it is.
+Both use the same code, `plan.decide`. Nothing else in the kit distinguishes them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Blobs = Callable[[list[int]], Iterable[bytes]]
 
 class Planner(Protocol):
     def require(self, facts: Facts) -> None:
-        """HostError where the server is not ready for the change."""
+        """Raise HostError if the server is not ready for the change."""
 
     def deploy(self, local: Local, facts: Facts, reply: Reply, news: str) -> None:
         """reply: of the survey. news: what is uploaded, in words."""
@@ -43,7 +43,7 @@ def planner_of(change: Operation) -> Planner:
 
 
 class ByOperator:
-    """The plan is made here, and sent."""
+    """The plan is made on this machine, and sent to the server."""
 
     def __init__(self, change: Operation) -> None:
         self.change = change
@@ -81,14 +81,14 @@ class ByOperator:
 
 
 class ByServer:
-    """The server makes the plan and carries it out, and we see it through."""
+    """The server makes the plan and runs it; this side shows its events."""
 
     def __init__(self, change: Operation) -> None:
         self.change = change
         self.agent = agent_of(change.host)
 
     def require(self, facts: Facts) -> None:
-        """The server's side judges by what it needs itself."""
+        """The server checks its own readiness; here, only options are checked."""
         if self.change.options.break_lock:
             what, hint = "a CI key cannot break a lock", "--wait waits until the other run ends"
             raise HostError(what, self.agent.where, NOTHING, hint)

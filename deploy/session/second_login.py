@@ -1,4 +1,4 @@
-"""A new login while the old one is held: what must work before a server may keep a change of its own SSH access."""
+"""A second login while the first one is open: it must work before a server keeps a change of its SSH access."""
 
 from threading import Timer
 from typing import Any
@@ -11,7 +11,7 @@ from .session import Host, agent_of
 
 
 def require_key(host: Host) -> None:
-    """Whoever got in with a password would not get in any more: that is told before anything is changed."""
+    """Refuse a login by password, which would stop working, before anything is changed."""
     if agent_of(host).link.by_password:
         login = f"{host.made.user}@{host.made.host}"
         raise HostError(
@@ -23,7 +23,7 @@ def require_key(host: Host) -> None:
 
 
 def prove(host: Host, event: Prove) -> dict[str, Any]:
-    """Log in once more, become root as before, and answer the server's question of that name."""
+    """Log in again, become root as before, and return the answer to the server's event `prove`."""
     try:
         log_in(host, tuple(" ".join(key.split()[:2]) for key in event["keys"]))
     except DeployError as error:

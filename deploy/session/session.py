@@ -1,7 +1,6 @@
 """One command line: its stage, the agents on that stage's hosts, and Ctrl-C.
 
-`fab provision deploy` is two tasks on one connection, so somebody must hold it in between: `fabfile.py` makes one
-Session for the life of the process.
+`fab provision deploy` is two tasks on one connection, so one Session keeps it for the life of the process.
 """
 
 import getpass
@@ -35,7 +34,7 @@ Job = Callable[["Host"], Any]
 
 @dataclass(frozen=True)
 class Options:
-    """The words that change how a verb is carried out, see `cli.options`."""
+    """The options that change how a verb runs, see `cli.options`."""
 
     check: bool = False
     force: bool = False
@@ -45,7 +44,7 @@ class Options:
 
 @dataclass
 class Host:
-    """One server of this run, and the agent on it once the connection stands."""
+    """One server of this run, and the agent on it after connecting."""
 
     name: str
     made: Connection
@@ -72,12 +71,12 @@ def agent_of(host: Host) -> Agent:
 
 
 def operator() -> str:
-    """Who is at work, for the lock and the release's record."""
+    """The person at this machine, for the lock and the release's record."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def wait_for(events: Iterable[threading.Event]) -> None:
-    """Not Thread.join: a Ctrl-C in it can make a thread look ended that is not. Bounded, for Windows' sake."""
+    """Not Thread.join: Ctrl-C during it can make a running thread look ended. Short waits, because of Windows."""
     for event in events:
         while not event.wait(0.5):
             pass
@@ -85,7 +84,7 @@ def wait_for(events: Iterable[threading.Event]) -> None:
 
 @dataclass(frozen=True)
 class Call:
-    """One verb as it was typed, on the hosts that are being connected to. run: has a job done on each, at once."""
+    """One verb as it was typed, and its hosts. run: runs a job on all of them at the same time."""
 
     session: "Session"
     config: Config
@@ -101,7 +100,7 @@ class Call:
 
 @contextmanager
 def each_told_of(hosts: Sequence[Host], done: str) -> Iterator[None]:
-    """An error of several hosts that are worked on at the same time says how each is. done: of those without one."""
+    """Add the state of each host to an error. done: the state of hosts without an error."""
     try:
         yield
     except DeployError as error:
@@ -116,7 +115,7 @@ def _state_of(host: Host, done: str) -> str:
 
 
 def by_state(hosts: Sequence[Host], states: Sequence[str]) -> str:
-    """One line of several hosts' states, those of the same state together."""
+    """One line with the states of several hosts, grouped by state."""
     told: dict[str, list[str]] = {}
     for host, text in zip(hosts, states, strict=True):
         told.setdefault(text, []).append(host.name)
@@ -162,11 +161,11 @@ class Session:
 
     @contextmanager
     def reaching(self, hosts: Sequence[Host], screen: Screen, *, may_install: bool) -> Iterator[Callable[[Job], None]]:
-        """Connect to all hosts at once, each in a thread, while the body runs; it gets what runs a job on all of them.
+        """Connect to all hosts at once, in threads, while the body runs. Yields a function that runs a job on all.
 
-        That raises the first host's error after all have ended, the others' having been shown.
+        That function raises the first host's error after all have ended, and shows the others'.
         """
-        if self.interrupted.is_set():  # in the task before, which was too far to be undone
+        if self.interrupted.is_set():  # during the previous task, which could no longer be undone
             raise Interrupted("interrupted", state="the steps shown above were done, nothing else was started")
         ready = threading.Event()
         jobs: list[Job] = []
@@ -225,7 +224,7 @@ class Session:
             if host.error:
                 agent = self.agents.pop(host.key, None)
                 if agent is not None:
-                    agent.close()  # it releases the lock, and knows that its failure was heard
+                    agent.close()  # so it releases the lock, and knows that its failure was shown
         failed = [host.error for host in hosts if host.error and not isinstance(host.error, NotReached)]
         for error in failed[1:]:
             if isinstance(error, DeployError):
@@ -259,7 +258,7 @@ class Session:
             return self.passwords[user]
 
     def _stop(self, hosts: Sequence[Host], screen: Screen) -> None:
-        """Ctrl-C: ask the servers to stop and undo, and wait for how that ends; a second Ctrl-C leaves them to it."""
+        """Ctrl-C: ask the servers to stop and undo, and wait for the result; a second Ctrl-C stops waiting."""
         try:
             told = [host.agent for host in hosts if host.agent is not None and host.agent.asked]
             if not told:

@@ -1,4 +1,4 @@
-"""`fab env`: the names in the app's environment, and a release with another environment."""
+"""`fab env`: the names in the app's environment, and a release with a changed environment."""
 
 import json
 from dataclasses import replace
@@ -32,12 +32,12 @@ def env(call: Call) -> None:
 
 
 def env_set(call: Call, verb: str, changes: dict[str, str | None]) -> None:
-    """verb: "env.set" or "env.unset". None takes a name away."""
+    """verb: "env.set" or "env.unset". None removes a name."""
     change_each(call, verb, lambda change, _: set_on(change, changes), nothing)
 
 
 def set_on(change: Operation, changes: dict[str, str | None]) -> None:
-    """The current release again, with another environment."""
+    """Create a release with the current code and a changed environment."""
     facts, _ = change.survey()
     if not facts.current and not facts.good:
         set_for_the_first(change, changes)
@@ -55,14 +55,14 @@ def set_on(change: Operation, changes: dict[str, str | None]) -> None:
 
 
 def finish(change: Operation, facts: Facts) -> None:
-    """Nothing is new; but a run that broke off may have left something undone."""
+    """Nothing is new, but an interrupted run may have left something unfinished."""
     app, release = as_recorded(change.app, facts.record), change.existing(facts, facts.current)
     plan = activate(change.verb, app, release, facts, force=change.options.force)
     change.serve(plan, facts, release, None, "nothing new: the environment already has these values")
 
 
 def set_for_the_first(change: Operation, changes: dict[str, str | None]) -> None:
-    """Before there is a release: what the first one is to find in its environment, which may not start without it."""
+    """Before there is a release: store variables for the first one, which may not start without them."""
     app = change.app.name
     step = FirstEnvironment(layout.first_environment(app), Secret(json.dumps(changes)))
     run = {"app": app, "note": f"environment: {', '.join(sorted(changes))}"}

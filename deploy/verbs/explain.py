@@ -115,7 +115,7 @@ def as_event(found: Found) -> KeyMeaning:
 
 
 def lines(found: Found, width: int) -> Iterator[str]:
-    """What is to be said of a key, for people."""
+    """The description of a key, as text."""
     key = found.key
     yield f"{key.name}, in [{found.table}]"
     for paragraph in found.about:

@@ -1,4 +1,4 @@
-"""`fab provision`: a bare server becomes one that can host the app, and is closed to all but it and SSH keys."""
+"""`fab provision`: prepare a bare server for the app, and close it except for the app and SSH keys."""
 
 from ..connection.payload import pack_ahead
 from ..errors import StepFailed

@@ -1,4 +1,4 @@
-"""`fab tls`: the certificate that visitors are shown, and another one before its time."""
+"""`fab tls`: show the certificate in use, and renew it early."""
 
 from ..agent import layout
 from ..agent.resources.host.machine import Platform
@@ -26,7 +26,7 @@ def tls(call: Call) -> None:
 
 
 def renew(call: Call, compromised: bool) -> None:
-    """compromised: the old certificate is declared void, since its key is not secret any more."""
+    """compromised: also revoke the old certificate, because its key is no longer secret."""
     change_each(call, "tls.renew", lambda change, _: renew_on(change, compromised), nothing)
 
 
