@@ -6,7 +6,7 @@ from ..errors import ConfigError
 
 
 def expanded(written: str, where: str) -> Path:
-    """The path, with a home directory for ~ and ~user; ConfigError where there is none. where: it is written."""
+    """The path, with ~ and ~user expanded; ConfigError if there is no such home. where: the place it is written."""
     try:
         return Path(written).expanduser()
     except RuntimeError:

@@ -99,7 +99,7 @@ def read(data: dict[str, Any], source: str, directory: Path, taken: frozenset[st
 
 
 def require_certificate(stage: Stage, reader: "_Reader") -> None:
-    """What a stage says of TLS must go together."""
+    """The TLS settings of a stage must be consistent."""
     prefix = f"stages.{stage.name}"
     if stage.tls == "files" and not (stage.certificate and stage.certificate_key):
         raise reader.error("tls", f'{prefix}: tls = "files" needs certificate and certificate_key, paths of PEM files')
@@ -129,7 +129,7 @@ def host_and_port(written: str) -> tuple[str, int]:
 
 
 def require_hosts_of_keys(stage: Stage, reader: "_Reader") -> None:
-    """An entry of host_keys that names a host names one of the stage's."""
+    """An entry of host_keys that names a host must name one of the stage's hosts."""
     there = {host_and_port(host.rpartition("@")[2]) for host in stage.hosts}
     for entry in stage.host_keys:
         name = entry.rpartition(" ")[0]

@@ -1,4 +1,4 @@
-"""What a value in deploy.toml may be: each kind reads it as it is used, or raises Wrong with what it should be."""
+"""The kinds of values in deploy.toml: each reads a value, or raises Wrong with what it should be."""
 
 import re
 from collections.abc import Callable
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 class Wrong(Exception):
-    """A value that cannot be: what it should be, for `_Reader` to name its key."""
+    """An invalid value: says what it should be; `_Reader` adds the key."""
 
 
 @dataclass(frozen=True)
 class Kind(Generic[T]):
-    """A kind of value. takes: what it may be, in words."""
+    """A kind of value. takes: the allowed values, as text."""
 
     takes: str
     read: Callable[[Any], T]
@@ -50,7 +50,7 @@ def word(pattern: str, what: str) -> Kind[str]:
 
 @kind("a name of up to 30 small letters, digits and -, starting with a letter")
 def app_name(value: Any) -> str:
-    """Its user, directories and units have this name, so it cannot be one that the kit, Debian or systemd has."""
+    """The name of its user, directories and units, so it must not be used by the kit, Debian or systemd."""
     name = word(r"[a-z][a-z0-9-]{0,29}", "a short name of lowercase letters, digits and -")(value)
     if re.fullmatch(NAMES_TAKEN, name):
         raise Wrong(f"cannot be {name!r}: Ashore or the system uses that name for users, directories or units")
@@ -93,7 +93,7 @@ def port(value: Any) -> str:
 
 
 def login(written: str) -> tuple[str, str, int]:
-    """The user, host and port of "user@host:port"; "" and 0 for what ~/.ssh/config decides. Wrong for anything else."""
+    """The user, host and port of "user@host:port"; "" and 0 if ~/.ssh/config decides. Wrong for anything else."""
     user, at, rest = written.rpartition("@")
     bare = rest.count(":") > 1 and not rest.startswith("[")  # an IPv6 address has no port then
     found = HOST_AND_PORT.fullmatch(f"[{rest}]" if bare else rest)
@@ -189,7 +189,7 @@ def static(value: Any) -> tuple[tuple[str, str], ...]:
 
 
 def served(value: Any) -> str:
-    """A directory of the source that the proxy is told of: nothing in it may mean something in its configuration."""
+    """A directory of the source, for the proxy's config: it must not contain characters with a meaning there."""
     path = inside(value)
     if path == ".":
         raise Wrong("should be a directory with static files, not the whole source")

@@ -1,7 +1,7 @@
-"""Which host keys are taken: known ones, those that deploy.toml names, and those that a person agrees to.
+"""Which host keys are accepted: known ones, those in deploy.toml, and those that a person accepts.
 
-Fabric would accept any host key (`AutoAddPolicy`); here an unknown one is asked about, or refused where nobody can be
-asked, and a changed or revoked one is always refused.
+Fabric would accept any host key (`AutoAddPolicy`); here an unknown one is asked about, or refused without a
+terminal, and a changed or revoked one is always refused.
 """
 
 import base64
@@ -51,7 +51,7 @@ def lookup_name(made: Connection) -> str:
 
 
 def preferred(types: tuple[str, ...], offered: tuple[str, ...]) -> list[str]:
-    """The host key algorithms, those first for which a key is known: the server is to show that one, as to ssh."""
+    """The host key algorithms, those of known keys first, so that the server shows a known key, as with ssh."""
     first = {name for kind in types for name in ALGORITHMS.get(kind, (kind,))}
     return sorted(offered, key=lambda name: name not in first)
 
@@ -102,7 +102,7 @@ class KeyLookup:
 
 
 class Pinned(MissingHostKeyPolicy):
-    """Takes a known key, or one that the config names; asks about another at a terminal, and writes it down.
+    """Accepts a known key, or one in the config; asks about another at a terminal, and records it.
 
     It is asked about every key: paramiko is not given known_hosts, which it reads in its own way. Without the stage's
     `pin`, known_hosts is neither read nor written.
@@ -193,10 +193,9 @@ def refused(said: str, hostname: str, known_as: str, key: PKey, entry: known_hos
 
 
 class Told(Pinned):
-    """Takes the keys that the server has told on the connection that exists, and writes down one that was not known.
+    """Accepts the keys that the server reported on the existing connection, and records unknown ones.
 
-    sshd may come to offer another one of its keys: for somebody who knows only the old one, the server's would have
-    changed. own: lines "TYPE BASE64".
+    After a change, sshd may offer another of its keys, which would look like a changed key. own: lines "TYPE BASE64".
     """
 
     def __init__(self, lookup: KeyLookup, own: tuple[str, ...]) -> None:

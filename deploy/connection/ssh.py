@@ -27,7 +27,7 @@ PASSWORDS = ("password", "keyboard-interactive")
 DEAD_LINK_SECONDS = 30
 UNREACHABLE = "is the server running, is the address right, and is port 22 open in its firewall?"
 
-logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it would print tracebacks of what we explain
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it would print tracebacks of errors that we explain
 logging.getLogger("paramiko").propagate = False
 
 
@@ -39,7 +39,7 @@ def address(connection: Connection, user: str = "") -> str:
 
 
 def again(made: Connection, stage: Stage, own: tuple[str, ...]) -> Connection:
-    """An unopened second connection: the same address, user, keys and way there. own: see `Told`."""
+    """An unopened second connection: the same address, user, keys and jump hosts. own: see `Told`."""
     more = Connection(made.original_host, made.user, made.port, config=made.config, gateway=made.gateway)
     more.connect_timeout = PROOF_SECONDS
     # Not by the constructor: it would add the keys of ssh_config once more, and sshd lets one try six.
@@ -95,7 +95,7 @@ def terminal_question() -> Callable[[str], str] | None:
 
 
 def restored_at_exit() -> None:
-    """The terminal shows again what is typed, also where Ctrl-C ends `fab` while a thread asks for a password."""
+    """Restore the terminal's echo at exit, also if Ctrl-C ends `fab` while a thread asks for a password."""
     with suppress(ImportError):
         import termios
 
@@ -103,7 +103,7 @@ def restored_at_exit() -> None:
 
 
 def opened(made: Connection) -> Connection:
-    """The connection, open; or ConnectionFailed with what was in the way."""
+    """Open the connection; ConnectionFailed says why it failed."""
     where = address(made)
     try:
         made.open()
@@ -157,7 +157,7 @@ MAKE_KEY = "ssh-keygen -t ed25519"
 
 
 def greeted(made: Connection) -> bool:
-    """Whether the server was there and had a key that is taken: what failed is about us."""
+    """Whether the server was reached and its key accepted, so that the failure is on our side."""
     transport = made.client.get_transport()
     return transport is not None and bool(transport.initial_kex_done)
 
@@ -187,7 +187,7 @@ def no_key(made: Connection) -> ConnectionFailed:
 
 
 def missing_key(made: Connection, path: str) -> ConnectionFailed:
-    """One that was named: ssh passes over a key that is not there, paramiko does not."""
+    """For a key that was named: ssh ignores a missing key, paramiko does not."""
     hint = f"name another one (-i, IdentityFile in ~/.ssh/config, key_file), or create it: {MAKE_KEY} -f {path}"
     return ConnectionFailed(f"the SSH key {path} does not exist", address(made), "nothing was changed", hint)
 
@@ -198,7 +198,7 @@ def no_session(made: Connection, error: Exception) -> ConnectionFailed:
 
 
 def quick(made: Connection) -> None:
-    """Small packets at once, and a dead link noticed within DEAD_LINK_SECONDS, where the platform can.
+    """Send small packets at once, and detect a dead connection within DEAD_LINK_SECONDS, if the platform can.
 
     Through jump hosts, the link that can die is the one to the first of them.
     """

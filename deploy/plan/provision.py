@@ -1,4 +1,4 @@
-"""A bare server becomes one that can host the app: a plan in named phases. Pure: no effects, no clock, no network."""
+"""Prepare a bare server for the app: a plan in named phases. Pure: no effects, no clock, no network."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def provisioning(app: App, stage: Stage, force: bool = False) -> Plan:
 
 
 def looked_at() -> Steps:
-    """The server is one that the kit knows, and has room for the proxy."""
+    """The server runs a supported system, and the ports of the proxy are available."""
     return (Platform(SYSTEMS), *proxy().free(), HostNames())
 
 
@@ -64,7 +64,7 @@ def installed(acme: bool) -> Steps:
 
 
 def owned(app: App) -> Steps:
-    """The app's user and directories, its secret, and what builds its virtualenvs."""
+    """The app's user and directories, its secret, and uv for its virtualenvs."""
     name, home = app.name, layout.home(app.name)
     return (
         app_user(name),
@@ -79,7 +79,7 @@ def owned(app: App) -> Steps:
 
 
 def logged(app: App, force: bool) -> Steps:
-    """The app has a journal of its own, and log files of the proxy; all of them have an end."""
+    """The app has its own journal, and log files of the proxy; all are limited in size."""
     socket = layout.journal_socket(app.name)
     own = file(socket, "systemd/journal-socket.conf.j2", force, app=app)
     return (
@@ -95,7 +95,7 @@ def logged(app: App, force: bool) -> Steps:
 
 
 def scripted(force: bool) -> Steps:
-    """What runs on the server by itself: at a new certificate, at a reload, at the start of a release."""
+    """Scripts that the server runs: for a new certificate, before a reload, at the start of a release."""
     return (
         Directory(layout.WEBROOT),
         file(layout.CERTIFICATE_HOOK, "certbot/hook.sh.j2", force),
@@ -110,7 +110,7 @@ def timed(acme: bool) -> Steps:
 
 
 def link_local(app: App, force: bool) -> Steps:
-    """No release of the app reaches link-local addresses, unless it may, or the server has its DNS there."""
+    """Block link-local addresses for the app, unless they are allowed, or the server's DNS is at one."""
     path = layout.link_local_file(app.name)
     text = File(path, render("systemd/link-local.conf.j2", app=app), force=force)
     allowed = ConfigFiles("link-local addresses: allowed for the app", (Absent(path),), RELOAD_UNITS)
@@ -119,7 +119,7 @@ def link_local(app: App, force: bool) -> Steps:
 
 
 def marked(app: App, acme: bool) -> File:
-    """What the server was provisioned for, see `require_provisioned`."""
+    """Record what the server was provisioned for, see `require_provisioned`."""
     parts = [part for part, there in (("acme", acme), ("link-local", app.allow_link_local)) if there]
     return File(layout.provisioned(app.name), " ".join((layout.PROVISION, *parts)) + "\n")
 

@@ -1,4 +1,4 @@
-"""Event → lines with their styles, for people. Pure; what the lines are written to is `plain`'s and `console`'s."""
+"""Event → lines with their styles, for people. Pure; `plain` and `console` write them."""
 
 import time
 
@@ -20,7 +20,7 @@ QUIET = (  # kinds of the agent's events that have no line of their own
 
 
 def lines(event: Event, verbose: bool) -> list[Styled]:
-    """An event without lines is in QUIET; one of a newer kit on the server is named."""
+    """An event without lines is in QUIET; an unknown event of a newer version is named."""
     if event["event"] == "step":
         return step_lines(event, verbose)
     if event["event"] == "output":
@@ -67,7 +67,7 @@ def log_line(event: LogLine, host: str) -> list[Styled]:
 
 
 def last_run(run: LastRun) -> str:
-    """How a run ended that lost its link to the operator."""
+    """How a run ended that had lost the connection to its operator."""
     when, why = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run["started"])), run.get("what", "")
     how = {
         "ok": "continued without its operator and finished",

@@ -1,4 +1,4 @@
-"""What a change of the release has seen beside its work, told at its end: no firewall, a full disk. Pure."""
+"""Warnings at the end of a change about the server: no firewall, a full disk. Pure."""
 
 from datetime import datetime, timedelta
 
@@ -8,7 +8,7 @@ from ..config.site import Site
 from .columns import size
 
 SOON = timedelta(days=14)
-LATE_PART = 3  # or less than this part of its time: authorities may give certificates of a week
+LATE_PART = 3  # or a third of its lifetime: some certificates are valid for a week
 
 
 def of_server(seen: Seen) -> list[str]:
@@ -21,7 +21,7 @@ def of_server(seen: Seen) -> list[str]:
 
 
 def certificate_doubts(seen: Seen, site: Site, now: datetime) -> list[str]:
-    """Of the one in use, with what to do; nothing where the site has none, or where it is good for a while."""
+    """Warnings about the certificate in use, with what to do; none if the site has none, or it is valid for a while."""
     if not site.encrypted or not seen.get("certificate"):
         return []
     return certificate(seen["certificate"], bool(seen.get("trusted")), site.tls, now)

@@ -1,4 +1,4 @@
-"""What a deploy would bring, for people: the text of the event `preview`. Pure."""
+"""The text of the event `preview`, for people. Pure."""
 
 from collections.abc import Sequence
 

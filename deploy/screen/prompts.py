@@ -7,7 +7,7 @@ from ..errors import DeployError
 
 
 def unseen(prompt: str, unanswered: DeployError) -> str:
-    """What is typed; raises `unanswered` at Ctrl-D."""
+    """The typed text; raises `unanswered` at Ctrl-D."""
     try:
         return getpass.getpass(prompt)
     except EOFError:

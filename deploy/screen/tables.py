@@ -11,7 +11,7 @@ FROM = {"kit": "Ashore", "app": "deploy.toml", "set": "fab env.set"}
 
 
 def release_rows(found: dict[str, Any]) -> list[Row]:
-    """The newest first; those that failed and are gone are known from the history."""
+    """The newest first; failed releases, which are removed, come from the history."""
     gone = {}
     for run in found["history"]:
         if run.get("release") and run["release"] not in found["records"] and run["outcome"] != "ok":

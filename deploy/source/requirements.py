@@ -1,4 +1,4 @@
-"""Requirements files as they are read here, before anything is uploaded: what they include, what they can lead to."""
+"""Read requirements files before anything is uploaded: what they include, and what they can install."""
 
 import errno
 import posixpath
@@ -25,7 +25,7 @@ PLAIN = re.compile(
 
 
 def is_plain(path: str, text: str) -> bool:
-    """Whether requirements lead to an index only: the same text, the same packages. In doubt, they do not."""
+    """Whether requirements install only from an index, so that the same text means the same packages. In doubt: no."""
     if path.endswith(".toml"):
         return is_plain_project(text)
     lines = re.sub(r"\\\r?\n", " ", bare(text)).splitlines()
@@ -33,7 +33,7 @@ def is_plain(path: str, text: str) -> bool:
 
 
 def is_plain_project(text: str) -> bool:
-    """As `is_plain`, for a pyproject.toml; of it, uv installs the dependencies."""
+    """Like `is_plain`, for a pyproject.toml, of which uv installs the dependencies."""
     try:
         import tomllib  # Python 3.11; on an older server, the source counts for every CI key's virtualenv
     except ImportError:
@@ -52,7 +52,7 @@ def is_plain_project(text: str) -> bool:
 
 
 def bare(text: str) -> str:
-    """A requirements file without comments, and without the mark that PowerShell puts before UTF-8."""
+    """A requirements file without comments, and without the byte order mark that PowerShell writes."""
     return re.sub(r"(^|\s)#.*", r"\1", text.removeprefix("\ufeff"), flags=re.M)
 
 
@@ -98,7 +98,7 @@ BOUND = r"(?:\[[^\]]*\])?\s*\(?\s*(?:[^#;\n]*?,\s*)?(==|<=|<|~=)\s*([\d.]*\d)(\.
 
 
 def too_old(text: str, package: Package) -> str:
-    """The requirement that leads to a version of the package that is too old, as it is written; "" where none does."""
+    """The requirement that installs a too old version of the package, as written; "" if there is none."""
     for line, operator, version, star in re.findall(rf"^[^\S\n]*({package.name}{BOUND}", text, re.M | re.I):
         parts = tuple(int(part) for part in version.split("."))
         if star:  # ==20.1.* is before 20.2
@@ -111,7 +111,7 @@ def too_old(text: str, package: Package) -> str:
 
 
 def text_of(directory: Path, path: str) -> str:
-    """The text of a requirements file; "" where there is none, which `check` tells of."""
+    """The text of a requirements file; "" if it does not exist, which `check` reports."""
     file = directory / path
     try:
         return decoded(path, file.read_bytes()) if file.is_file() else ""
@@ -122,7 +122,7 @@ def text_of(directory: Path, path: str) -> str:
 
 
 def decoded(path: str, data: bytes) -> str:
-    """A requirements file as its bytes are, for their hash; SourceError where they are not UTF-8."""
+    """The text of a requirements file, unchanged; SourceError if it is not UTF-8."""
     try:
         return data.decode()
     except UnicodeDecodeError:

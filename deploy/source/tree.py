@@ -1,4 +1,4 @@
-"""Source tree → release: which files travel, their manifest, and their bytes as one stream."""
+"""Source tree → release: which files are uploaded, their manifest, and their bytes as one stream."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ BLOCK = 256 << 10
 
 @dataclass(frozen=True)
 class SourceTree:
-    """What a release is made of. `commit` is git's, with +dirty where files differ from it; "" without git."""
+    """The files of a release. `commit` is git's, with +dirty if files differ from it; "" without git."""
 
     directory: Path
     entries: tuple[Entry, ...]
@@ -47,9 +47,9 @@ class SourceTree:
 def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] = ()) -> SourceTree:
     """The files that git tracks, as they are in the work tree, below `include`; without git, all but rubbish.
 
-    A file that looks like a secret or a database, and is not in `anyway`, does not travel: SourceError where git tracks
-    it (somebody meant it to), a note where not. What `include` names and git does not track at all, as what a build
-    has made, is uploaded as it is.
+    A file that looks like a secret or a database, and is not in `anyway`, is not uploaded: SourceError if git tracks it
+    (so somebody wanted to deploy it), otherwise a note. Paths of `include` that git does not track at all, such as the
+    output of a build, are uploaded as they are.
     """
     include = () if "." in include else include
     for path in include:
@@ -106,9 +106,9 @@ def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] =
 
 
 def left_here(directory: Path, include: tuple[str, ...], named: list[str]) -> Iterator[str]:
-    """A line for what is in the work tree and not in the release. named: paths that are deployed whatever git says.
+    """Notes about files that are in the work tree but not in the release. named: paths that are always deployed.
 
-    What git ignores is told of only below paths that `app.include` names: it may be what somebody wanted to deploy.
+    Ignored files are reported only below paths of `app.include`, because somebody may want to deploy them.
     """
 
     def others(*which: str) -> list[str]:
@@ -123,7 +123,7 @@ def left_here(directory: Path, include: tuple[str, ...], named: list[str]) -> It
 
 
 def is_rubbish(name: str) -> bool:
-    """Whether a file or a directory of this name, or one above it, is what tools leave."""
+    """Whether a file or directory, or one above it, is a leftover of tools."""
     return not RUBBISH.isdisjoint(name.split("/")) or name.endswith(RUBBISH_ENDINGS)
 
 
@@ -152,7 +152,7 @@ def git(directory: Path, *words: str, accept: tuple[int, ...] = (0,)) -> str:
 def git_files(directory: Path) -> dict[str, str] | None:
     """Map tracked name to git's mode (100644, 100755, 120000); None where there is no repository.
 
-    SourceError where there is one that cannot be read: without git's word, what it ignores would be uploaded.
+    SourceError if it cannot be read: without git, ignored files would be uploaded.
     """
     argv = ["git", "rev-parse", "--is-inside-work-tree"]
     try:
@@ -210,9 +210,9 @@ def walk(directory: Path, below: str = "") -> Iterator[str]:
 
 
 def entry(directory: Path, name: str, mode: str, hashes: Hashes) -> tuple[Entry, str]:
-    """The manifest's line for one file, and why it should not travel, "" for nearly all.
+    """The manifest's line for one file, and why it should not be uploaded, "" for nearly all.
 
-    git's mode counts where there is one: Windows has no executable bit.
+    git's mode takes precedence: Windows has no executable bit.
     """
     path = os.path.join(directory, name)  # in a tree of 20,000 files, pathlib takes longer than the disk
     try:
@@ -248,7 +248,7 @@ def read(path: str, name: str) -> tuple[str, str]:
 
 
 def suspicion(name: str, head: bytes) -> str:
-    """Why a file should be on no server, by its name and first bytes; "" where nothing speaks against it."""
+    """Why a file should not be on a server, by its name and first bytes; "" if it is fine."""
     if SECRETS.fullmatch(PurePosixPath(name).name):
         return "may hold secrets"
     if b"-----BEGIN" in head and PRIVATE_KEY.search(head):

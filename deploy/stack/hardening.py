@@ -1,6 +1,6 @@
-"""What closes a server, as steps of `fab provision`: SSH by key, a firewall, updates, swap. Pure.
+"""The steps of `fab provision` that close a server: SSH by key, a firewall, updates, swap. Pure.
 
-What could close the door on the operator is Guarded: it stays only if a new login works.
+Changes that could lock the operator out are Guarded: they stay only if a new login works.
 """
 
 from ..agent import layout
@@ -36,7 +36,7 @@ def closed(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
 
 
 def bounded(app: App, force: bool) -> tuple[Resource, ...]:
-    """What the app writes has an end: see the script."""
+    """The app's data is limited: see the script."""
     unit = layout.data_unit(app.name)
     service = render("systemd/data.service.j2", app=app, script=layout.DATA_SCRIPT)
     return (
@@ -55,7 +55,7 @@ def bounded(app: App, force: bool) -> tuple[Resource, ...]:
 
 
 def updates(force: bool) -> tuple[Resource, ...]:
-    """Security updates by themselves, with what Debian and Ubuntu have for that."""
+    """Automatic security updates, with the tools of Debian and Ubuntu."""
     return (
         ConfigFiles(
             "security updates: installed automatically",

@@ -1,4 +1,4 @@
-"""A user of keys whom sshd must let in: looked at before a key is said to get in."""
+"""Checks that sshd lets a user log in by key, before a key is added for that user."""
 
 import os
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ KEY_ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 class Admitted(Resource):
     """sshd lets a user in by the keys in this file, from anywhere or from some addresses at least.
 
-    types: of the keys, like "ssh-ed25519". The user may be yet to be created, with a group of the same name.
+    types: of the keys, like "ssh-ed25519". The user may not exist yet; its group will have the same name.
     """
 
     user: str

@@ -1,4 +1,4 @@
-"""Keys that may do a few things only, and the root-owned copy of the kit that does these for them."""
+"""CI keys, which may do only a few things, and the root-owned copy of the kit that does these for them."""
 
 import os
 import re
@@ -37,8 +37,8 @@ def line_of(key: Key, kit: str) -> str:
 class Keyring(Resource):
     """The keys in an authorized_keys: those that are there, with `add`, and without those of the IDs in `revoke`.
 
-    What is there is looked at in the moment of writing: of two operators at a time, one cannot give back what the other
-    has taken away. kit: the copy of the kit that serves them; "": as it is. add: (type, base64, name, ID) of each.
+    The file is read at the moment of writing, so of two operators at the same time, one cannot restore a key that the
+    other has revoked. kit: the copy of the kit that serves them; "": unchanged. add: (type, base64, name, ID) of each.
     """
 
     path: str
@@ -75,7 +75,7 @@ class Keyring(Resource):
         return [key for id_, key in known.items() if id_ not in self.revoke and EVERY not in self.revoke]
 
     def _text(self) -> str:
-        """Only our own lines: in a file that somebody has edited, the edit goes with a key that is revoked."""
+        """Only our own lines: revoking a key also removes edits by hand from the file."""
         if self.kit:
             return seal(HEAD + "".join(line_of(key, self.kit) for key in self._keys()))
         left = {(key["id"], key["base64"]) for key in self._keys()}
@@ -86,7 +86,7 @@ class Keyring(Resource):
 
 @dataclass(frozen=True)
 class Disconnected(Resource):
-    """No connection of a key that does not get in any more is at work on the app."""
+    """Connections and runs of revoked keys are ended."""
 
     app: str
     path: str
@@ -109,7 +109,7 @@ class Disconnected(Resource):
 
         for pid in connections(self.app):
             with suppress(ProcessLookupError):
-                os.kill(pid, KEYS_CHANGED)  # each looks whether its own key still gets in
+                os.kill(pid, KEYS_CHANGED)  # each checks whether its own key is still valid
         system.done.add(self)
         overrule = Overrule(self.app, system.emit, KEYS_CHANGED)
         while self.check(system):
@@ -120,7 +120,7 @@ class Disconnected(Resource):
 
 @dataclass(frozen=True)
 class LoginUser(User):
-    """A user whom a key logs in, and who owns nothing, its home included: it cannot let others in."""
+    """A user for logins by key, who owns nothing, not even its home, so it cannot add keys."""
 
     shell: str = "/bin/sh"
 
@@ -143,7 +143,9 @@ class LoginUser(User):
     def apply(self, system: System) -> None:
         if any(drift.what != "login by key" for drift in self.check(system)):
             super().apply(system)
-        system.run(["usermod", "--password", "*", self.name])  # none fits; "!", as useradd leaves it, can shut out keys
+        system.run(
+            ["usermod", "--password", "*", self.name]
+        )  # no password matches; useradd's "!" can block keys
 
     def _proved(self) -> bool:
         return True  # its home, which is compared before, is below a directory of the kit
@@ -154,7 +156,7 @@ class LoginUser(User):
 
 @dataclass(frozen=True)
 class Tree(Resource):
-    """A directory with these files and no others: root's, readable by all, complete once it has its name."""
+    """A directory of root with exactly these files, readable by all; it gets its name when it is complete."""
 
     directory: str
     files: tuple[tuple[str, str], ...]
@@ -192,7 +194,7 @@ class Tree(Resource):
 
 @dataclass(frozen=True)
 class Unused(Resource):
-    """No copy of the kit is left that no unit starts: those of older versions, and those of keys that are gone."""
+    """Copies of the kit that no unit uses are removed: of older versions, and of removed keys."""
 
     parent: str
     prefix: str

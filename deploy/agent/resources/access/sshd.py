@@ -1,4 +1,4 @@
-"""sshd's own settings: one file of ours, what they come to together with everybody else's, and the running sshd."""
+"""sshd's settings: our file, the effective settings together with other files, and the running sshd."""
 
 import base64
 import os
@@ -38,7 +38,7 @@ def rsa_bits(public_key: str) -> int:
 
 
 def rsa_is_weak() -> bool:
-    """Whether the host's RSA key is short, and there is a better one for every login."""
+    """Whether the host's RSA key is short, and there is a better key."""
     key = text_of(RSA_KEY)
     return bool(key) and os.path.exists(OTHER_KEY) and rsa_bits(key or "") < RSA_BITS
 
@@ -63,7 +63,7 @@ def read_at(unit: str) -> float:
 
 
 def image_of(pid: str) -> bytes:
-    """Another one each time that a process executes a program anew: where the kernel has put it in memory."""
+    """Differs after each exec of a process: the kernel's memory addresses of its program."""
     try:
         with open(f"/proc/{pid}/auxv", "rb") as file:
             return file.read()
@@ -139,7 +139,7 @@ class Sshd(Resource):
         return [Drift("config", "changed since sshd loaded it", "reloaded")] if changed > read_at(self.unit) else []
 
     def _must_hold(self, first: str = "") -> None:
-        """What all files come to, for this login and for whom a password fits. first: text that is to come before."""
+        """Check the effective settings for this login and for users with a password. first: see `asked`."""
         from .logins import asked, groups_of, one, own_connection, require_keys_only
 
         user, port = os.environ.get("SUDO_USER") or "root", ssh_connection()[1]
@@ -162,7 +162,7 @@ class Sshd(Resource):
 
 
 def wait_until_reloaded(pid: str, before: bytes) -> None:
-    """A reload has sshd execute itself anew: before that, a login would meet the old settings, or nobody at all."""
+    """A reload makes sshd execute itself again: until then, a login meets the old settings, or nobody listens."""
     deadline = time.monotonic() + RELOAD_SECONDS
     while image_of(pid) == before or not ports_of(pid, tcp_sockets()):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What the machine must be before anything is built on it."""
+"""What must be true of the machine before anything is installed."""
 
 import glob
 import os
@@ -35,7 +35,7 @@ class Platform(Resource):
 
 @dataclass(frozen=True)
 class Port(Resource):
-    """A TCP port that is free, or in the hands of the named program."""
+    """A TCP port that is free, or used by the named program."""
 
     number: int
     program: str
@@ -57,7 +57,7 @@ class Port(Resource):
 
 @dataclass(frozen=True)
 class HostNames(Resource):
-    """/etc/hosts knows localhost and the host's own name; or every sudo complains and may wait for DNS."""
+    """/etc/hosts has localhost and the host's own name; otherwise sudo warns and may wait for DNS."""
 
     @property
     def title(self) -> str:

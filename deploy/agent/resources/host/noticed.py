@@ -1,4 +1,4 @@
-"""What is wrong on the server beside what a plan is about, as far as it is cheap to see."""
+"""Problems on the server outside of the plan, as far as they are cheap to detect."""
 
 import json
 import os

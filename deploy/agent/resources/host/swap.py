@@ -1,4 +1,4 @@
-"""Swap for small machines: a peak of memory makes them slow, where it would end a process."""
+"""Swap for small machines: a peak in memory use makes them slow instead of killing a process."""
 
 import os
 from contextlib import suppress
