@@ -1,6 +1,6 @@
-"""Who makes way for whom: a CI key's run for any operator, a silent operator's for one who waits, any for --break-lock.
+"""Ending another run: a CI key's for any operator, a silent operator's for --wait, any for --break-lock.
 
-What has to end stops as if its own operator had asked for that, and what it had changed without traffic is undone.
+That run stops as if its own operator had pressed Ctrl-C, and undoes a release without traffic.
 """
 
 import json
@@ -86,7 +86,7 @@ class Breaking:
 
 
 def broken_by(app: str, directory: str = DIRECTORY) -> str:
-    """Why this process is to end, in words."""
+    """Why this process must end, as text."""
     try:
         with open(wish(app, directory), encoding="utf-8") as file:
             found = json.load(file)
@@ -96,7 +96,7 @@ def broken_by(app: str, directory: str = DIRECTORY) -> str:
 
 
 class Overrule:
-    """Has the run of a CI key end that holds the app's lock; called until it does not any more."""
+    """Ends the run of a CI key that holds the app's lock; called until the lock is free."""
 
     def __init__(self, app: str, emit: "Callable[[Event], None]", number: int = TAKEN_OVER) -> None:
         self.app, self.emit, self.number = app, emit, number

@@ -1,4 +1,4 @@
-"""What a CI key's holder may send, and what it is once it was checked. Everything here is a stranger's until then."""
+"""Checks what the holder of a CI key sends. Everything here is untrusted until it was checked."""
 
 import hashlib
 import os
@@ -29,12 +29,12 @@ OPERATOR = "an operator can deploy it with `fab deploy`; after that, CI keys may
 
 
 def as_table(app: App) -> dict[str, Any]:
-    """The app as [app] of a deploy.toml would say it: what travels."""
+    """The app as the table [app] of a deploy.toml, as it is sent."""
     return {**asdict(app), "static": dict(app.static), "env": dict(app.env)}
 
 
 def app_of(table: Any, name: str) -> App:
-    """The inverse of `as_table`, by the very readers of deploy.toml. name: the app whose key this is."""
+    """The inverse of `as_table`, with the reader of deploy.toml. name: the app of the key."""
     if not isinstance(table, dict) or table.get("name") != name:
         raise Refused(f"this key is only for {name}", f"set name = {name!r} in deploy.toml, or use another key")
     for key, value in table.items():
@@ -45,7 +45,7 @@ def app_of(table: Any, name: str) -> App:
 
 
 def fields(message: dict[str, Any], wanted: Mapping[str, Any]) -> list[Any]:
-    """The values of these fields in their order, each of its type or types; nothing else may be there."""
+    """The values of these fields in order, with checked types; other fields are refused."""
     if message.keys() != wanted.keys():
         raise Refused("unknown request for a CI key")
     for key, kind in wanted.items():
@@ -61,7 +61,7 @@ def word(value: str, pattern: str, what: str) -> str:
 
 
 def manifest(items: list[Any]) -> list[Entry]:
-    """The source that is to travel: names that stay inside, sizes that can be, hashes that are nothing but hashes."""
+    """The entries of the source to upload, with checked paths, sizes and hashes."""
     if len(items) > MOST_ENTRIES:
         raise Refused(f"the source has more than {MOST_ENTRIES:,} files", "deploy it as an operator")
     entries = [entry_of(item) for item in items]
@@ -95,13 +95,13 @@ def entry_of(item: Any) -> Entry:
 
 
 def plain(path: str) -> bool:
-    """Whether a file system and a terminal take it as it is."""
+    """Whether a path is valid for a file system and printable."""
     fits = 0 < len(path) <= MOST_PATH and path.count("/") <= MOST_DEPTH
     return fits and path.isprintable() and all(len(os.fsencode(part)) < 256 for part in path.split("/"))
 
 
 def requirements(texts: dict[str, Any], app: App, entries: Iterable[Entry]) -> dict[str, str]:
-    """The requirements files by path, each proved to be what the manifest has: a virtualenv is named after them."""
+    """The requirements files by path, each checked against the manifest, because a virtualenv is named after them."""
     there = {entry.path: entry for entry in entries}
     found: dict[str, str] = {}
     waiting = [app.requirements]

@@ -1,4 +1,4 @@
-"""`fab ci.key`: who may deploy one app and do nothing else, and what stands on the server for them."""
+"""`fab ci.key`: keys that may only deploy one app, and what is installed on the server for them."""
 
 import base64
 import binascii
@@ -53,7 +53,7 @@ class Key:
 
     @property
     def id(self) -> str:
-        """How the server's side and the history name it: the beginning of its fingerprint."""
+        """Its name in the history and on the server's side: the beginning of its fingerprint."""
         return self.fingerprint.removeprefix("SHA256:")[:16]
 
     @property
@@ -98,7 +98,7 @@ def require_sound(kind: str, encoded: str, where: str) -> None:
 
 
 def made(path: Path, name: str, keep: bool) -> Key:
-    """The key whose private half is in a file, made if it is not there yet. keep: not only to look what would be."""
+    """The key with its private half in a file, generated if missing. keep: write the file; False for a dry run."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import (
         Encoding,
@@ -129,7 +129,7 @@ def public_half(private: "Ed25519PrivateKey", name: str) -> Key:
 
 
 def plan(app: App, site: Site, keys: tuple[Key, ...], force: bool = False) -> Plan:
-    """These keys get in, beside those that do already, and the server's side is up to date."""
+    """Add these keys to the existing ones, and update the server's side."""
     name = app.name
     user, home, unit = layout.ci_user(name), layout.ci_home(name), layout.ci_unit(name)
     service_text, socket_text = units(app, kit.directory())
@@ -153,9 +153,9 @@ def plan(app: App, site: Site, keys: tuple[Key, ...], force: bool = False) -> Pl
 
 
 def revoking(app: App, keys: tuple[Key, ...], left: tuple[Key, ...]) -> Plan:
-    """These keys do not get in any more, and what they have under way ends; with none left, nothing of it stays.
+    """Revoke these keys and end their runs; without a key left, remove everything of CI keys.
 
-    As few steps as that takes, the first one first: whatever else is wrong with the server must not be in the way.
+    With as few steps as possible, the revocation first, so that other problems of the server cannot prevent it.
     """
     name = app.name
     path, unit = layout.ci_keys(name), layout.ci_unit(name)

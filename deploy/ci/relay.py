@@ -1,7 +1,7 @@
-"""All that SSH lets a CI key run: it joins the connection to the socket of its app, and decides nothing.
+"""The only program that SSH runs for a CI key: it connects the client to the socket of its app.
 
-`relay.py APP KEY` is the forced command of a line in authorized_keys. What the other side of SSH asked for is not
-looked at, neither a command nor variables. The server's side hears from here which key it is, and where it came from.
+`relay.py APP KEY` is the forced command of a line in authorized_keys. The command and variables of the client are
+ignored. The relay tells the server's side which key it is, and the client's address.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""A throwaway Debian server on this machine: booted in about two seconds, thrown away at will.
+"""A throwaway Debian server on this machine, booted in about two seconds.
 
 It is a container with real systemd, sshd and apt and an address of its own, reached over SSH as user admin
-with passwordless sudo, like a server fresh from a cloud. It needs Linux and root. Every failure is a SandboxError.
+with passwordless sudo, like a new cloud server. It needs Linux and root. Every failure is a SandboxError.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def as_json(machine: Machine) -> dict[str, str]:
 def up(
     name: str = "default", release: str = "bookworm", *, say: Say, snapshot: str | None = None, megabytes: int = 0
 ) -> Machine:
-    """Boot it, made from the release or the snapshot if it is new; returns when SSH answers. Silent if it runs.
+    """Boot it, created from the release or the snapshot if it is new; returns when SSH answers. Silent if it runs.
 
     megabytes: the size of its disk, if it is new (0: as usual); that takes as much room here as there is in it.
     """
@@ -62,7 +62,7 @@ def up(
 def reset(
     name: str = "default", release: str | None = None, *, say: Say, snapshot: str | None = None, megabytes: int = 0
 ) -> Machine:
-    """Throw its disk away and boot afresh, with new host keys: from the snapshot or the release, by default its own."""
+    """Delete its disk and boot from a new one, with new host keys: from the snapshot or release, by default its own."""
     with _working_on(name, say):
         host.require_packages(say)
         record = disk.read_machine(name)
@@ -99,14 +99,14 @@ def down(name: str = "default") -> bool:
         record = _existing(name)
         was_running = boot.is_running(name)
         _stop(record, clean_seconds=20)
-        with contextlib.suppress(SandboxError):  # somebody is looking around in it: let them
+        with contextlib.suppress(SandboxError):  # somebody uses the directory: leave it mounted
             disk.unmount(record)
         _leave_network()
         return was_running
 
 
 def cut_power(name: str = "default") -> None:
-    """Stop it as a power cut would: nothing inside is asked."""
+    """Stop it like a power cut, without a clean shutdown."""
     with _working_on(name):
         _stop(_existing(name))
 
@@ -184,7 +184,7 @@ def shell(name: str = "default") -> int:
 
 @contextlib.contextmanager
 def _working_on(name: str, say: Say | None = None) -> Iterator[None]:
-    """Alone on machine `name`, with what the system refuses told as a SandboxError."""
+    """Lock machine `name`, and turn OSErrors into SandboxErrors."""
     host.require_linux_root()
     _check_name(name, "sandbox name")
     try:

@@ -7,7 +7,7 @@
         snapshots/LABEL.json           image and layers that a new machine can start from
         locks/
 
-A record is written by renaming; the layers that no record names are rubbish, whoever was interrupted when.
+A record is written by renaming. Layers that no record names are leftovers of interrupted runs, and are deleted.
 """
 
 import contextlib
@@ -173,7 +173,7 @@ def mount(record: Record) -> None:
 
 
 def unmount(record: Record, *, force: bool = False) -> None:
-    """Somebody looking around in it keeps it mounted, unless `force` (which detaches it from the tree)."""
+    """A process in the directory keeps it mounted, unless `force` (which detaches it from the tree)."""
     if not is_mounted(record.root):
         return
     failed = f"could not unmount the disk of sandbox {record.name}"

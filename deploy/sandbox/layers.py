@@ -1,4 +1,4 @@
-"""What one machine has changed, in a file system of its own of a fixed size: a full disk is the machine's, not ours.
+"""The changes of one machine, in its own file system of a fixed size, so it cannot fill this machine's disk.
 
 /var/lib/ashore-sandbox/
     volumes/ID.img                 a file system that takes the room of what is in it, up to its size

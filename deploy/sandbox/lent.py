@@ -1,4 +1,4 @@
-"""What a sandbox borrows from this machine, as files: apt's mirror, private CAs, package indexes, name servers.
+"""Settings that a sandbox copies from this machine: apt's mirror, private CAs, package indexes, name servers.
 
 A sandbox must reach what its host reaches, in the same way; nothing here knows the name of any registry.
 """

@@ -1,4 +1,4 @@
-"""The sandboxes' network: one bridge on this machine, an own subnet, and a way out by masquerading."""
+"""The sandbox network: one bridge on this machine, its own subnet, and masquerading to the outside."""
 
 import contextlib
 import ipaddress
@@ -47,7 +47,7 @@ def free_subnet(routes: list[str], preferred: str | None = None) -> str:
 
 
 def ruleset(subnet: str) -> str:
-    """Out by masquerading; nobody beyond this machine may call a sandbox. Loading it again replaces it whole."""
+    """Masquerading, and no connections to a sandbox from beyond this machine. Loading it again replaces it."""
     return f"""\
 table inet {TABLE}
 delete table inet {TABLE}
@@ -88,7 +88,7 @@ def our_rules(listing: str) -> list[tuple[str, str, str, str]]:
 
 
 def uplink_mtu() -> int:
-    """That of the way out. A sandbox with a larger one would send packets that never arrive, and TLS would stall."""
+    """The MTU of the default route. With a larger one, a sandbox's large packets would be lost, and TLS would stall."""
     routes = json.loads(run(["ip", "-j", "route", "show", "default"], failed="could not read the routes") or "[]")
     sizes = [Path(f"/sys/class/net/{route['dev']}/mtu") for route in routes if "dev" in route]
     return min([int(path.read_text()) for path in sizes if path.exists()], default=1500)
@@ -112,12 +112,12 @@ def configure(root: Path, network: Network, number: int, resolv_conf: str) -> No
 
 
 def hardware_address(number: int) -> str:
-    """An IP address keeps its hardware address: nobody on the network has to forget anything."""
+    """Each IP address always has the same hardware address, so ARP caches stay valid."""
     return f"02:61:73:68:00:{number:02x}"
 
 
 def link_unit(network: Network, number: int, mtu: int) -> str:
-    """The machine's side of its cable, for systemd-networkd."""
+    """The machine's network settings, for systemd-networkd."""
     return f"""\
 [Match]
 Name=host0
@@ -192,7 +192,7 @@ def _drop_foreign_rules() -> None:
 
 
 def take_down(state: Path) -> None:
-    """Leave this machine's network as it was. Under the caller's lock."""
+    """Restore this machine's network. Under the caller's lock."""
     if not exists():
         return
     failed = "could not remove the sandbox network"
@@ -201,4 +201,4 @@ def take_down(state: Path) -> None:
     before = known(state)
     if before and before.forwarding_before == "0":
         FORWARDING.write_text("0")
-    run(["ip", "link", "delete", BRIDGE], failed=failed)  # last: while it is there, there is something to take down
+    run(["ip", "link", "delete", BRIDGE], failed=failed)  # last: while it exists, there is something to take down

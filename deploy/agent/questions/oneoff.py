@@ -1,4 +1,4 @@
-"""A command of the operator's, run beside the service with its input and output passed through."""
+"""Runs a command of the operator as the app, with its input and output passed through."""
 
 import base64
 import os

@@ -143,9 +143,7 @@ class LoginUser(User):
     def apply(self, system: System) -> None:
         if any(drift.what != "login by key" for drift in self.check(system)):
             super().apply(system)
-        system.run(
-            ["usermod", "--password", "*", self.name]
-        )  # no password matches; useradd's "!" can block keys
+        system.run(["usermod", "--password", "*", self.name])  # no password matches; useradd's "!" can block keys
 
     def _proved(self) -> bool:
         return True  # its home, which is compared before, is below a directory of the kit

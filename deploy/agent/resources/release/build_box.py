@@ -1,6 +1,6 @@
-"""Building an app's packages in a box like the app's own: a build runs code, which may do no more than the app.
+"""Builds an app's packages in a sandbox like the app's: a build runs code, which must not be able to do more.
 
-For operators and CI keys alike: what it makes is root's afterwards, and no process and no cache of it is left.
+The same for operators and CI keys: its files belong to root afterwards, and no process or cache of it is left.
 """
 
 import os
@@ -159,7 +159,7 @@ class Orphans:
 
 
 def hand_over(top: str) -> None:
-    """All of a tree is root's from now on, and nobody else's to write. Links are not followed.
+    """Make root the owner of a tree, and remove write access of others. Links are not followed.
 
     Only for a tree that no process of its owner can write to any more.
     """

@@ -1,4 +1,4 @@
-"""Commands beside the service: as the app's user, with a release's environment, in the same sandbox."""
+"""Commands as the app: its user, a release's environment, the same sandbox."""
 
 import re
 import subprocess
@@ -103,7 +103,7 @@ def follow(
 
 @dataclass(frozen=True)
 class ReleaseCommand(Resource):
-    """A command that a release wants run once before it gets traffic, such as a migration of its database.
+    """A command that runs once before a release gets traffic, such as a database migration.
 
     It is part of a plan only where it has to run; what runs of it when an agent dies is ended by the next run.
     """

@@ -1,4 +1,4 @@
-"""A Python package that a virtualenv must have."""
+"""A Python package that a virtualenv must contain."""
 
 import glob
 import os

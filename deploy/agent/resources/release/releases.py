@@ -1,4 +1,4 @@
-"""What makes a release on the server: its source tree, its virtualenv, and the end of old ones."""
+"""The parts of a release on the server: its source tree, its virtualenv, and the removal of old releases."""
 
 import json
 import os

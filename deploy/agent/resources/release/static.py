@@ -1,4 +1,4 @@
-"""The way from the proxy to a release's static files."""
+"""Links by which the proxy finds a release's static files."""
 
 import os
 from dataclasses import dataclass

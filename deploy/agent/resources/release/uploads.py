@@ -1,4 +1,4 @@
-"""Files on their way to a release: a manifest, the bytes that the server lacks, and names that must not escape."""
+"""Uploads: a manifest, the bytes that the server lacks, and paths that must not leave the source."""
 
 import hashlib
 import json

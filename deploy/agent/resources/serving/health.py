@@ -1,4 +1,4 @@
-"""Whether what a unit runs answers over HTTP, for itself and through the proxy."""
+"""Whether an instance answers over HTTP, on its own socket and through the proxy."""
 
 import os
 import signal
@@ -19,13 +19,13 @@ WARM_ROUNDS, WARM_SECONDS = 3, 5  # bursts for each path, and how long one may t
 MOST_WARM_SECONDS = 30  # for all of them
 MOST_FILES = 1 << 16
 VISITOR = "www-data"  # the proxy's user
-SETTLED_SECONDS = 3  # so long the same 3xx or 4xx, and it is the answer
+SETTLED_SECONDS = 3  # after this long with the same 3xx or 4xx, the wait ends
 
 
 def as_visitor(ask: Callable[[], str], seconds: float) -> str:
-    """What `ask` answers, in a process of the proxy's user: root has no business at a socket that an app has made.
+    """The result of `ask`, in a process of the proxy's user: root must not use a socket that an app has created.
 
-    It has `seconds`, and a moment: what drips its answer is not waited for.
+    It is ended after `seconds` and a moment, even if an answer is still arriving.
     """
     if os.geteuid():
         return ask()
@@ -40,7 +40,7 @@ def as_visitor(ask: Callable[[], str], seconds: float) -> str:
     pid = os.fork()
     if pid == 0:
         try:
-            os.closerange(3, writing)  # the lock of the run among them, which is not to outlive us in this process
+            os.closerange(3, writing)  # also the lock of the run, which must not stay open in this process
             os.closerange(writing + 1, MOST_FILES)
             os.setgroups(groups)
             os.setgid(account.pw_gid)
@@ -114,7 +114,7 @@ class Healthy(Resource):
         def ask() -> None:
             try:
                 found.append(as_visitor(lambda: http_answer(self.socket, self.host, self.path, seconds).lines, seconds))
-            except OSError as error:  # this machine cannot ask: no process or no file is to be had
+            except OSError as error:  # this machine cannot ask: no more processes or files
                 found.append(error.strerror or "no answer")
             except Failed as error:
                 found.append(error.what)
@@ -140,10 +140,10 @@ def settled_hint(answer: Answer, host: str) -> str:
 
 @dataclass(frozen=True)
 class Warmed(Resource):
-    """Every worker of the instance has answered GET `paths` before, so that no visitor waits for what is done once.
+    """Every worker of the instance has answered GET `paths` before the first visitor.
 
-    Templates are compiled then, connections to databases made. What it answers is not judged. current: the link to the
-    release that visitors get: one that serves is warm. burst: requests at the same time, enough to reach each worker.
+    By then, templates are compiled and databases connected. The answers do not matter. current: the link to the serving
+    release, which is already warm. burst: how many simultaneous requests reach each worker.
     """
 
     unit: str
@@ -168,7 +168,7 @@ class Warmed(Resource):
             began = time.monotonic()
             as_visitor(lambda path=path: self._burst(path), WARM_SECONDS)  # type: ignore[misc]
             if time.monotonic() - began >= WARM_SECONDS or time.monotonic() > ends:
-                break  # that one is slow at all times
+                break  # this path is always slow
         system.done.add(self)
 
     def _burst(self, path: str) -> str:
@@ -187,7 +187,7 @@ class Warmed(Resource):
 class Reachable(Resource):
     """The site answers GET `path` with 200 through the proxy, as visitors reach it.
 
-    Once is enough: right after a switch, a connection that the proxy keeps may still lead to a release that is dead.
+    One answer is enough: right after a switch, a kept connection of the proxy may still lead to a dead release.
     """
 
     host: str

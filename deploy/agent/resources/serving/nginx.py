@@ -1,4 +1,4 @@
-"""Nginx's own configuration, as far as it is not the kit's: how much it can hold, and which names are taken."""
+"""Nginx's main config file, which is not the kit's: its limit of connections."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Who else answers visitors: the names and addresses of Nginx's other sites, the kit's and anybody's."""
+"""The names and addresses of Nginx's other sites, the kit's and others."""
 
 import glob
 import os
@@ -30,7 +30,7 @@ class Server:
 
     @property
     def whose(self) -> str:
-        """Of which app it is, and in which file; or in which file of somebody else's."""
+        """The app and its file; or only the file, if the site is not the kit's."""
         with open(self.path, encoding="utf-8", errors="replace") as file:
             ours = OURS.match(file.readline())
         name = os.path.basename(self.path).removesuffix(".conf")
@@ -41,8 +41,8 @@ class Server:
 class ServerNames(Resource):
     """The site's names, and what it listens on for itself alone, are no other site's.
 
-    Nginx only warns of a name that two sites have, and gives it to the one that it reads first. So a site that has it
-    already, and is read first, keeps it.
+    If two sites have the same name, Nginx only warns, and uses the one that it reads first. So a site that already has
+    the name, and is read first, keeps it.
 
     own: the site's file. listens: each "ADDRESS:PORT" of which the site is the default.
     """
@@ -82,9 +82,9 @@ HINT = (
 
 @dataclass(frozen=True)
 class DefaultServer(Resource):
-    """Nobody else's server answers for names that Nginx does not know; the kit's own gives them nothing.
+    """No other site is the default server for unknown hosts; the kit's own does not answer them.
 
-    ours: the files of the kit, and those that it takes away.
+    ours: the files of the kit, and those that it removes.
     """
 
     listens: tuple[str, ...]

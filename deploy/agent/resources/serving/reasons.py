@@ -1,4 +1,4 @@
-"""Why what a unit runs does not answer: what its journal says of this start, and what to do about it."""
+"""Why an instance does not answer: its journal since this start, and what to do."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def hint_for(unit: str, said: str) -> str:
 
 
 def advice(app: str, release: str, said: str) -> str:
-    """What the release lacks, by its own words; "" where they do not tell."""
+    """What is missing in the release, by its output; "" if that does not show it."""
     found = NO_MODULE.findall(said)
     return missing_module(found[-1], f"/srv/{app}/releases/{release}") if found else ""
 

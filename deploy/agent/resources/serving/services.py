@@ -1,4 +1,4 @@
-"""systemd units: running or not, at boot or not, with their files as they are."""
+"""systemd units: running or stopped, enabled or not, with their current files."""
 
 import os
 import subprocess
@@ -122,7 +122,7 @@ def children(pid: str) -> set[str]:
 
 
 def wait_for_the_old(workers: set[str]) -> None:
-    """A reload is over when no worker from before takes a connection any more: gone, or shutting down."""
+    """Wait until no old worker accepts connections: each has ended, or is shutting down."""
     deadline = time.monotonic() + RELOAD_SECONDS
     while time.monotonic() < deadline:
         titles = [text_of(f"/proc/{pid}/cmdline") or "" for pid in workers]
@@ -208,7 +208,7 @@ def walk(top: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Retired(Resource):
-    """No instance of the template but one runs or starts at boot; open requests of the others are finished first."""
+    """Only one instance of the template runs and starts at boot; the others finish their open requests first."""
 
     template: str  # "shop" for shop@.service
     keep: str  # the instance that stays

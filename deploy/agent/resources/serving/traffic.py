@@ -1,4 +1,4 @@
-"""What visitors get while a release takes over: read from the proxy's log, and from what our own requests come to."""
+"""What visitors get during a switch: from the proxy's log, and from the probe."""
 
 import os
 import re
@@ -30,9 +30,9 @@ class Counts:
 
 
 def worse(before: Counts, after: Counts) -> str:
-    """What is clearly worse than before, in words; "" where nothing is.
+    """What is clearly worse than before, as text; "" if nothing is.
 
-    Some errors are nobody's release: two always pass, and one in 200 requests, beside twice what was usual.
+    Some errors are normal: two, plus one in 200 requests, plus twice the usual rate.
     """
     usual = before.errors / max(before.requests, 1)
     if after.errors > 2 + (0.005 + 2 * usual) * after.requests:
@@ -101,7 +101,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Restarts(Value):
-    """What a runner writes to its journal as it starts, and for each process that it starts."""
+    """What a runner logs when it starts, and for each process that it starts."""
 
     starts: str
     process: str

@@ -1,4 +1,4 @@
-"""The way back to the release that had the traffic: made before the switch, and taken only if that one answered."""
+"""The switch back to the old release: prepared before the switch, and used only if that release answered."""
 
 import os
 from contextlib import suppress
@@ -20,9 +20,9 @@ def back_of(current: str) -> str:
 
 @dataclass(frozen=True)
 class WayBack(Resource):
-    """A link to the release that has the traffic lies ready, so that going back is one rename: it needs no inode.
+    """A second link to the old release is ready, so that going back is one rename, which needs no inode.
 
-    Whether that release answers at all is found out now, and remembered: nobody goes back to one that is dead.
+    Whether that release answers is checked now, and remembered: traffic never goes back to a dead release.
     socket, path, host: where and how it is asked. Any answer below 500 is one.
     """
 
@@ -62,7 +62,7 @@ class WayBack(Resource):
 
 @dataclass(frozen=True)
 class TrafficBack(Resource):
-    """Traffic goes to the release that had it before, or stays where it is if that one did not answer before.
+    """Traffic goes back to the old release, or stays if that one did not answer before.
 
     unit: its instance, which is started if it does not run any more.
     """

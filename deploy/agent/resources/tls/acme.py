@@ -1,4 +1,4 @@
-"""Certificates that an authority gives out for nothing, once a name is proved to be ours (ACME, by certbot)."""
+"""Certificates from an authority, after it has validated the names (ACME, by certbot)."""
 
 import os
 import re
@@ -121,7 +121,7 @@ class Issued(Resource):
 
 @dataclass(frozen=True)
 class NotRenewed(Resource):
-    """certbot renews nothing for the app: its certificate comes from elsewhere, or it wants none."""
+    """certbot does not renew for the app: its certificate comes from elsewhere, or it has none."""
 
     app: str
 
@@ -139,7 +139,7 @@ class NotRenewed(Resource):
 
 @dataclass(frozen=True)
 class Revoked(Resource):
-    """The certificate with this serial number is declared void, since somebody else may have its key."""
+    """The certificate with this serial number is revoked, because somebody else may have its key."""
 
     app: str
     serial: str
@@ -174,7 +174,7 @@ class Revoked(Resource):
 
 @dataclass(frozen=True)
 class TrustedAuthority(Resource):
-    """The server trusts one more CA, that of an ACME server of one's own."""
+    """The server trusts the CA of a private ACME server."""
 
     name: str
     certificate: str

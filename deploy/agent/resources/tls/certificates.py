@@ -102,7 +102,7 @@ def listing(app: str, directory: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Placeholder(Resource):
-    """Some certificate is there, if only one that the server has signed itself: no proxy starts without."""
+    """A certificate exists, self-signed if necessary: no proxy starts without one."""
 
     directory: str
     app: str
@@ -182,7 +182,7 @@ def trusted(directory: str) -> bool:
 
 @dataclass(frozen=True)
 class Presented(Resource):
-    """The proxy shows visitors the certificate that is in use; asked of itself, whoever changed it and when."""
+    """The proxy serves the certificate in use; checked with a connection to it."""
 
     host: str
     directory: str

@@ -1,4 +1,4 @@
-"""What stands between a name and its certificate, in words: DNS that points elsewhere, port 80 closed, a rate limit."""
+"""Why a certificate cannot be issued, as text: DNS that points elsewhere, port 80 closed, a rate limit."""
 
 import os
 import re
@@ -17,7 +17,7 @@ def authority(server: str) -> str:
 
 
 class Facing:
-    """How the world would find a name: by DNS, and by what then answers on port 80. seen: name → its addresses."""
+    """How the internet sees a name: its DNS records, and what answers on port 80. seen: name → its addresses."""
 
     def __init__(self, webroot: str, address: str, system: System) -> None:
         self.webroot, self.system = webroot, system
@@ -26,7 +26,7 @@ class Facing:
         self.seen: dict[str, list[str]] = {}
 
     def complaint(self, name: str) -> tuple[str, str]:
-        """(what, hint) if asking the authority would be in vain; ("", "") where it may work."""
+        """(what, hint) if a request to the authority would fail; ("", "") if it may work."""
         addresses = self.seen[name] = dns(name, self.system)
         point = (
             f"at your DNS provider, point {name} to {self.shown} (an A record), wait a few minutes, then: fab deploy"
