@@ -1,4 +1,4 @@
-"""What was done to an app on this server: a line for each run, and a note while one is under way.
+"""The history of an app on this server: a line for each run, and a note during a run.
 
 The note exists from a run's first change until its operator was told the end. So the next command reports a run that
 was cut off, or whose operator disconnected.

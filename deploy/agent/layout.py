@@ -80,7 +80,7 @@ def journal(app: str) -> str:
 
 
 def journal_socket(app: str) -> str:
-    """Who may write to the app's own journal: the app, and no other."""
+    """The drop-in that lets only the app write to its own journal."""
     return f"/etc/systemd/system/systemd-journald@{app}.socket.d/50-ashore.conf"
 
 

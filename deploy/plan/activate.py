@@ -94,7 +94,7 @@ def activate(
     force: bool = False,
     last: Steps = (),
 ) -> Plan:
-    """Start a release beside the current one, switch traffic once it answers, watch it; on failure go back.
+    """Start a release next to the current one, switch traffic once it answers, watch it; on failure go back.
 
     built: the steps that create it, if it is new; they are undone, too. leave: release ID → the state to record after
     success. last: steps at the very end.

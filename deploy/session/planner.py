@@ -32,7 +32,7 @@ class Planner(Protocol):
         """Raise HostError if the server is not ready for the change."""
 
     def deploy(self, local: Local, facts: Facts, reply: Reply, news: str) -> None:
-        """reply: of the survey. news: what is uploaded, in words."""
+        """reply: of the survey. news: what is uploaded, as text."""
 
     def rollback(self, wanted: str, facts: Facts) -> None:
         """Back to the release `wanted`; "" is the newest good one before the current."""

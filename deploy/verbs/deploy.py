@@ -1,4 +1,4 @@
-"""`fab deploy`: the app's source becomes a new release, beside the old one until it answers."""
+"""`fab deploy`: the app's source becomes a new release, which runs next to the old one until it answers."""
 
 from ..screen.columns import size
 from ..session.operation import Operation, change_each

@@ -10,7 +10,7 @@ OWN = ("127.0.0.1", "::1")
 
 
 def maintenance(call: Call, on: bool, allow: str) -> None:
-    """allow: addresses that still get through, beside the operator's own; separated by commas or spaces."""
+    """allow: addresses that can still reach the site, besides the operator's own; separated by commas or spaces."""
     change_each(call, "maintenance", lambda change, _: set_on(change, on, allow), nothing)
 
 

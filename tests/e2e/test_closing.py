@@ -135,7 +135,7 @@ def test_debian_13_s_sshd_is_asked_about_match_blocks_too(trixie: tuple[Server, 
     server.script(f"useradd -m bob; echo bob:tide | chpasswd; printf '{block}' > {others}; systemctl restart ssh")
     try:
         ran = project.fab("provision", status=1)
-        assert f"{others}, line 2: passwordauthentication yes" in ran.err and "(lets in bob)" in ran.err
+        assert f"{others}, line 2: passwordauthentication yes" in ran.err and "(users: bob)" in ran.err
         server.script(f"printf 'AllowUsers admin\\n' > {others}; systemctl restart ssh")
         ran = project.fab("ci.key", status=1)
         assert "does not let ci-visitors log in" in ran.err and f"{others}, line 1: allowusers admin" in ran.err

@@ -52,11 +52,11 @@ def password_lets_in(server: Server, user: str, password: str) -> bool:
 @pytest.mark.parametrize(
     ("conditions", "said"),
     [
-        ("User bob", "lets in bob"),
-        ("Group swimmers", "lets in bob"),
-        ("User *,!admin Address 10.0.0.0/8,!10.76.99.0/24", "lets in bob"),
-        ("LocalPort 22", "lets in bob"),
-        ("all", "lets in bob"),
+        ("User bob", "users: bob"),
+        ("Group swimmers", "users: bob"),
+        ("User *,!admin Address 10.0.0.0/8,!10.76.99.0/24", "users: bob"),
+        ("LocalPort 22", "users: bob"),
+        ("all", "users: bob"),
     ],
 )
 def test_a_password_that_a_match_block_lets_in_is_found_by_every_provision(
@@ -75,7 +75,7 @@ def test_a_password_that_a_match_block_lets_in_is_found_by_every_provision(
 
 def test_root_s_login_by_password_is_found_before_root_has_one(server: Server, project: Project):
     says(server, "Match Address *\\n  PermitRootLogin yes\\n  PasswordAuthentication yes\\n")
-    assert "(lets in root, bob)" in project.fab("provision", status=1).err
+    assert "(users: root, bob)" in project.fab("provision", status=1).err
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_file_that_sshd_reads_before_the_kit_s_is_found_after_a_restart_too(se
     says(server, "PasswordAuthentication yes\\n", EARLIER)
     assert password_lets_in(server, "bob", "tide")
     ran = project.fab("provision", status=1)
-    assert f"{EARLIER}, line 1: passwordauthentication yes (lets in bob)" in ran.err
+    assert f"{EARLIER}, line 1: passwordauthentication yes (users: bob)" in ran.err
     server.script("passwd -q -d bob")
     assert "sshd would use passwordauthentication yes" in project.fab("provision", status=1).err
     server.script("echo bob:tide | chpasswd")

@@ -148,7 +148,7 @@ def by_password(first: str = "") -> list[str]:
                 block = f", in `{line.blocks[-1]}`" if line and line.blocks else ""
                 how = f"{line}: {keyword} yes{block}" if line else f"{keyword} yes, sshd's default"
                 said.setdefault(how, []).append(login.user)
-    return [f"{how} (lets in {', '.join(dict.fromkeys(who))})" for how, who in said.items()]
+    return [f"{how} (users: {', '.join(dict.fromkeys(who))})" for how, who in said.items()]
 
 
 def require_keys_only(path: str, first: str = "") -> None:

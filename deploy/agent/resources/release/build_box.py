@@ -112,7 +112,7 @@ MAKE_ROOM = "free some space (`df -h`, `df -i`), or use smaller packages, then d
 
 
 def short_of(free: tuple[int, int], least: list[int]) -> str:
-    """What of bytes and files there is less than wanted of, in words; "" where there is enough of both."""
+    """Which of bytes and files are scarce, as text; "" if there is enough of both."""
     found = [f"{free[0] >> 20} MB left"] if free[0] < least[0] else []
     return " and ".join(found + ([f"room for {free[1]} more files"] if free[1] < least[1] else []))
 

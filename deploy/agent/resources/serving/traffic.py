@@ -21,7 +21,7 @@ BEFORE_SECONDS = 300  # of the journal, to know whether workers ended before, to
 
 @dataclass
 class Counts:
-    """Requests and their 5xx answers, and processes that were started anew, within `seconds`."""
+    """Requests, their 5xx responses, and restarted processes, within `seconds`."""
 
     requests: int = 0
     errors: int = 0
@@ -108,7 +108,7 @@ class Restarts(Value):
 
 
 def restarts(unit: str, workers: int, told: Restarts) -> int:
-    """How many processes a runner started anew in the last BEFORE_SECONDS, by what it wrote to the journal."""
+    """How many processes a runner restarted in the last BEFORE_SECONDS, by its journal."""
     argv = [
         "journalctl",
         *namespace(unit),

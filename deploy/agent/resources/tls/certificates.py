@@ -210,7 +210,7 @@ class Presented(Resource):
 
     def apply(self, system: System) -> None:
         if self._comes(SETTLE_SECONDS, system):
-            return  # a reload was under way
+            return  # a reload was in progress
         self.front.reread(system)
         self._comes(self.seconds, system)
 
