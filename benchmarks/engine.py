@@ -204,7 +204,7 @@ def same_work(at: Bench) -> None:
     ran = at.run(FAB, "-r", REPO, "provision", "--check", "--json", statuses=(0, WOULD_CHANGE))
     events = [json.loads(line) for line in ran.output.splitlines()]
     left = [event["step"] for event in events if event["event"] == "step" and event["state"] != "ok"]
-    if [step for step in left if not step.startswith(("nginx runs", "SSH takes keys", "the firewall lets in"))]:
+    if [step for step in left if not step.startswith(("nginx: running", "SSH: login by key", "firewall: only"))]:
         raise SystemExit(f"the shell script left undone: {', '.join(left)}")
 
 

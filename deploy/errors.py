@@ -1,17 +1,17 @@
 """What can go wrong, for the person at the terminal.
 
-DeployError                  anything the kit stops for, told in four lines; the exit status is 1
-├── ConfigError              deploy.toml is missing, broken, or says something impossible
+DeployError                  any failure, shown in four lines; the exit status is 1
+├── ConfigError              deploy.toml is missing, broken or contradictory
 ├── SourceError              the source tree cannot become a release
 ├── ConnectionFailed         no usable SSH session: unreachable, refused, wrong key, unknown host key
-├── HostError                the server cannot be worked on: no sudo, wrong system, not provisioned, busy
+├── HostError                the server is not usable: no sudo, wrong system, not provisioned, busy
 ├── StepFailed               a step of a plan failed or was refused on the server
-├── NotReached               a host whose turn did not come, since another one failed: nothing was changed there
-├── Interrupted              Ctrl-C; the server was told, and its answer is in the text; status 130
-├── VisitorsFail             the change was made, and visitors get errors, or got some meanwhile; status 3
-└── SandboxError             the throwaway server cannot be made or found
+├── NotReached               a host that was not changed, because another one failed
+├── Interrupted              Ctrl-C; the text has the result from the server; status 130
+├── VisitorsFail             the change was made, but visitors get errors, or got some during it; status 3
+└── SandboxError             the throwaway server cannot be created or found
 
-Unread                       no failure: whoever read the output of a command that only reads has had enough
+Unread                       no failure: nobody reads the output of a read-only command any more
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ WOULD_CHANGE = 2  # the exit status of `--check` where something would change
 
 @dataclass
 class DeployError(Exception):
-    """One failure: what happened, where, how things stand now, what to do next. `detail` is quoted as it came.
+    """One failure: what happened, where, the current state, what to do next. `detail` is quoted unchanged.
 
-    host: the server's name, as events have it; "" for what concerns none, or several.
+    host: the server's name, as in events; "" if it concerns none, or several.
     """
 
     status: ClassVar[int] = 1  # what `fab` ends with

@@ -44,13 +44,18 @@ def test_the_last_problem_in_certbot_s_log_that_is_not_about_a_nonce_is_the_reas
 @pytest.mark.parametrize(
     "kind, printed, said, hint",
     [
-        ("rateLimited", "", "Let's Encrypt takes no more requests for shop.example.com before 2026-11-22", "wait"),
+        ("rateLimited", "", "Let's Encrypt accepts no more requests for shop.example.com before 2026-11-22", "wait"),
         ("connection", PRINTED, "port 80 of www.shop.example.com (203.0.113.7) cannot be reached", "firewall"),
-        ("dns", "", "finds no address of shop.example.com", "DNS provider"),
+        ("dns", "", "finds no address for shop.example.com", "DNS provider"),
         ("caa", "", "a CAA record in DNS forbids Let's Encrypt", "CAA record"),
-        ("unauthorized", PRINTED, "something else than this server answered", "CDN"),
-        ("", "ValueError: Requesting ca.example/dir: Connection refused", "cannot talk to Let's Encrypt", "outgoing"),
-        ("serverInternal", "", "gave no certificate for shop.example.com", "its words are above"),
+        ("unauthorized", PRINTED, "but another server answered", "CDN"),
+        (
+            "",
+            "ValueError: Requesting ca.example/dir: Connection refused",
+            "cannot connect to Let's Encrypt",
+            "outgoing",
+        ),
+        ("serverInternal", "", "issued no certificate for shop.example.com", "see its message above"),
     ],
 )
 def test_what_is_in_the_way_is_told_with_what_to_do(kind: str, printed: str, said: str, hint: str):

@@ -68,10 +68,10 @@ def test_a_dry_run_applies_nothing():
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
-        (errno.ENOSPC, "make room"),
-        (errno.EROFS, "look at the server's disk"),
-        (errno.EIO, "look at the server's disk"),
-        (errno.EMFILE, "look at what takes so much"),
+        (errno.ENOSPC, "free some space"),
+        (errno.EROFS, "check the server's disk"),
+        (errno.EIO, "check the server's disk"),
+        (errno.EMFILE, "find out what uses so much"),
         (errno.ENOENT, "run the same command again"),
     ],
 )
@@ -90,7 +90,7 @@ def test_what_must_be_refused_is_refused_before_anything_is_changed():
 
 def test_a_step_that_still_drifts_after_applying_is_a_failure():
     end, _ = run(Plan("x", (Step("a", [], works=False),)))
-    assert end["state"] == "failed" and "still not so" in end["what"]
+    assert end["state"] == "failed" and "not in effect after" in end["what"]
 
 
 def test_a_failure_undoes_and_does_not_go_on():
@@ -172,12 +172,12 @@ def test_a_full_disk_is_told_in_words(tmp_path: Path):
         raise OSError(28, "No space left on device", "/srv/shop/x")
 
     end, _ = run(Plan("x", (Step("a", [], after=full),)))
-    assert end["what"] == "the disk of the server is full" and "/srv/shop/x" in end["detail"]
-    assert "make room" in end["hint"]
+    assert end["what"] == "the server's disk is full" and "/srv/shop/x" in end["detail"]
+    assert "free some space" in end["hint"]
 
 
 def test_a_bug_of_ours_is_told_as_one_and_still_undone():
     log: list[str] = []
     end, _ = run(Plan("x", (Step("a", log, raises=ZeroDivisionError),), undo=(Step("back", log),)))
-    assert "a bug of ours" in end["what"] and "ZeroDivisionError" in end["detail"]
+    assert "this is a bug" in end["what"] and "ZeroDivisionError" in end["detail"]
     assert log == ["a", "back"]

@@ -111,7 +111,7 @@ def test_values_of_deploy_toml_may_refer_to_others_and_to_what_only_the_server_k
 @pytest.mark.parametrize(
     ("app", "said"),
     [
-        ({"KEY": "$NOT_THERE"}, r"KEY refers to \$NOT_THERE, which the release does not have"),
+        ({"KEY": "$NOT_THERE"}, r"KEY refers to \$NOT_THERE, which is not set"),
         ({"A": "$B", "B": "x$A"}, "refers to itself"),
         ({"A": "$A"}, "A refers to itself"),
     ],

@@ -154,7 +154,8 @@ def release(tmp_path: Path, *files: str) -> str:
 def test_a_missing_package_is_to_be_added_to_the_requirements(tmp_path: Path):
     made = release(tmp_path, "shop.py", "static/redis/logo.svg")
     assert (
-        missing_module("redis.asyncio", made) == "add the package that has the module redis.asyncio to requirements.txt"
+        missing_module("redis.asyncio", made)
+        == "add the package that contains the module redis.asyncio to requirements.txt"
     )
 
 
@@ -167,12 +168,12 @@ def test_a_module_that_was_not_deployed_leads_to_git_include_and_wsgi(tmp_path: 
         ("shop", release(tmp_path / "a", "other.py")),
         ("shop.pay", release(tmp_path / "b", "shop.py")),
     ):
-        assert missing_module(module, made).startswith(f"what is deployed has no module {module}: is it in git")
+        assert missing_module(module, made).startswith(f"the deployed files have no module {module}: is it in git")
 
 
 def test_only_python_s_own_words_lead_to_that_advice():
     said = "Traceback (most recent call last)\nModuleNotFoundError: No module named 'redis'"
-    assert advice("shop", "1", said) == "add the package that has the module redis to the requirements"
+    assert advice("shop", "1", said) == "add the package that contains the module redis to the requirements"
     assert hint_for("shop@1.service", said).endswith("\nfab logs --release 1")
     assert hint_for("shop@1.service", "ValueError: 7") == "fab logs --release 1"
 

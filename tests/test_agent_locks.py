@@ -29,7 +29,7 @@ def taken(directory: Path, app: str = "shop", who: dict = HER, whole_host: bool 
 
 def test_the_second_is_told_who_holds_the_app_since_when_and_doing_what(tmp_path: Path):
     held = taken(tmp_path)
-    with pytest.raises(Refused, match=r"^her@there is at work on shop: `rollback`, since \d\d:\d\d:\d\d UTC$"):
+    with pytest.raises(Refused, match=r"^her@there is running `rollback` on shop since \d\d:\d\d:\d\d UTC$"):
         taken(tmp_path, who=ME)
     held.release()
     taken(tmp_path, who=ME).release()
@@ -56,7 +56,7 @@ def test_in_the_moment_before_a_holder_has_written_who_it_is_others_wait_for_tha
     owner.start()
     assert ours.recv() == "taken"
     ours.send("write it")
-    with pytest.raises(Refused, match=r"^me@here is at work on shop: `deploy`"):
+    with pytest.raises(Refused, match=r"^me@here is running `deploy` on shop"):
         taken(tmp_path, who=HER)
     ours.send("end")
     owner.join()
@@ -81,9 +81,7 @@ def test_of_six_operators_at_once_each_who_has_to_wait_is_told_a_name(tmp_path: 
     while any(one.is_alive() for one in six):
         with suppress(Empty):
             told.append(said.get(timeout=0.05))
-    assert {re.sub(r"\d", "N", text) for text in told} == {
-        "operator N is at work on shop: `deploy`, since NN:NN:NN UTC"
-    }
+    assert {re.sub(r"\d", "N", text) for text in told} == {"operator N is running `deploy` on shop since NN:NN:NN UTC"}
 
 
 def test_a_holder_is_told_alone_and_not_with_those_who_work_on_other_apps(tmp_path: Path):
@@ -98,9 +96,9 @@ def test_a_holder_is_told_alone_and_not_with_those_who_work_on_other_apps(tmp_pa
 def test_apps_are_worked_on_side_by_side_also_while_one_is_provisioned(tmp_path: Path):
     mine = {"verb": "provision", "who": "me@here"}
     all_of_them = [taken(tmp_path, "shop"), taken(tmp_path, "wiki", mine, whole_host=True), taken(tmp_path, "blog")]
-    with pytest.raises(Refused, match="me@here is at work on wiki: `provision`"):
+    with pytest.raises(Refused, match="me@here is running `provision` on wiki"):
         taken(tmp_path, "other", whole_host=True)  # one provision at a time
-    with pytest.raises(Refused, match="me@here is at work on wiki"):
+    with pytest.raises(Refused, match="me@here is running `provision` on wiki"):
         taken(tmp_path, "wiki")
     for locks in all_of_them:
         locks.release()

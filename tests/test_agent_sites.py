@@ -125,7 +125,7 @@ def test_a_second_app_on_a_bare_address_is_refused_with_what_to_do(nginx: Nginx)
     (step,) = [PROXY.names(App("shop", "x:app"), bare)]
     with pytest.raises(Refused, match=r"192\.0\.2\.7:443 is taken by another site .*blog") as raised:
         nginx.check(*step.names, ports=step.ports, listens=step.listens)
-    assert "give each app a `domain` of its own" in raised.value.hint
+    assert "give each app its own `domain`" in raised.value.hint
     with pytest.raises(Refused, match=r"127\.0\.0\.1:443 is taken by another site"):
         nginx.check("198.51.100.7", listens=("198.51.100.7:443", "127.0.0.1:443"))
 
@@ -134,7 +134,7 @@ def test_an_address_from_the_command_line_that_is_taken_is_refused_with_how_to_g
     nginx.app("blog", Site(("blog.example.com", "192.0.2.7")))
     with pytest.raises(Refused, match="the app blog") as raised:
         nginx.check(*NAMES, "192.0.2.7")
-    assert "in place of -H" in raised.value.hint
+    assert "instead of using -H" in raised.value.hint
 
 
 def test_the_default_of_a_port_that_somebody_else_has_is_refused(nginx: Nginx):
@@ -143,7 +143,7 @@ def test_the_default_of_a_port_that_somebody_else_has_is_refused(nginx: Nginx):
     step = DefaultServer(("*:80", "[::]:80"), ours, str(nginx.main))
     assert step.check(System()) == []
     nginx.site("own", "server { listen 0.0.0.0:80 default; }")
-    with pytest.raises(Refused, match=r"sites-available/own on the server answers for all names on \*:80"):
+    with pytest.raises(Refused, match=r"sites-available/own on the server answers all host names on \*:80"):
         step.check(System())
 
 

@@ -103,10 +103,10 @@ def test_a_run_whose_operator_is_silent_releases_the_lock_and_says_so_in_the_his
 ):
     operator.surveys()
     operator.hears("reply")
-    assert "her@there is at work on shop" in busy(tmp_path)
-    until(lambda: "who is silent since" in busy(tmp_path), "others to be told of the silence")
+    assert "her@there is running `deploy` on shop" in busy(tmp_path)
+    until(lambda: "it has heard nothing from its operator since" in busy(tmp_path), "others to be told of the silence")
     end = operator.hears("end")
-    assert end["state"] == "cancelled" and "nothing was heard of the operator for " in end["what"]
+    assert end["state"] == "cancelled" and "nothing was heard from the operator for " in end["what"]
     assert busy(tmp_path) == ""
     operator.serving.join(30)
     assert not operator.serving.is_alive()
@@ -134,15 +134,15 @@ def test_an_upload_that_stops_without_a_word_is_given_up(tmp_path: Path, impatie
     agent = loop.Conversation(os.fdopen(stdin, "rb"), os.fdopen(stdout, "wb"))
     agent.locks = Locks(str(tmp_path))
     agent.locks.take("shop", HER, whole_host=False, wait=None)
-    with pytest.raises(Cancelled, match="nothing was heard of the operator"):
+    with pytest.raises(Cancelled, match="nothing was heard from the operator"):
         agent.next_blob()
 
 
 @pytest.mark.parametrize(
     ("why", "kept"),
     [
-        (Cancelled("nothing was heard of the operator for 30 s: suspended, or the link is dead"), True),
-        (Failed("the upload broke off"), True),
+        (Cancelled("nothing was heard from the operator for 30 s: it is suspended, or the connection is lost"), True),
+        (Failed("the upload was interrupted"), True),
         (Stopped(" during the upload"), False),
     ],
 )
@@ -175,11 +175,11 @@ def test_who_waits_takes_the_lock_of_a_run_whose_operator_is_silent(
     other = Operator(tmp_path)
     threading.Thread(target=beat, args=(other,), daemon=True).start()
     other.surveys(wait=True, who="me@here")
-    assert "her@there is at work on shop" in other.hears("waiting")["holder"]
+    assert "her@there is running `deploy` on shop" in other.hears("waiting")["holder"]
     end = operator.hears("end")
-    assert end["what"].startswith("me@here took the lock since nothing was heard of this run's operator")
+    assert end["what"].startswith("me@here took the lock because nothing was heard from this run's operator")
     other.hears("reply")
-    assert "me@here is at work on shop" in busy(tmp_path)
+    assert "me@here is running `deploy` on shop" in busy(tmp_path)
     assert "me@here took the lock" in history.read("shop")[-1]["why"]
     other.leaves()
 
@@ -202,7 +202,7 @@ def test_a_run_that_hears_its_operator_keeps_the_lock_unless_it_is_to_be_broken(
     other = Operator(tmp_path)
     other.surveys(who="me@here")
     refused = other.hears("end")
-    assert refused["state"] == "refused" and "--break-lock has any run stop and undo" in refused["hint"]
+    assert refused["state"] == "refused" and "--break-lock makes any run stop and undo" in refused["hint"]
     other.surveys(who="me@here", break_lock=True)
     assert "it was asked to stop and undo" in other.hears("waiting")["holder"]
     assert operator.hears("end")["what"] == "me@here took the lock with --break-lock"

@@ -31,10 +31,10 @@ def test_what_was_so_before_is_not_worse(before: Counts, after: Counts):
 @pytest.mark.parametrize(
     ("before", "after", "what"),
     [
-        (Counts(1000, 0), Counts(200, 5), "5 of 200 requests were answered with 5xx (before the switch 0 of 1000)"),
-        (Counts(0, 0), Counts(5, 5), "(none known from before)"),
-        (Counts(1000, 10), Counts(200, 20), "before the switch 10 of 1000"),
-        (Counts(1000, 0), Counts(100, 0, restarts=3, seconds=5), "started anew 3 times within 5 s"),
+        (Counts(1000, 0), Counts(200, 5), "5 of 200 requests got a 5xx response (before the switch: 0 of 1000)"),
+        (Counts(0, 0), Counts(5, 5), "(no requests before the switch)"),
+        (Counts(1000, 10), Counts(200, 20), "before the switch: 10 of 1000"),
+        (Counts(1000, 0), Counts(100, 0, restarts=3, seconds=5), "restarted 3 times within 5 s"),
     ],
 )
 def test_what_is_clearly_more_than_before_is_worse(before: Counts, after: Counts, what: str):

@@ -30,13 +30,13 @@ def failed(
 
 def test_a_build_that_meets_a_disk_without_room_says_so_and_blames_no_requirements(tmp_path: Path, monkeypatch):
     failure = failed(tmp_path, monkeypatch, NO_SPACE)
-    assert failure.what.startswith("the disk of the server has no room for the packages")
+    assert failure.what.startswith("the server's disk has no room for the packages")
     assert "df -i" in failure.hint and "os error 28" in failure.detail
 
 
 def test_inodes_that_have_run_out_are_named(tmp_path: Path, monkeypatch):
     failure = failed(tmp_path, monkeypatch, "error: it failed", left=(1 << 50, 3))
-    assert "3 more files fit" in failure.what and "df -i" in failure.hint
+    assert "room for 3 more files" in failure.what and "df -i" in failure.hint
 
 
 def test_other_failures_of_a_build_are_left_to_the_requirements(tmp_path: Path, monkeypatch):

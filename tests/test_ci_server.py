@@ -118,7 +118,7 @@ def test_what_is_no_request_ends_the_conversation_in_words(visitor: Visitor, gar
 def test_what_a_key_may_not_ask_is_refused_and_the_next_request_is_heard(visitor: Visitor, request_: dict):
     first, second = visitor.says(PREAMBLE, request_, {"request": "history"})
     assert first["state"] == "refused" and not first["applied"]
-    assert "nothing else" in second["what"]
+    assert "this key may only" in second["what"]
 
 
 def test_a_key_that_the_server_does_not_know_is_told_nothing(visitor: Visitor):
@@ -142,7 +142,7 @@ def test_who_stops_in_the_middle_of_a_request_is_not_waited_for():
 
 def test_an_upload_that_stands_still_fails():
     visitor = Visitor(idle_seconds=0.3)
-    with pytest.raises(server.Failed, match="stood still"):
+    with pytest.raises(server.Failed, match="stalled"):
         visitor.endpoint.next_blob()
 
 
@@ -155,7 +155,7 @@ def test_an_upload_has_a_least_rate_however_its_bytes_are_cut():
     pace.count(frames.LEAST_RATE * (frames.RATE_SECONDS + 1))
     pace.require()
     pace.began = (began - 10 * frames.RATE_SECONDS, 0)
-    with pytest.raises(server.Failed, match="slower than 4 kB a second"):
+    with pytest.raises(server.Failed, match="slower than 4 kB/s"):
         pace.require()
     pace.end()
     pace.require()
@@ -171,10 +171,10 @@ def test_an_upload_without_end_fails():
 
 def test_an_operator_ends_what_a_key_uploads_and_the_key_is_told_why():
     visitor = Visitor()
-    visitor.endpoint.overrule("an operator is at work on it now")
-    with pytest.raises(server.Cancelled, match="an operator is at work"):
+    visitor.endpoint.overrule("an operator is working on the app now")
+    with pytest.raises(server.Cancelled, match="an operator is working"):
         visitor.endpoint.next_blob()
-    assert str(visitor.endpoint.stopping()) == "an operator is at work on it now"
+    assert str(visitor.endpoint.stopping()) == "an operator is working on the app now"
     visitor.serving.join(20)
     assert not visitor.serving.is_alive()
 

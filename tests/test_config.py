@@ -96,11 +96,11 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path):
         ("warm_paths = ['/a;b']", "app.warm_paths should be a path"),
         ('release_command = "x\\u001b[2J"', "app.release_command should be one line"),
         ("env = { lower = 'x' }", "app.env has 'lower'"),
-        ("env = { SECRET_KEY = 'x' }", "SECRET_KEY, which is made on the server"),
+        ("env = { SECRET_KEY = 'x' }", "SECRET_KEY, which is generated on the server"),
         ("env = { MAIL_PASSWORD = 'x' }", "set it on the server: fab env.set MAIL_PASSWORD"),
         ("env = { STRIPE_API_KEY = 'sk-$HOME' }", "a secret does not belong in deploy.toml"),
-        ("env = { RELEASE_ID = 'x' }", "app.env has RELEASE_ID, which the kit sets itself"),
-        ('env = { A = "x\\ny" }', "app.env has A with a line break"),
+        ("env = { RELEASE_ID = 'x' }", "app.env has RELEASE_ID, which Ashore sets itself"),
+        ('env = { A = "x\\ny" }', "app.env has A, whose value contains a line break"),
         ("env = 'x'", "app.env should be a table, not a string"),
     ],
 )
@@ -137,13 +137,13 @@ def test_a_domain_cannot_break_the_site_file(tmp_path: Path, domain: str):
 @pytest.mark.parametrize(
     "lines, said",
     [
-        ('tls = "files"', "wants certificate and certificate_key"),
-        ('tls = "files"\ncertificate = "a"\ncertificate_key = "b"', "wants a domain"),
-        ('certificate = "a.pem"', 'is for tls = "files", and tls is "acme"'),
-        ('aliases = ["www.shop.example"]', "wants a domain that they stand for"),
-        ('domain = "shop.example"\naliases = ["*.shop.example"]', "not redirected"),
-        ('domain = "shop.example"\nserve_aliases = true\naliases = ["*.shop.example"]', "bring your own"),
-        ('domain = "shop.example"\ntrusted_proxies = ["10.0.0.1"]', 'is for tls = "off"'),
+        ('tls = "files"', "needs certificate and certificate_key"),
+        ('tls = "files"\ncertificate = "a"\ncertificate_key = "b"', "needs a domain"),
+        ('certificate = "a.pem"', 'is only for tls = "files", but tls is "acme"'),
+        ('aliases = ["www.shop.example"]', "needs a domain"),
+        ('domain = "shop.example"\naliases = ["*.shop.example"]', "cannot be redirected"),
+        ('domain = "shop.example"\nserve_aliases = true\naliases = ["*.shop.example"]', "use your own"),
+        ('domain = "shop.example"\ntrusted_proxies = ["10.0.0.1"]', 'is only for tls = "off"'),
         ('trusted_proxies = ["10.0.0.256"]', "should be an address or a network"),
         ('acme_directory = "http://ca.example"', "https://"),
         ('acme_email = "nobody"', "an e-mail address"),
@@ -199,7 +199,7 @@ def test_missing_keys_and_tables_are_named(tmp_path: Path):
 
 def test_an_unknown_stage_lists_those_that_are(tmp_path: Path):
     (tmp_path / "deploy.toml").write_text(GOOD)
-    with pytest.raises(ConfigError, match=r"no stage 'staging'.*there: production"):
+    with pytest.raises(ConfigError, match=r"no stage 'staging'.*stages: production"):
         load(tmp_path).stage("staging")
 
 
@@ -218,7 +218,7 @@ def test_a_host_key_may_name_one_of_the_stage_s_hosts(tmp_path: Path):
     assert load(tmp_path).stage("production").host_keys == keys
     for name in ("web2", "root@web1", "web1:2222", "10.0.0.2"):
         error = wrong(tmp_path, f'{text}host_keys = ["{name} {print_}"]\n')
-        assert f"has a key for {name}, which is not one of its hosts" in error.what
+        assert f"has a key for {name}, which is not in hosts" in error.what
         assert "line 6" in error.where and "Web1, 10.0.0.2:2222, fd00::1" in error.hint
 
 

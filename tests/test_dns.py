@@ -10,8 +10,8 @@ OWN = "9.9.9.9"  # an address that the world can reach
 
 def test_a_name_without_an_address_is_told_with_the_record_to_make():
     (line,) = dns.notes({"shop.example.com": ()}, OWN, False)
-    assert line.startswith("DNS knows no address of shop.example.com")
-    assert line.endswith(f"make the record: shop.example.com A {OWN}")
+    assert line.startswith("DNS has no address for shop.example.com")
+    assert line.endswith(f"add the record: shop.example.com A {OWN}")
     (line,) = dns.notes({"shop.example.com": ()}, "2620:fe::9", False)
     assert line.endswith("shop.example.com AAAA 2620:fe::9")
 
@@ -19,7 +19,7 @@ def test_a_name_without_an_address_is_told_with_the_record_to_make():
 def test_a_name_that_leads_elsewhere_is_told_unless_a_proxy_of_ours_is_there():
     found = {"shop.example.com": (ELSEWHERE,), "www.shop.example.com": (OWN, ELSEWHERE)}
     (line,) = dns.notes(found, OWN, False)
-    assert f"DNS points shop.example.com to {ELSEWHERE}, and this server is {OWN}" in line
+    assert f"DNS points shop.example.com to {ELSEWHERE}, but this server is {OWN}" in line
     assert dns.notes(found, OWN, True) == []
 
 

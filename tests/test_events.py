@@ -96,7 +96,7 @@ def test_programs_get_an_event_of_the_agent_or_it_is_listed_as_one_that_they_do_
 
 def test_an_event_that_this_version_does_not_know_is_named_and_passed_on():
     unknown: Event = {"event": "tide", "height": 3}  # type: ignore[assignment]
-    for as_json, expected in ((False, "note: this version of the kit does not know the event tide\n"), (True, None)):
+    for as_json, expected in ((False, "note: this version of Ashore does not know the event tide\n"), (True, None)):
         out = io.StringIO()
         Screen(out=out, as_json=as_json).event("web1", unknown)
         assert out.getvalue() == (expected or '{"host": "web1", "event": "tide", "height": 3}\n')

@@ -46,7 +46,7 @@ def test_a_key_is_explained_without_a_deploy_toml(tmp_path: Path):
         "  default:   7\n"
         "  example:   hsts_days = 365\n"
         "  apply:     fab deploy\n"
-        "  rollback:  no, deploy.toml applies to all releases\n"
+        "  rollback:  no, the current deploy.toml applies to all releases\n"
     )
 
 
@@ -67,7 +67,7 @@ def test_a_variable_s_value_is_not_shown(tmp_path: Path):
 def test_a_deploy_toml_with_an_error_is_no_hindrance(tmp_path: Path):
     text = explained(tmp_path, "tls", GOOD + "hsts_days = 9999\n")
     assert 'example:   tls = "files"' in text and "now:" not in text
-    assert "note: no values are shown, as deploy.toml has an error: stages.staging.hsts_days should be" in text
+    assert "note: current values are not shown, because deploy.toml has an error: stages.staging.hsts_days" in text
 
 
 @pytest.mark.parametrize(

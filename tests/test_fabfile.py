@@ -105,30 +105,30 @@ def test_an_error_with_json_is_one_event(tmp_path: Path):
         ("stagin deploy", "there is no command stagin", "did you mean staging?"),
         ("env.st X", "there is no command env.st", "did you mean env.set?"),
         ("deploy --chek", "deploy has no option --chek", "did you mean --check?"),
-        ("maintenance", "maintenance wants 'state'", "fab --help maintenance"),
-        ("logs -n", "the option -n wants a value", "fab --help logs"),
+        ("maintenance", "maintenance needs 'state'", "fab --help maintenance"),
+        ("logs -n", "the option -n needs a value", "fab --help logs"),
         ("logs -n many", "'many' is not a whole number", "fab --list"),
-        ("history -n -5", "-5", "-n 0 is all of them"),
+        ("history -n -5", "-5", "-n 0 shows all"),
         ("explain tsl", "there is no key tsl in deploy.toml", "did you mean tls?"),
-        ("explain health path", "explain takes one key, and path is no command", "fab --help explain"),
+        ("explain health path", "explain takes one key, and path is not a command", "fab --help explain"),
         ("rollback yesterday", "there is no command yesterday", "fab --help rollback"),
         ("sandbox --disk 1", "a disk of 1 MB is too small", "at least 500"),
-        ("sandbox --name No", "'No' is no sandbox name", "of a-z, 0-9 and -"),
-        ("maintenance maybe", "maintenance is on or off, not maybe", "fab maintenance on"),
+        ("sandbox --name No", "'No' is not a valid sandbox name", "of a-z, 0-9 and -"),
+        ("maintenance maybe", "maintenance takes on or off, not maybe", "fab maintenance on"),
         ("-h depoy", "there is no command depoy", "did you mean deploy?"),
         ("--list sandbx", "there is no group of commands sandbx", "did you mean sandbox?"),
-        ("--list -F bogus", "--list-format is flat, nested or json, not bogus", "nested"),
-        ("deploy -- x", 'no command takes what is behind "--"', "fab run"),
-        ("-S /nope deploy", "/nope cannot be read: No such file", "-S names SSH's configuration"),
-        ("-f fabric.txt deploy", "a configuration of SSH or Fabric cannot be read", "-f Fabric's"),
+        ("--list -F bogus", "--list-format takes flat, nested or json, not bogus", "nested"),
+        ("deploy -- x", 'arguments after "--" are not supported', "fab run"),
+        ("-S /nope deploy", "/nope cannot be read: No such file", "-S is the SSH config file"),
+        ("-f fabric.txt deploy", "a config file of SSH or Fabric cannot be read", "-f the Fabric config file"),
         ("--prompt-for-sudo-password deploy", "--prompt-for-sudo-password: nothing was typed", "at a terminal"),
         ("--prompt-for-login-password deploy", "--prompt-for-login-password: nothing was typed", "at a terminal"),
-        ("-H root@shop:abc releases", "-H should be user@host, user@host:port", "commas between them"),
-        ("env.set", "env.set wants a name or a file", "fab env.set NAME asks"),
-        ("env.set FOO hunter2", "env.set takes one name, in capitals, and no value", "asks for the value"),
+        ("-H root@shop:abc releases", "-H should be user@host, user@host:port", "separate several hosts with commas"),
+        ("env.set", "env.set needs a name or a file", "fab env.set NAME asks"),
+        ("env.set FOO hunter2", "env.set takes one name, in capital letters, and no value", "asks for the value"),
         ("env.set --file /tmp", "/tmp cannot be read: Is a directory", "NAME=value"),
-        ("env.set --file ~nobody-here/x", "there is no home directory ~nobody-here", "write the whole path"),
-        ("ci.key --public ~nobody-here/x", "there is no home directory ~nobody-here", "write the whole path"),
+        ("env.set --file ~nobody-here/x", "there is no home directory ~nobody-here", "write the absolute path"),
+        ("ci.key --public ~nobody-here/x", "there is no home directory ~nobody-here", "write the absolute path"),
     ],
 )
 def test_a_wrong_command_line_is_told_in_four_parts_with_the_nearest_name(
@@ -157,7 +157,7 @@ def test_a_key_is_explained_where_there_is_no_config_and_in_one_that_is_broken(t
 def test_a_stage_with_the_name_of_a_command_is_told_by_what_reads_the_file(tmp_path: Path, name: str):
     (tmp_path / "deploy.toml").write_text(GOOD.replace("production", name))
     told = in_four_parts(fab(tmp_path, "releases").stderr)
-    assert told["error:"].startswith(f"'{name}' cannot be a stage's name") and told["where:"].endswith("line 4")
+    assert told["error:"].startswith(f"'{name}' cannot be the name of a stage") and told["where:"].endswith("line 4")
     assert f"Work on the stage {name}" not in fab(tmp_path, "--list").stdout
 
 
@@ -182,7 +182,7 @@ def test_a_port_of_ssh_s_configuration_that_is_no_number_is_told(tmp_path: Path,
     (tmp_path / "deploy.toml").write_text(GOOD.replace("me@127.0.0.1:1", "me@web1"))
     (tmp_path / "ssh_config").write_text(f"Host web1\n  {line}\n")
     told = in_four_parts(fab(tmp_path, "-S", "ssh_config", "releases").stderr)
-    assert "for me@web1 that is no number" in told["error:"] and "ssh -G me@web1" in told["hint:"]
+    assert "an invalid port for me@web1" in told["error:"] and "ssh -G me@web1" in told["hint:"]
 
 
 def test_what_is_piped_in_for_a_variable_is_text(tmp_path: Path):

@@ -278,7 +278,7 @@ def test_ctrl_c_during_a_look_that_finds_drift_changes_nothing(asked: Asked, tmp
 
 def test_a_bug_is_told_by_the_whole_agent_with_its_frames(asked: Asked):
     events: list[dict[str, Any]] = []
-    with pytest.raises(Exception, match="a bug of ours"):
+    with pytest.raises(Exception, match="this is a bug"):
         asked.agent.plan(
             Plan("x", (File("/etc/hosts\0", ""),)),
             check=True,

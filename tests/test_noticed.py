@@ -41,22 +41,22 @@ def test_a_server_that_is_well_is_not_spoken_of():
 
 def test_a_certificate_that_ran_out_or_soon_does_is_told_with_what_to_do():
     (line,) = told("acme", 91, -1)
-    assert "ran out on 2026-11-20" in line and "fab tls.renew" in line
+    assert "expired on 2026-11-20" in line and "fab tls.renew" in line
     (line,) = told("files", 91, -1)
-    assert "ran out on 2026-11-20" in line and "certificate_key" in line
+    assert "expired on 2026-11-20" in line and "certificate_key" in line
     (line,) = told("acme", 80, 10)
-    assert "runs out on 2026-12-01" in line
+    assert "expires on 2026-12-01" in line
     (line,) = told("acme", 1, 3000, trusted=False)
-    assert "signed by the server itself" in line
+    assert "self-signed" in line
 
 
 def test_a_firewall_that_is_gone_a_full_disk_and_failed_units_are_told_with_what_to_do():
     full = [{"path": "/var/log", "bytes": 50 << 20, "files": None}, {"path": "/srv", "bytes": None, "files": 12}]
     firewall, log, srv, unit = noticed.of_server({"disks": full, "failed": ["certbot.service"], "firewall_gone": True})
     assert "rules are not loaded" in firewall and "fab provision" in firewall
-    assert "the disk with /var/log is nearly full, 52.4 MB are free" in log and "make room" in log
-    assert "12 more files fit (`df -i`)" in srv
-    assert unit == "certbot.service has failed: certificates are not renewed; `fab tls.renew` tells why"
+    assert "the disk with /var/log is nearly full, 52.4 MB free" in log and "free some space" in log
+    assert "room for 12 more files (`df -i`)" in srv
+    assert unit == "certbot.service has failed: certificates are not renewed; `fab tls.renew` shows why"
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ FACTS = Facts(
 )
 FIRST = replace(FACTS, records={}, current="", previous="")
 SITE = Site(("shop.example.com",))
-FIREWALL = "the firewall lets in SSH, 80, 443, and nothing else"
+FIREWALL = "firewall: only SSH, 80, 443 open"
 RELEASE = Release(NEW, SITE, {"digest": "e" * 16, "commit": "abc123", "venv": "k" * 12})
 
 
@@ -83,12 +83,12 @@ def position(plan: Plan, wanted: object) -> int:
 def test_traffic_is_switched_only_after_the_health_check_and_the_start_at_boot(plan: Plan):
     release = NEW if plan.verb == "deploy" else OLDER
     order = [
-        f"shop@{release} runs",
+        f"shop@{release}: running",
         Healthy,
         Warmed,
-        f"shop@{release} runs, and at boot",
+        f"shop@{release}: running, enabled",
         Probed,
-        f"traffic goes to {release}",
+        f"traffic: switched to {release}",
     ]
     positions = [position(plan, step) for step in [*order, Reachable, Watched, Retired]]
     assert positions == sorted(positions)
@@ -96,13 +96,13 @@ def test_traffic_is_switched_only_after_the_health_check_and_the_start_at_boot(p
 
 def test_nginx_is_not_touched_before_the_release_answers():
     plan = deployed()
-    assert position(plan, "Nginx site shop.example.com") > position(plan, Healthy)
+    assert position(plan, "Nginx site shop.example.com: configured") > position(plan, Healthy)
 
 
 def test_the_release_command_runs_before_the_release_starts_and_only_for_a_new_one():
     app = replace(SHOP, release_command="flask db upgrade")
     plan = deployed(app=app)
-    assert position(plan, "release command: flask db upgrade") < position(plan, f"shop@{NEW} runs")
+    assert position(plan, "release command: flask db upgrade") < position(plan, f"shop@{NEW}: running")
     kinds = [type(step).__name__ for step in (*rolled_back().steps, *deployed().steps)]
     assert "ReleaseCommand" not in kinds
 
@@ -130,7 +130,7 @@ def test_the_way_back_is_made_before_the_switch_and_the_release_before_is_asked_
     facts = replace(FACTS, records={**FACTS.records, OLD: {**record("good"), "app": {"health_path": "/old"}}})
     plan = deployed(facts)
     way = WayBack("/srv/shop/current", OLD, f"/run/shop/{OLD}/http.sock", "/old", "shop.example.com")
-    assert plan.steps.index(way) < position(plan, f"traffic goes to {NEW}")
+    assert plan.steps.index(way) < position(plan, f"traffic: switched to {NEW}")
     # The site is asked by the new one's, of which the old one knows nothing: what it says to that is no failure.
     assert [step.unaware for step in plan.steps if isinstance(step, Probed)] == [OLD]
     assert [step.unaware for step in deployed().steps if isinstance(step, Probed)] == [""]
@@ -170,8 +170,8 @@ def test_the_release_that_a_rollback_leaves_is_marked_after_the_switch():
 
 def test_the_units_of_both_releases_are_looked_at_for_edits_by_hand():
     titles = [step.title for step in rolled_back().steps]
-    assert f"unit shop@{OLD}.service" in titles and f"unit shop@{OLDER}.service" in titles
-    assert f"unit shop@{OLD}.service" in [step.title for step in deployed().steps]
+    assert f"unit file shop@{OLD}.service" in titles and f"unit file shop@{OLDER}.service" in titles
+    assert f"unit file shop@{OLD}.service" in [step.title for step in deployed().steps]
 
 
 def test_rolling_back_goes_to_the_newest_good_release_before_the_current():
@@ -238,7 +238,7 @@ def test_both_releases_have_links_to_their_static_files_before_the_switch_and_be
         (f"/srv/shop/releases/{OLD}", ((",static,", "old"),)),
         (f"/srv/shop/releases/{NEW}", ((",static,", "new"),)),
     ]
-    assert plan.steps.index(links[1]) < position(plan, "Nginx site shop.example.com")
+    assert plan.steps.index(links[1]) < position(plan, "Nginx site shop.example.com: configured")
 
 
 def test_maintenance_ends_before_those_who_got_through_are_forgotten_and_begins_after_they_are_known():
@@ -287,10 +287,10 @@ def test_provisioning_looks_at_system_and_port_before_anything_else():
 
 def test_a_server_is_closed_before_what_takes_long_so_that_new_logins_prove_it_meanwhile():
     titles = [step.title for step in plans.provisioning(SHOP, Stage("production", ("root@host",))).steps]
-    ssh, firewall = titles.index("SSH takes keys only"), titles.index(FIREWALL)
-    packages = next(title for title in titles if title.startswith("packages "))
-    assert titles.index("a change that would lock you out is undone by itself") < ssh < titles.index(packages)
-    assert titles.index("user shop") < firewall < titles.index(f"uv {layout.UV_VERSION}")
+    ssh, firewall = titles.index("SSH: login by key only"), titles.index(FIREWALL)
+    packages = next(title for title in titles if title.startswith("packages"))
+    assert titles.index("automatic undo of SSH and firewall changes: installed") < ssh < titles.index(packages)
+    assert titles.index("user shop") < firewall < titles.index(f"uv {layout.UV_VERSION}: installed")
     assert titles[-1] == "file /srv/shop/provisioned"
 
 

@@ -142,7 +142,7 @@ def test_a_gunicorn_without_the_options_that_units_use_is_refused_before_the_upl
     assert too_old(f"flask\n{text}  # why\n", RUNNER.package) == text
     with pytest.raises(SourceError, match="is too old") as raised:
         check(SOURCE, {"requirements.txt": f"flask\n{text}\n"}, RUNNER.package)
-    assert "ask for gunicorn>=25.1 in requirements.txt" in raised.value.hint
+    assert "require gunicorn>=25.1 in requirements.txt" in raised.value.hint
 
 
 @pytest.mark.parametrize(
@@ -165,13 +165,11 @@ def test_a_missing_runner_is_told_before_the_upload():
 def test_a_requirements_file_with_a_name_that_can_be_none_is_missing(tmp_path: Path):
     name = "a" * 300
     read = {"requirements.txt": f"gunicorn\n-r {name}\n", name: text_of(tmp_path, name)}
-    with pytest.raises(SourceError, match="there is no requirements file aaa"):
+    with pytest.raises(SourceError, match="the deployed files have no requirements file aaa"):
         check(SOURCE, read, RUNNER.package)
 
 
-@pytest.mark.parametrize(
-    ("encoding", "named"), [("utf-16", "UTF-16, as PowerShell writes it"), ("latin-1", "not UTF-8")]
-)
+@pytest.mark.parametrize(("encoding", "named"), [("utf-16", "UTF-16, as written by"), ("latin-1", "not UTF-8")])
 def test_a_requirements_file_that_is_not_utf_8_is_told_before_the_upload(encoding: str, named: str):
     with pytest.raises(SourceError, match=named):
         decoded("requirements.txt", "flask  # für alle\n".encode(encoding))

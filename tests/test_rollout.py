@@ -74,8 +74,8 @@ def test_the_third_of_four_that_fails_says_how_all_of_them_are_now():
         f"traffic stays on {OLD}; {NEW} was stopped and removed\n"
         f"web1, web2: on {NEW}; web3: undone, on {OLD}; web4: not reached, on {OLD}"
     )
-    made.hosts[2].error = ConnectionFailed("the link dropped")
-    assert f"web3: the link dropped; it was on {OLD}" in made.state(made.hosts[2].error)
+    made.hosts[2].error = ConnectionFailed("connection lost")
+    assert f"web3: connection lost; it was on {OLD}" in made.state(made.hosts[2].error)
 
 
 def test_ctrl_c_keeps_it_from_the_hosts_whose_turn_has_not_come():
@@ -103,11 +103,11 @@ def test_hosts_that_are_provisioned_at_the_same_time_are_each_told_of_where_one_
     with pytest.raises(ConnectionFailed) as told, each_told_of(hosts, "provisioned"):
         raise hosts[2].error
     assert told.value.state == f"web1, web2: provisioned; web3, web4: {NOTHING}"
-    hosts[2].error = StepFailed("no tide", "web3", "the steps before it stand")
+    hosts[2].error = StepFailed("no tide", "web3", "earlier steps stay done")
     hosts[3].done.set()
     with pytest.raises(StepFailed) as told, each_told_of(hosts, "provisioned"):
         raise hosts[2].error
-    assert told.value.state == "web1, web2, web4: provisioned; web3: the steps before it stand"
+    assert told.value.state == "web1, web2, web4: provisioned; web3: earlier steps stay done"
 
 
 def looked_at(*facts) -> Rollout:

@@ -210,7 +210,7 @@ def test_the_sandbox_imports_where_unix_modules_are_missing():
 @pytest.mark.parametrize("name", ["", "-x", "x-", "Shop", "a/b", "a" * 21, "..", "x\n"])
 def test_a_name_that_could_be_no_host_name_is_refused(name, monkeypatch):
     monkeypatch.setattr(host, "require_linux_root", lambda: None)
-    with pytest.raises(SandboxError, match="no sandbox name"):
+    with pytest.raises(SandboxError, match="not a valid sandbox name"):
         sandbox.down(name)
 
 
@@ -220,7 +220,7 @@ def test_an_unknown_sandbox_is_an_error_that_lists_those_there_are(monkeypatch, 
     disk.write_machine(Record("shop", 2, Disk("bookworm", "bookworm-1")))
     with pytest.raises(SandboxError, match="no sandbox 'shpo'") as caught:
         sandbox.down("shpo")
-    assert caught.value.hint == "there are: shop"
+    assert caught.value.hint == "existing ones: shop"
 
 
 def test_an_unknown_release_is_an_error_that_lists_those_there_are():

@@ -75,7 +75,7 @@ def test_moments_have_one_format_and_every_event_its_host():
 
 RUN = {
     "verb": "deploy", "release": "20260303-120405", "outcome": "failed", "why": "it did not answer with 200",
-    "step": "shop@20260303-120405 answers GET /healthz", "started": 0, "who": "someone@a-rather-long-host-name",
+    "step": "shop@20260303-120405: answers GET /healthz", "started": 0, "who": "someone@a-rather-long-host-name",
     "from": "2001:db8:1234:5678:9abc:def0:1234:5678", "seconds": 31.5, "requests": 200, "failed": 3,
 }  # fmt: skip
 
@@ -157,8 +157,8 @@ def test_an_error_that_nobody_reads_either_is_let_pass(monkeypatch: pytest.Monke
 
 def test_an_empty_list_says_so_to_people_and_to_programs():
     out = io.StringIO()
-    Screen(out=out, several=True).table("web1", [], "nothing was done yet")
-    assert out.getvalue() == "web1: note: nothing was done yet\n"
+    Screen(out=out, several=True).table("web1", [], "no history yet")
+    assert out.getvalue() == "web1: note: no history yet\n"
     out = io.StringIO()
     Screen(out=out, as_json=True).table("web1", certificate_rows(None), "none")
     assert json.loads(out.getvalue()) == {"event": "note", "host": "web1", "text": "note: none"}
@@ -194,9 +194,7 @@ def test_an_error_is_an_event_with_json():
 
 def test_a_run_that_lost_its_operator_is_told_of():
     run = {"verb": "deploy", "who": "me@here", "started": 0, "state": "cut off"}
-    assert (
-        last_run(run) == "note: `deploy` by me@here, begun 1970-01-01 00:00 UTC, was cut off; this run finishes the job"
-    )
+    assert last_run(run) == "note: `deploy` by me@here, started 1970-01-01 00:00 UTC, was cut off; this run finishes it"
     assert "failed at: x: it broke" in last_run({**run, "state": "failed", "step": "x", "what": "it broke"})
 
 

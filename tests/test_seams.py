@@ -65,13 +65,13 @@ def test_another_runner_gets_a_unit_of_its_own_from_the_same_template(monkeypatc
 
 def test_a_virtualenv_without_the_runner_or_with_one_too_old_is_refused(tmp_path: Path):
     package = Waitress.package
-    with pytest.raises(Failed, match=r"requirements\.txt does not bring waitress"):
+    with pytest.raises(Failed, match=r"requirements\.txt does not install waitress"):
         package.require(str(tmp_path), "requirements.txt")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "waitress").touch()
     made = tmp_path / "lib" / "python3.11" / "site-packages" / "waitress-2.1.2.dist-info"
     made.mkdir(parents=True)
-    with pytest.raises(Failed, match=r"brings Waitress 2\.1\.2; the kit's units need 3\.0 or later"):
+    with pytest.raises(Failed, match=r"installs Waitress 2\.1\.2, but Ashore needs 3\.0 or later"):
         package.require(str(tmp_path), "requirements.txt")
     made.rename(made.with_name("waitress-3.0.1.dist-info"))
     package.require(str(tmp_path), "requirements.txt")

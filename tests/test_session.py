@@ -87,7 +87,7 @@ def test_a_pipe_that_breaks_elsewhere_than_on_the_screen_is_no_success(monkeypat
     def job(host: Host) -> None:
         raise BrokenPipeError
 
-    with pytest.raises(DeployError, match="the kit failed"):
+    with pytest.raises(DeployError, match="Ashore failed"):
         reach(Session(), [host], job)
 
 
@@ -97,7 +97,7 @@ def test_what_follows_an_interrupted_task_on_the_command_line_is_not_begun():
     host = Host("web1", Connection("web1"), Stage("production", ()))
     with pytest.raises(Interrupted, match="interrupted") as told:
         reach(session, [host], begun.append)
-    assert "nothing else was begun" in told.value.state and begun == []
+    assert "nothing else was started" in told.value.state and begun == []
 
 
 def test_a_host_that_was_still_being_connected_to_when_ctrl_c_came_is_told_of(monkeypatch: pytest.MonkeyPatch):

@@ -78,7 +78,7 @@ def test_a_certificate_of_your_own_that_ran_out_does_not_keep_a_fix_from_a_site_
 
 def test_a_certificate_of_your_own_that_ran_out_is_not_put_in_the_place_of_another(tmp_path: Path):
     site = of(domain=DOMAIN, **own(tmp_path, -1))
-    with pytest.raises(Refused, match="the certificate ran out on "):
+    with pytest.raises(Refused, match="the certificate expired on "):
         in_use(tmp_path, site, live=False)
 
 

@@ -70,31 +70,31 @@ def test_requests_that_failed_are_told_with_the_first():
 
 def test_a_site_that_answers_from_here_is_a_step():
     step = summary.as_step(LOOK)
-    good = "its certificate is from R11, good until 2027-02-01"
+    good = "certificate from R11, valid until 2027-02-01"
     assert step["step"] == f"from here, https://shop.example.com/ answers 200 in 42 ms; {good}"
     assert step["state"] == "ok" and summary.doubts(LOOK, False) == []
 
 
 def test_a_site_that_fails_is_a_failed_step_and_one_without_dns_is_asked_by_its_address():
     step = summary.as_step(replace(LOOK, answer="502", by_address=True, issuer=""))
-    assert step["step"] == "asked by its address 192.0.2.1, https://shop.example.com/ answers 502 in 42 ms"
+    assert step["step"] == "at its address 192.0.2.1, https://shop.example.com/ answers 502 in 42 ms"
     assert step["state"] == "failed"
 
 
 def test_a_site_that_does_not_answer_from_here_asks_for_the_provider_s_firewall():
     (note,) = summary.doubts(replace(LOOK, answer="timed out"), False)
-    assert note.startswith("note: 192.0.2.1 does not answer on port 443 from here (timed out): is it open")
+    assert note.startswith("note: 192.0.2.1 does not answer on port 443 from here (timed out): is the port open")
 
 
 def test_a_certificate_that_browsers_warn_of_is_told_once():
     look = replace(LOOK, issuer="", distrust="self-signed certificate")
-    assert summary.doubts(look, False) == ["note: browsers warn of its certificate: self-signed certificate"]
+    assert summary.doubts(look, False) == ["note: browsers do not trust the certificate: self-signed certificate"]
     assert summary.doubts(look, True) == []
 
 
 def test_warnings_begin_with_that_word():
     (line,) = summary.warnings({"firewall_gone": True}, [])
-    assert line.startswith("warning: the firewall's rules are not loaded")
+    assert line.startswith("warning: the firewall rules are not loaded")
     assert summary.warnings({}, ["x"]) == ["warning: x"] and summary.certificate_warnings({}, SITE) == []
 
 
@@ -125,4 +125,4 @@ def test_a_preview_of_nothing_new_says_so():
 
 def test_a_preview_of_the_first_release_counts_its_files():
     first: Preview = {**FOUND, "since": "", "packages": []}
-    assert preview.as_text(first, "", "", 20, commits_known=False).startswith("files     all 20 of them")
+    assert preview.as_text(first, "", "", 20, commits_known=False).startswith("files     all 20")

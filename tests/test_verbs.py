@@ -62,7 +62,7 @@ def test_a_deploy_uploads_what_is_missing_and_sends_one_plan(scripted: Callable[
         verb.deploy(call)
     typing.close()
     assert requested(hosts) == ["survey", "plan", "blob", "blob"]
-    release = next(step for step in hosts.plan().steps if step.title.startswith("traffic goes to"))
+    release = next(step for step in hosts.plan().steps if step.title.startswith("traffic: switched to"))
     assert "deploy production on root@127.0.0.1" in typing.said and "deployed: " in typing.said
     assert release.title in typing.said and "where is it running?" in typing.said
     assert "Gunicorn, 2 workers × 8 threads" in " ".join(typing.said.split())
@@ -149,7 +149,7 @@ def test_how_the_last_run_ended_is_said_first(scripted: Callable[..., Hosts]):
     typing = Typing(scripted(before=[{"event": "last", "run": run}, {"event": "waiting", "holder": "you@there"}]))
     with typing.verb("deploy") as (verb, call):
         verb.deploy(call)
-    assert "note: `deploy` by me@here, begun 1970-01-01 00:00 UTC, was cut off" in typing.said
+    assert "note: `deploy` by me@here, started 1970-01-01 00:00 UTC, was cut off" in typing.said
     assert "waiting: you@there" in typing.said
 
 
@@ -160,19 +160,19 @@ def test_a_rollback_goes_to_the_release_before_or_to_one_that_is_named(scripted:
         with typing.verb("rollback") as (verb, call):
             verb.rollback(call, wanted)
         assert f"rolled back to {OLDER}" in typing.said
-        assert any(step.title == f"traffic goes to {OLDER}" for step in hosts.plan().steps)
+        assert any(step.title == f"traffic: switched to {OLDER}" for step in hosts.plan().steps)
 
 
 def test_a_restart_is_a_release_with_the_code_of_the_current_one(scripted: Callable[..., Hosts]):
     hosts = scripted()
     with Typing(hosts).verb("restart") as (verb, call):
         verb.restart(call)
-    assert any(step.title.endswith(f"as in {OLD}") for step in hosts.plan().steps)
+    assert any(step.title.endswith(f"copied from {OLD}") for step in hosts.plan().steps)
 
 
 @pytest.mark.parametrize(
     ("facts", "what"),
-    [(FIRST, "no release of shop serves yet"), (replace(FACTS, current=""), "no release of shop has the traffic")],
+    [(FIRST, "shop has no release yet"), (replace(FACTS, current=""), "no release of shop gets traffic")],
 )
 def test_without_a_release_there_is_nothing_to_restart(scripted: Callable[..., Hosts], facts: Any, what: str):
     with pytest.raises(HostError, match=what), Typing(scripted(facts)).verb("restart") as (verb, call):
@@ -192,7 +192,7 @@ def test_an_environment_that_is_so_already_is_nothing_new(scripted: Callable[...
     typing = Typing(scripted(asks={"news": []}, plan={"ok": True, "serves": OLD}))
     with typing.verb("env") as (verb, call):
         verb.env_set(call, "env.set", {"COLOUR": Secret("sea-green")})
-    assert "nothing new: the environment is like that already: 0 changed" in typing.said
+    assert "nothing new: the environment already has these values: 0 changed" in typing.said
 
 
 def test_before_the_first_release_an_environment_waits_for_it(scripted: Callable[..., Hosts]):
@@ -201,7 +201,7 @@ def test_before_the_first_release_an_environment_waits_for_it(scripted: Callable
     with typing.verb("env") as (verb, call):
         verb.env_set(call, "env.set", {"COLOUR": Secret("sea-green")})
     assert [type(step) for step in hosts.plan().steps] == [FirstEnvironment]
-    assert "the first `fab deploy` takes it" in typing.said
+    assert "the first `fab deploy` uses it" in typing.said
 
 
 def test_the_environment_is_listed_without_its_values(scripted: Callable[..., Hosts]):
@@ -229,7 +229,7 @@ def test_nothing_to_list_is_said_so(scripted: Callable[..., Hosts]):
     for name, ask in (("releases", "list_releases"), ("releases", "list_history"), ("tls", "tls")):
         with typing.verb(name) as (verb, call):
             getattr(verb, ask)(call, *((30,) if ask == "list_history" else ()))
-    assert "no release of shop is on 127.0.0.1 yet" in typing.said and "nothing was done yet to shop" in typing.said
+    assert "shop has no release on 127.0.0.1 yet" in typing.said and "shop has no history" in typing.said
     assert "shop has no certificate on 127.0.0.1" in typing.said
 
 
@@ -260,7 +260,7 @@ def test_a_certificate_is_renewed_now_and_a_compromised_one_declared_void(
 
 
 def test_without_a_certificate_of_an_authority_there_is_nothing_to_renew(scripted: Callable[..., Hosts]):
-    with pytest.raises(HostError, match="there is nothing to renew"), Typing(scripted()).verb("tls") as (verb, call):
+    with pytest.raises(HostError, match="Ashore does not renew"), Typing(scripted()).verb("tls") as (verb, call):
         verb.renew(call, False)
 
 
@@ -273,7 +273,7 @@ def test_maintenance_lets_its_operator_and_those_who_are_named_through(scripted:
     assert [path.rpartition("/")[2] for path in paths[2:]] == [
         "127.0.0.1", "::1", "192.0.2.7", "192.0.2.8", "2001:db8::1", "on",
     ]  # fmt: skip
-    assert "visitors get a 503; 192.0.2.7, 192.0.2.8, 2001:db8::1 still get through" in typing.said
+    assert "visitors get a 503, except from 192.0.2.7, 192.0.2.8, 2001:db8::1" in typing.said
 
 
 def test_maintenance_ends(scripted: Callable[..., Hosts]):
@@ -320,7 +320,7 @@ def test_a_command_beside_the_app_ends_with_its_own_status(
 
 
 def test_a_provision_sends_one_plan_and_proves_a_second_login_when_asked(scripted: Callable[..., Hosts]):
-    prove = {"event": "prove", "step": "SSH takes keys only", "keys": []}
+    prove = {"event": "prove", "step": "SSH: login by key only", "keys": []}
     typing = Typing(scripted(plan={"events": [prove]}))
     with typing.verb("provision", may_install=True) as (verb, call):
         verb.provision(call)
@@ -328,7 +328,7 @@ def test_a_provision_sends_one_plan_and_proves_a_second_login_when_asked(scripte
 
 
 def test_a_second_login_that_fails_is_told_to_the_server(scripted: Callable[..., Hosts]):
-    prove = {"event": "prove", "step": "SSH takes keys only", "keys": []}
+    prove = {"event": "prove", "step": "SSH: login by key only", "keys": []}
     typing = Typing(scripted(plan={"events": [prove]}, login=1, said="no such account"))
     with typing.verb("provision", may_install=True) as (verb, call):
         verb.provision(call)
@@ -339,7 +339,7 @@ def test_a_provision_that_fails_says_that_it_goes_on_from_there(scripted: Callab
     typing = Typing(scripted(plan={"fails": "packages"}))
     with pytest.raises(StepFailed) as raised, typing.verb("provision", may_install=True) as (verb, call):
         verb.provision(call)
-    assert "run again and it goes on from there" in raised.value.state
+    assert "the next run continues from here" in raised.value.state
 
 
 def test_a_run_that_its_operator_has_stopped_is_an_interruption(scripted: Callable[..., Hosts]):
@@ -356,7 +356,7 @@ def test_a_key_for_ci_is_made_once_and_shown_with_what_ci_needs(scripted: Callab
     with typing.verb("ci_key") as (verb, call):
         verb.add_keys(call, "")
     assert (tmp_path / ".ssh" / "ashore-ci-shop-production").exists()
-    assert "may deploy shop here, as ci-shop@127.0.0.1" in typing.said and "1 key gets in" in typing.said
+    assert "may deploy shop here, as ci-shop@127.0.0.1" in typing.said and "1 CI key" in typing.said
 
 
 def test_a_key_is_revoked_by_its_fingerprint_and_an_unknown_one_named(scripted: Callable[..., Hosts], tmp_path: Path):
@@ -368,7 +368,7 @@ def test_a_key_is_revoked_by_its_fingerprint_and_an_unknown_one_named(scripted: 
     typing = Typing(hosts)
     with typing.verb("ci_key") as (verb, call):
         verb.revoke_keys(call, "all")
-    assert "no key gets in; 1 revoked" in typing.said
+    assert "no CI keys; 1 revoked" in typing.said
     with pytest.raises(DeployError, match="there is no such key"), Typing(hosts).verb("ci_key") as (verb, call):
         verb.revoke_keys(call, "SHA256:" + "A" * 43)
 
@@ -391,14 +391,14 @@ def test_over_a_ci_key_the_server_makes_the_plan(scripted: Callable[..., Hosts])
         verb.deploy(call)
     assert requested(hosts) == ["survey", "ci_deploy"]
     assert "deployed: 0 changed, 0 ok, in 1.5 s" in typing.said and "shop@20260301-120405.service" in typing.said
-    assert "another version of the kit" in typing.said
+    assert "another version of Ashore" in typing.said
 
 
 def test_a_dry_run_over_a_ci_key_does_not_tell_packages(scripted: Callable[..., Hosts]):
     typing = Typing(scripted(ci_deploy=[PLANNED, ENDED], **KEY), check=True)
     with typing.verb("deploy") as (verb, call):
         verb.deploy(call)
-    assert "an operator's `fab deploy --check` tells" in typing.said
+    assert "an operator's `fab deploy --check` shows" in typing.said
 
 
 def test_a_rollback_over_a_ci_key(scripted: Callable[..., Hosts]):
@@ -420,13 +420,13 @@ def test_a_failure_over_a_ci_key_says_where_the_traffic_is(scripted: Callable[..
 
 def test_a_ci_key_breaks_nobody_s_lock(scripted: Callable[..., Hosts]):
     typing = Typing(scripted(**KEY), break_lock=True)
-    with pytest.raises(HostError, match="a CI key cannot take the lock"), typing.verb("deploy") as (verb, call):
+    with pytest.raises(HostError, match="a CI key cannot break a lock"), typing.verb("deploy") as (verb, call):
         verb.deploy(call)
 
 
 def test_a_ci_key_of_another_protocol_says_who_can_help(scripted: Callable[..., Hosts]):
     hosts = scripted(hello={"ci": "shop", "protocol": 99})
-    with pytest.raises(HostError, match="does not understand this one"), Typing(hosts).verb("deploy") as (verb, call):
+    with pytest.raises(HostError, match="not compatible with this one"), Typing(hosts).verb("deploy") as (verb, call):
         verb.deploy(call)
 
 
@@ -437,7 +437,7 @@ def test_two_hosts_get_one_release_one_after_the_other(scripted: Callable[..., H
     with typing.verb("deploy") as (verb, call):
         verb.deploy(call)
     plans = [hosts.plan(host) for host in ("127.0.0.1", "127.0.0.2")]
-    links = [{step.title for step in plan.steps if step.title.startswith("traffic goes to")} for plan in plans]
+    links = [{step.title for step in plan.steps if step.title.startswith("traffic: switched to")} for plan in plans]
     assert links[0] == links[1] and "127.0.0.1: deployed" in typing.said and "127.0.0.2: deployed" in typing.said
 
 
@@ -452,9 +452,9 @@ def test_where_the_second_host_fails_both_are_told_of(scripted: Callable[..., Ho
 @pytest.mark.parametrize(
     ("status", "said", "what"),
     [
-        (91, "", "root is not root, and there is no sudo"),
-        (92, "3.9", "the server's Python is 3.9; the kit needs 3.10"),
-        (1, "sudo: a password is required", "sudo on the server wants root's password"),
+        (91, "", "root is not root, and sudo is not installed"),
+        (92, "3.9", "the server's Python is 3.9; Ashore needs 3.10"),
+        (1, "sudo: a password is required", "sudo on the server needs root's password"),
         (1, "root is not in the sudoers file", "root may not use sudo"),
         (7, "", "the agent did not start (exit status 7)"),
         (90, "", "there is no python3 on the server"),

@@ -27,7 +27,7 @@ KINDS_OF_FAILURE = {"ENOSPC": errno.ENOSPC, "EROFS": errno.EROFS, "EIO": errno.E
 Failure = Callable[[], Exception]  # a fresh one each time: each raising adds to an exception's frames
 FAILURES: dict[str, Failure] = {
     **{name: partial(OSError, number, os.strerror(number), "/srv/shop") for name, number in KINDS_OF_FAILURE.items()},
-    "a bug of ours": partial(IndexError, "list index out of range"),
+    "this is a bug": partial(IndexError, "list index out of range"),
 }
 
 
@@ -149,7 +149,7 @@ def test_whatever_step_fails_and_whatever_step_of_its_undo_the_site_answers(
 
 def test_the_model_finds_an_undo_that_takes_the_serving_release_away():
     plan = deployed()
-    switch = next(number for number, step in enumerate(plan.steps) if step.title == f"traffic goes to {NEW}")
+    switch = next(number for number, step in enumerate(plan.steps) if step.title == f"traffic: switched to {NEW}")
     wrong = replace(plan, undo=plan.undo[1:])  # stops the new release without going back
     world, _ = after(wrong, Broken(switch, "after"), lambda number: None, FAILURES["EIO"])
     assert not world.answers
@@ -212,7 +212,7 @@ def test_where_the_link_cannot_be_renamed_the_new_release_keeps_the_traffic_and_
     assert end["serves"] == NEW and (home / "releases" / NEW).is_dir()
     count = Count(end=end)
     said = left_as(count, NEW, OLD, is_new=True)
-    assert said.startswith(f"traffic goes to {NEW}; not everything could be undone:\ntraffic is back on {OLD}: ")
+    assert said.startswith(f"traffic goes to {NEW}; not everything could be undone:\ntraffic: back on {OLD}: ")
 
 
 def nothing() -> None:
@@ -309,7 +309,7 @@ def test_a_way_back_that_was_not_needed_is_cleared_away(home: Path, system: Syst
     [
         (OLD, NEW, OLD, f"traffic stays on {OLD}; {NEW} was stopped and removed"),
         (OLD, OLD, OLD, f"traffic stays on {OLD}"),  # it runs on
-        ("", NEW, "", f"no release has the traffic; {NEW} was stopped and removed"),
+        ("", NEW, "", f"no release gets traffic; {NEW} was stopped and removed"),
         (NEW, NEW, OLD, f"traffic goes to {NEW}"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What travels to the server: standard library and itself, nothing else.
+"""The part that is sent to the server: it uses only the standard library and itself.
 
 The operator's side imports the resources as vocabulary and sends this package's source over SSH; there it runs as
 root from memory (`python3 -ISc`), leaves no file of its own, and ends with its channel or with its plan.

@@ -13,8 +13,8 @@ from .wire import Cancelled, Drift, Failed, Plan, Refused, Resource
 if TYPE_CHECKING:
     from .events import DriftShown, End, Step, StepState
 
-ROOM = "make room (`df -h`, `df -i`, `journalctl --vacuum-size=200M`), then "
-DISK = "look at the server's disk (`dmesg`, `findmnt`); once it can be read and written, "
+ROOM = "free some space (`df -h`, `df -i`, `journalctl --vacuum-size=200M`), then "
+DISK = "check the server's disk (`dmesg`, `findmnt`); once it is readable and writable, "
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), ROOM),
     **dict.fromkeys((errno.EROFS, errno.EIO), DISK),
@@ -105,7 +105,7 @@ def put_right(step: Resource, system: System) -> None:
     if left:
         drift = left[0]
         raise Failed(
-            f"{step.title}: still not so after applying it ({drift.what}: {drift.found}, wanted {drift.wanted})"
+            f"{step.title}: not in effect after it was applied ({drift.what}: {drift.found}, wanted {drift.wanted})"
         )
 
 
@@ -172,15 +172,15 @@ def blame(error: Exception) -> "End":
         return {
             "event": "end",
             "state": "failed",
-            "what": "the disk of the server is full" if full else what,
+            "what": "the server's disk is full" if full else what,
             "hint": f"{REMEDIES.get(error.errno or 0, '')}run the same command again",
             "detail": what,
         }
     return {
         "event": "end",
         "state": "failed",
-        "what": "the kit's agent failed (a bug of ours)",
-        "hint": "report the lines above",
+        "what": "Ashore's agent failed; this is a bug",
+        "hint": "please report the lines above",
         "detail": "\n".join([*frames(error), f"{type(error).__name__}: {error}"]),
     }
 

@@ -1,7 +1,7 @@
-"""What was done to an app on this server: a line for each run, and a note while one is under way.
+"""The history of an app on this server: a line for each run, and a note during a run.
 
-The note exists from a run's first change until its operator has heard the end; so a run that was cut off, or whose
-operator went away, is told of by the next command.
+The note exists from a run's first change until its operator was told the end. So the next command reports a run that
+was cut off, or whose operator disconnected.
 """
 
 import json
@@ -30,7 +30,7 @@ def last_run(app: str) -> str:
 
 
 def note(app: str, run: Run) -> None:
-    """Remember how a run stands. A full disk must not stop an undo, so that is let pass."""
+    """Store the state of a run. Errors are ignored, because a full disk must not stop an undo."""
     path = last_run(app)
     with suppress(OSError):
         os.makedirs(home(app), 0o755, exist_ok=True)
@@ -49,7 +49,7 @@ def heard(app: str) -> None:
 
 
 def unheard(app: str) -> Run | None:
-    """How the last run ended whose operator has not heard of it. Its state "running": it was cut off."""
+    """The last run, if its operator was not told how it ended. The state "running" means that it was cut off."""
     try:
         with open(last_run(app), encoding="utf-8") as file:
             found: Run = json.load(file)
@@ -59,7 +59,7 @@ def unheard(app: str) -> Run | None:
 
 
 def write(app: str, run: Run) -> None:
-    """One line more. A line that a power cut left without its end is closed first; a full disk is let pass."""
+    """Append a line. A line that a power cut left incomplete is ended first; errors of a full disk are ignored."""
     path = f"{home(app)}/history.jsonl"
     with suppress(OSError):
         os.makedirs(home(app), 0o755, exist_ok=True)
@@ -89,7 +89,7 @@ def read(app: str, count: int = 0) -> list[Run]:
 
 
 def origin() -> str:
-    """The address that the operator's SSH session came from; "" where that is not known."""
+    """The address of the operator's SSH session; "" if unknown."""
     return ssh_connection()[0]
 
 
@@ -112,7 +112,7 @@ def ended(run: Run, end: "End") -> Run:
 
 
 def cut_off(run: Run) -> Run:
-    """The line of a run that nobody could write: the agent or the machine died in the middle."""
+    """The line of a run that was cut off: the agent or the machine died during it."""
     told = {key: value for key, value in run.items() if key != "state"}
     return told | {"outcome": "cut off", "seconds": 0.0}
 

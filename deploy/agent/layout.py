@@ -1,14 +1,14 @@
 """The names and paths of an app on a server. Values only."""
 
-PROTOCOL = 1  # to be raised when the two sides of a CI key would no longer understand each other
+PROTOCOL = 1  # increase it if the two sides of a CI key become incompatible
 UV_VERSION = "0.13.8"
 KIT = "/usr/local/lib/ashore"
-WEBROOT = "/var/www/ashore-acme"  # where names are proved to a certificate authority
+WEBROOT = "/var/www/ashore-acme"  # for the validation of names by a certificate authority
 CERTIFICATE_HOOK = f"{KIT}/certificate-hook.sh"
-ROOM_SCRIPT = f"{KIT}/room.sh"  # which makes what a running release has in /run
+ROOM_SCRIPT = f"{KIT}/room.sh"  # creates a running release's files in /run
 DATA_SCRIPT = f"{KIT}/data-limit.sh"
 UNDO_SCRIPT = f"{KIT}/undo.sh"
-PROVISION = "5"  # to be raised when a site or unit needs something new of `fab provision`
+PROVISION = "5"  # increase it if a site or unit needs something new from `fab provision`
 
 
 def home(app: str) -> str:
@@ -24,17 +24,17 @@ def current(app: str) -> str:
 
 
 def previous(app: str) -> str:
-    """The release before, for the static files of pages that were loaded before the switch."""
+    """The link to the previous release, for static files of pages that were loaded before the switch."""
     return f"/srv/{app}/previous"
 
 
 def maintenance_directory(app: str) -> str:
-    """While it holds a file `on`, visitors get a 503; but those whose address is the name of a file in `let`."""
+    """While it contains a file `on`, visitors get a 503, except addresses that are names of files in `let`."""
     return f"/srv/{app}/maintenance"
 
 
 def provisioned(app: str) -> str:
-    """Holds PROVISION, as it was when the server was provisioned for the app; and "acme" and "link-local", if so."""
+    """A file with PROVISION at the time of the last provision; and "acme" and "link-local", if used."""
     return f"/srv/{app}/provisioned"
 
 
@@ -43,7 +43,7 @@ def data(app: str) -> str:
 
 
 def data_unit(app: str) -> str:
-    """Of the service that sees that the app's data does not fill the disk, and of its timer."""
+    """The name of the service that limits the app's data, and of its timer."""
     return f"ashore-data-{app}"
 
 
@@ -52,7 +52,7 @@ def venv(app: str, key: str) -> str:
 
 
 def socket(app: str, release_id: str) -> str:
-    """Where the proxy meets a release: a name that root gives to the socket which the app has made, see ROOM_SCRIPT."""
+    """The socket that the proxy uses: a second name that root gives to the app's socket, see ROOM_SCRIPT."""
     return f"/run/{app}/{release_id}/http.sock"
 
 
@@ -61,7 +61,7 @@ def unit(app: str, release_id: str) -> str:
 
 
 def link_local_file(app: str) -> str:
-    """What keeps all releases of the app from link-local addresses."""
+    """The drop-in that blocks link-local addresses for all releases of the app."""
     return f"/etc/systemd/system/{app}@.service.d/50-ashore.conf"
 
 
@@ -80,7 +80,7 @@ def journal(app: str) -> str:
 
 
 def journal_socket(app: str) -> str:
-    """Who may write to the app's own journal: the app, and no other."""
+    """The drop-in that lets only the app write to its own journal."""
     return f"/etc/systemd/system/systemd-journald@{app}.socket.d/50-ashore.conf"
 
 
@@ -94,7 +94,7 @@ def secrets(app: str) -> str:
 
 
 def first_environment(app: str) -> str:
-    """What `fab env.set` has set before there was a release, as `env.json`. Hidden, so it goes as all leftovers do."""
+    """Variables that `fab env.set` has set before the first release, as `env.json`. Hidden, so it is pruned later."""
     return f"/srv/{app}/.environment"
 
 
@@ -103,7 +103,7 @@ def uv() -> str:
 
 
 def ci_user(app: str) -> str:
-    """Whom a CI key of the app logs in as."""
+    """The user of the app's CI keys."""
     return f"ci-{app}"
 
 
@@ -116,12 +116,12 @@ def ci_keys(app: str) -> str:
 
 
 def ci_record(app: str) -> str:
-    """What CI keys may go up to, as an operator last deployed: see `ci.limits`."""
+    """The limits of CI keys: see `ci.limits`."""
     return f"/var/lib/ashore/{app}/ci.json"
 
 
 def ci_unit(app: str) -> str:
-    """Of the socket behind which the server's side of CI keys stands, and of its services, one a connection."""
+    """The name of the socket unit of CI keys, and of its services, one per connection."""
     return f"ashore-ci-{app}"
 
 

@@ -1,6 +1,6 @@
-"""Who is at work: a lock for each app, one for provisioning, and short ones for what apps share.
+"""Locks: one for each app, one for provisioning, and short ones for what apps share.
 
-A lock is an flock: it dies with its owner.
+A lock is an flock: it ends with its owner.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ HOST = "host"
 LOOK_SECONDS = 0.1
 SHARED_SECONDS = 60  # a step that changes what apps share takes a second or two
 WRITE_SECONDS = 2  # a holder writes who it is right after it has taken a lock
-SOMEBODY = "somebody else is at work on this server"
+SOMEBODY = "another run is in progress on this server"
 Holder = dict[str, Any]
 
 
@@ -61,7 +61,7 @@ class Locks:
                 busy = described(found)
                 if wait is None:
                     self.release()
-                    raise Refused(busy, f"wait for it to end, then run again; or run with --wait{breaking(found)}")
+                    raise Refused(busy, f"run again when it has ended, or run with --wait{breaking(found)}")
                 if wait(busy):
                     self.release()
                     raise Stopped(" while waiting")
@@ -76,7 +76,7 @@ class Locks:
         self.held, self.holder = [], {}
 
     def tell_silence(self, silent: bool) -> None:
-        """Note for others whether we wait for our operator in vain."""
+        """Record for others whether our operator is silent."""
         if self.held and silent != bool(self.holder["silent"]):
             self.holder["silent"] = int(time.time()) if silent else 0
             for lock in self.held:
@@ -94,17 +94,17 @@ class Locks:
                 stop()
                 if time.monotonic() > deadline:
                     what = f"another run has been changing {name} on this server for {SHARED_SECONDS} s"
-                    raise Failed(what, "look at what hangs there (`ps -ef`), then run the same command again")
+                    raise Failed(what, "find out what hangs there (`ps -ef`), then run the same command again")
                 time.sleep(LOOK_SECONDS / 5)
             yield
 
     def _open(self, name: str) -> TextIO:
-        os.makedirs(self.directory, 0o700, exist_ok=True)  # if one can open a lock, one can hold it
+        os.makedirs(self.directory, 0o700, exist_ok=True)  # whoever can open a lock can hold it
         path = f"{self.directory}/{name}.lock"
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
 
     def busy(self, app: str = "") -> str:
-        """Who is at work, on one app or any, by the locks that somebody holds; "" where nobody is."""
+        """The holders of the locks of one app, or of all, as text; "" if there are none."""
         found = []
         for name in sorted(os.listdir(self.directory)) if os.path.isdir(self.directory) else []:
             wanted = name == f"app-{app}.lock" if app else name.endswith(".lock") and not name.startswith("shared-")
@@ -117,9 +117,9 @@ class Locks:
 
 
 def owner(info: os.stat_result) -> int | None:
-    """Process ID of who holds a lock, None where nobody does; 0 where the kernel cannot name it from here.
+    """Process ID of the holder of a lock, None without one; 0 if the kernel cannot show it here.
 
-    By the kernel's own list: trying to take it would be in the way of somebody who does take it just now.
+    From the kernel's list: trying to take the lock could disturb another process that takes it now.
     """
     wanted = f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}"
     with open("/proc/locks", encoding="ascii") as table:
@@ -171,18 +171,18 @@ def write_holder(lock: TextIO, holder: Holder) -> None:
 
 def described(held: Holder) -> str:
     try:
-        text = f"{held['who']} is at work on {held['app']}: `{held['verb']}`, since {clock(held['since'])}"
+        text = f"{held['who']} is running `{held['verb']}` on {held['app']} since {clock(held['since'])}"
         silent = held.get("silent")
-        return f"{text}; it waits for its operator, who is silent since {clock(silent)}" if silent else text
+        return f"{text}; it has heard nothing from its operator since {clock(silent)}" if silent else text
     except (KeyError, TypeError):
         return SOMEBODY
 
 
 def breaking(held: Holder) -> str:
-    """What the hint adds where the holder knows how to end for another operator."""
+    """The end of the hint, if the holder can be ended by another operator."""
     if "silent" not in held or held.get("ci"):
         return ""
-    return ", which also ends a run whose operator is silent; --break-lock has any run stop and undo"
+    return ", which also ends a run that has lost its operator; --break-lock makes any run stop and undo"
 
 
 def clock(seconds: float) -> str:

@@ -112,8 +112,8 @@ class Conversation:
             if self.overruled and self.locks.held:
                 raise Cancelled(self.overruled)
             if silence > (SILENT_SECONDS if self.locks.held else LINGER_SECONDS):
-                why = "suspended, or the link is dead"
-                raise Cancelled(f"nothing was heard of the operator for {silence:.0f} s: {why}")
+                why = "it is suspended, or the connection is lost"
+                raise Cancelled(f"nothing was heard from the operator for {silence:.0f} s: {why}")
 
     def next_blob(self) -> Any:
         message = self.next_message()

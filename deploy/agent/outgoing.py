@@ -1,4 +1,4 @@
-"""Events on their way to the operator, written by a thread of its own: who does not read them is not in the way.
+"""Sends events to the operator from its own thread, so a slow reader does not block the run.
 
 An operator who has stopped `fab` with Ctrl-Z, or whose link is dead, reads nothing. A release command must not hang
 halfway on that, with its database locks: what it prints is left out then, and counted.

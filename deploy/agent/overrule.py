@@ -1,6 +1,6 @@
-"""Who makes way for whom: a CI key's run for any operator, a silent operator's for one who waits, any for --break-lock.
+"""Ending another run: a CI key's for any operator, a silent operator's for --wait, any for --break-lock.
 
-What has to end stops as if its own operator had asked for that, and what it had changed without traffic is undone.
+That run stops as if its own operator had pressed Ctrl-C, and undoes a release without traffic.
 """
 
 import json
@@ -76,7 +76,7 @@ class Breaking:
         if not (self.anyway or holder["silent"]):
             return False
         self.asked.add(holder["pid"])
-        how = "with --break-lock" if self.anyway else "since nothing was heard of this run's operator"
+        how = "with --break-lock" if self.anyway else "because nothing was heard from this run's operator"
         with open(wish(holder["app"], self.directory), "w", encoding="utf-8") as file:
             json.dump({"pid": holder["pid"], "why": f"{self.who} took the lock {how}"}, file)
         self.emit({"event": "waiting", "holder": f"{described(holder)}; it was asked to stop and undo"})
@@ -86,7 +86,7 @@ class Breaking:
 
 
 def broken_by(app: str, directory: str = DIRECTORY) -> str:
-    """Why this process is to end, in words."""
+    """Why this process must end, as text."""
     try:
         with open(wish(app, directory), encoding="utf-8") as file:
             found = json.load(file)
@@ -96,7 +96,7 @@ def broken_by(app: str, directory: str = DIRECTORY) -> str:
 
 
 class Overrule:
-    """Has the run of a CI key end that holds the app's lock; called until it does not any more."""
+    """Ends the run of a CI key that holds the app's lock; called until the lock is free."""
 
     def __init__(self, app: str, emit: "Callable[[Event], None]", number: int = TAKEN_OVER) -> None:
         self.app, self.emit, self.number = app, emit, number
@@ -110,7 +110,7 @@ class Overrule:
         unit = unit_of(pid)
         if pid not in self.asked:
             self.asked[pid] = time.monotonic()
-            self.emit({"event": "waiting", "holder": f"{described(holder)}; it is stopped: operators come first"})
+            self.emit({"event": "waiting", "holder": f"{described(holder)}; it is being stopped: operators come first"})
             if unit:
                 with suppress(ProcessLookupError):  # it has ended by itself
                     os.kill(pid, self.number)

@@ -19,7 +19,7 @@ UNIT_PROPERTIES = (
     "MainPID,InvocationID,NeedDaemonReload"
 )
 # What to do about a machine that lacks memory, processes or open files; the rest of the sentence follows.
-SHORT = "look at what takes so much on the server (`free -m`, `ps -ef`), then "
+SHORT = "find out what uses so much on the server (`free -m`, `ps -ef`), then "
 AFTER_SECONDS = 1  # so long its outputs are read on once a command has ended
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -90,7 +90,7 @@ class ThisServer:
             )
         except FileNotFoundError as error:
             raise Failed(
-                f"{argv[0]} is not on the server", "run `fab provision`: it installs what is missing"
+                f"{argv[0]} is not installed on the server", "run `fab provision`: it installs what is missing"
             ) from error
 
     def ask_systemd(self) -> None:

@@ -1,4 +1,4 @@
-"""What comes in over a connection of a CI key, byte by byte: bounded in how much it is, and in how long it takes."""
+"""Reads a connection of a CI key, with limits on size and time."""
 
 import json
 import re
@@ -9,14 +9,14 @@ from typing import Any, BinaryIO
 
 from ..agent.wire import Failed
 
-MOST_PAYLOAD = 1 << 20  # the agent's source, which every operator's side sends first; here it is thrown away
+MOST_PAYLOAD = 1 << 20  # the agent's source, which every client sends first; ignored here
 MOST_FRAME = 4 << 20
 MOST_JSON = 16 << 20  # unpacked
 HEAD = re.compile(rb"([jb]) (\d{1,8})\n")
 BLOCK = 1 << 16
 UPLOAD_SECONDS = 1800  # for all files of a release
 LEAST_RATE = 4096  # bytes a second, on average: a slower upload keeps a lock from others
-RATE_SECONDS = 15  # after so long the average counts
+RATE_SECONDS = 15  # the average counts after this time
 
 
 class Malformed(Exception):
@@ -45,7 +45,7 @@ def parts(stream: BinaryIO, size: int, count: Callable[[int], None]) -> Iterator
 
 
 def read_message(stream: BinaryIO, count: Callable[[int], None] = lambda size: None) -> Any:
-    """As `wire.read_frame`, but with an end to how much it may be; None at the end of the stream."""
+    """Like `wire.read_frame`, but with a size limit; None at the end of the stream."""
     line = stream.readline(16)
     if not line:
         return None
@@ -68,7 +68,7 @@ def read_message(stream: BinaryIO, count: Callable[[int], None] = lambda size: N
 
 
 class Pace:
-    """How fast the bytes of an upload come, which holds a lock: not below LEAST_RATE."""
+    """The speed of an upload, which holds a lock: at least LEAST_RATE."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -84,10 +84,10 @@ class Pace:
         self.began = None
 
     def require(self) -> None:
-        """Failed for an upload that comes too slowly, or to no end; nothing where there is none."""
+        """Failed if an upload is too slow, or takes too long; does nothing without an upload."""
         if self.began is None:
             return
         seconds = time.monotonic() - self.began[0]
         if seconds > UPLOAD_SECONDS or self.received - self.began[1] < LEAST_RATE * (seconds - RATE_SECONDS):
-            rate = f"{LEAST_RATE // 1024} kB a second"
+            rate = f"{LEAST_RATE // 1024} kB/s"
             raise Failed(f"the upload is slower than {rate}, or takes longer than {UPLOAD_SECONDS} s", "deploy again")

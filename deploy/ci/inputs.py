@@ -1,4 +1,4 @@
-"""What a CI key's holder may send, and what it is once it was checked. Everything here is a stranger's until then."""
+"""Checks what the holder of a CI key sends. Everything here is untrusted until it was checked."""
 
 import hashlib
 import os
@@ -24,32 +24,32 @@ MOST_ITEMS = 100  # in a table of [app], and twice as many in a list
 MOST_TEXT = 10_000  # characters of one value
 COMMIT = r"([0-9a-f]{4,64}(\+dirty)?)?"
 NAME = r"[\w.@+-]{1,64}"  # of a person or a machine, as it may be shown at a terminal
-OPERATOR = "an operator's `fab deploy` can do it; CI keys go up to there from then on"
+OPERATOR = "an operator can deploy it with `fab deploy`; after that, CI keys may do so, too"
 
 
 def as_table(app: App) -> dict[str, Any]:
-    """The app as [app] of a deploy.toml would say it: what travels."""
+    """The app as the table [app] of a deploy.toml, as it is sent."""
     return {**asdict(app), "static": dict(app.static), "env": dict(app.env)}
 
 
 def app_of(table: Any, name: str) -> App:
-    """The inverse of `as_table`, by the very readers of deploy.toml. name: the app whose key this is."""
+    """The inverse of `as_table`, with the reader of deploy.toml. name: the app of the key."""
     if not isinstance(table, dict) or table.get("name") != name:
-        raise Refused(f"this key is for {name} alone", f"name = {name!r} in deploy.toml, or another key")
+        raise Refused(f"this key is only for {name}", f"set name = {name!r} in deploy.toml, or use another key")
     for key, value in table.items():
         items = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else [value]
         if len(items) > 2 * MOST_ITEMS or any(isinstance(item, str) and len(item) > MOST_TEXT for item in items):
-            raise Refused(f"app.{key[:40]} is larger than a CI key may send")
+            raise Refused(f"app.{key[:40]} is too large for a CI key")
     return read({"app": table}, "", Path()).app
 
 
 def fields(message: dict[str, Any], wanted: Mapping[str, Any]) -> list[Any]:
-    """The values of these fields in their order, each of its type or types; nothing else may be there."""
+    """The values of these fields in order, with checked types; other fields are refused."""
     if message.keys() != wanted.keys():
-        raise Refused("this is not a request that the two sides of a CI key know")
+        raise Refused("unknown request for a CI key")
     for key, kind in wanted.items():
         if not isinstance(message[key], kind) or (kind is int and isinstance(message[key], bool)):
-            raise Refused(f"{key} is not what it should be")
+            raise Refused(f"{key} has the wrong type")
     return [message[key] for key in wanted]
 
 
@@ -60,7 +60,7 @@ def word(value: str, pattern: str, what: str) -> str:
 
 
 def manifest(items: list[Any]) -> list[Entry]:
-    """The source that is to travel: names that stay inside, sizes that can be, hashes that are nothing but hashes."""
+    """The entries of the source to upload, with checked paths, sizes and hashes."""
     if len(items) > MOST_ENTRIES:
         raise Refused(f"the source has more than {MOST_ENTRIES:,} files", "deploy it as an operator")
     entries = [entry_of(item) for item in items]
@@ -69,40 +69,38 @@ def manifest(items: list[Any]) -> list[Entry]:
     if sum(entry.kind == "l" for entry in entries) > MOST_LINKS:
         raise Refused(f"the source has more than {MOST_LINKS:,} links", "deploy it as an operator")
     if wrong := escaping(entries):
-        raise Refused(f"the source has a name that could leave its directory: {wrong}")
+        raise Refused(f"the source has a path that leads outside it: {wrong}")
     names = {entry.path for entry in entries}
     directories = {parent for name in names for parent in ancestors_of(name)}
     if len(directories) > MOST_DIRECTORIES:
         raise Refused(f"the source has more than {MOST_DIRECTORIES:,} directories", "deploy it as an operator")
     for parent in sorted(directories & names):
-        raise Refused(f"{parent!r} is a file and a directory")
+        raise Refused(f"{parent!r} is both a file and a directory")
     return entries
 
 
 def entry_of(item: Any) -> Entry:
     if not isinstance(item, list) or len(item) != 4:
-        raise Refused("the manifest has a line that is none")
+        raise Refused("the manifest has an invalid line")
     path, kind, size, digest = item
     if not isinstance(path, str) or not plain(path):
-        raise Refused(
-            f"the source has a name that cannot be: {ascii(path)[:80]}", "rename it, or deploy as an operator"
-        )
+        raise Refused(f"the source has an invalid file name: {ascii(path)[:80]}", "rename it, or deploy as an operator")
     if kind not in ("f", "x", "l") or isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        raise Refused(f"the manifest's line for {path} is not one")
+        raise Refused(f"the manifest has an invalid line for {path}")
     fits = isinstance(digest, str) and (plain(digest) if kind == "l" else re.fullmatch("[0-9a-f]{64}", digest))
     if not fits or (kind == "l" and size):
-        raise Refused(f"the manifest's line for {path} is not one")
+        raise Refused(f"the manifest has an invalid line for {path}")
     return Entry(path, kind, size, digest)
 
 
 def plain(path: str) -> bool:
-    """Whether a file system and a terminal take it as it is."""
+    """Whether a path is valid for a file system and printable."""
     fits = 0 < len(path) <= MOST_PATH and path.count("/") <= MOST_DEPTH
     return fits and path.isprintable() and all(len(os.fsencode(part)) < 256 for part in path.split("/"))
 
 
 def requirements(texts: dict[str, Any], app: App, entries: Iterable[Entry]) -> dict[str, str]:
-    """The requirements files by path, each proved to be what the manifest has: a virtualenv is named after them."""
+    """The requirements files by path, each checked against the manifest, because a virtualenv is named after them."""
     there = {entry.path: entry for entry in entries}
     found: dict[str, str] = {}
     waiting = [app.requirements]
@@ -113,10 +111,10 @@ def requirements(texts: dict[str, Any], app: App, entries: Iterable[Entry]) -> d
         text = texts.get(path, "")
         entry = there.get(path)
         if not isinstance(text, str):
-            raise Refused(f"{path} is not what it should be")
+            raise Refused(f"{path} has the wrong type")
         if entry and (entry.kind == "l" or hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() != entry.hash):
-            what = "is a link" if entry.kind == "l" else "is another one in the source than was announced"
-            raise Refused(f"{path} {what}", "a plain file of UTF-8 text is needed")
+            what = "is a link" if entry.kind == "l" else "does not match the file in the source"
+            raise Refused(f"{path} {what}", "use a plain file of UTF-8 text")
         found[path] = text
         waiting += set(included(path, text))
         if len(found) > MOST_ITEMS:

@@ -1,4 +1,4 @@
-"""`fab ci.key`: who may deploy one app and do nothing else, and what stands on the server for them."""
+"""`fab ci.key`: keys that may only deploy one app, and what is installed on the server for them."""
 
 import base64
 import binascii
@@ -53,7 +53,7 @@ class Key:
 
     @property
     def id(self) -> str:
-        """How the server's side and the history name it: the beginning of its fingerprint."""
+        """Its name in the history and on the server's side: the beginning of its fingerprint."""
         return self.fingerprint.removeprefix("SHA256:")[:16]
 
     @property
@@ -66,12 +66,10 @@ def public_key(text: str, where: str) -> Key:
     """From one line as in a .pub file; ConfigError for anything else."""
     lines = text.strip().splitlines()
     if "PRIVATE KEY" in text:
-        raise ConfigError(
-            "this is a private key; it stays with who uses it", where, NOTHING, "the file that ends in .pub"
-        )
+        raise ConfigError("this is a private key; keep it secret", where, NOTHING, "use the file that ends in .pub")
     shape = rf"({KINDS}) ([A-Za-z0-9+/]+={{0,2}})(?: (.*))?"
     match = re.fullmatch(shape, lines[0].strip()) if len(lines) == 1 else None
-    hint = "one line like `ssh-ed25519 AAAA… name`, as `ssh-keygen -t ed25519` leaves it in a .pub file"
+    hint = "use one line like `ssh-ed25519 AAAA… name`, as in the .pub file of `ssh-keygen -t ed25519`"
     if not match:
         raise ConfigError("this is not one public SSH key (ed25519, ECDSA or RSA)", where, NOTHING, hint)
     kind, encoded, comment = match[1], match[4], match[5] or ""
@@ -95,12 +93,12 @@ def require_sound(kind: str, encoded: str, where: str) -> None:
         except ValueError:
             bits = 0
         if bits < LEAST_RSA_BITS:
-            what = f"this RSA key has {bits} bits; {LEAST_RSA_BITS} are the least"
-            raise ConfigError(what, where, NOTHING, "ssh-keygen -t ed25519")
+            what = f"this RSA key has {bits} bits; the minimum is {LEAST_RSA_BITS}"
+            raise ConfigError(what, where, NOTHING, "create one with ssh-keygen -t ed25519")
 
 
 def made(path: Path, name: str, keep: bool) -> Key:
-    """The key whose private half is in a file, made if it is not there yet. keep: not only to look what would be."""
+    """The key with its private half in a file, generated if missing. keep: write the file; False for a dry run."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import (
         Encoding,
@@ -113,7 +111,7 @@ def made(path: Path, name: str, keep: bool) -> Key:
         try:
             return public_half(load_ssh_private_key(path.read_bytes(), None), name)  # type: ignore[arg-type]
         except (ValueError, TypeError, OSError) as error:
-            hint = "move it away, or take a key of your own: --public FILE"
+            hint = "move it away, or use your own key: --public FILE"
             raise ConfigError(f"the key in {path} cannot be read: {error}", str(path), NOTHING, hint) from None
     private = Ed25519PrivateKey.generate()
     if keep:
@@ -131,7 +129,7 @@ def public_half(private: "Ed25519PrivateKey", name: str) -> Key:
 
 
 def plan(app: App, site: Site, keys: tuple[Key, ...], force: bool = False) -> Plan:
-    """These keys get in, beside those that do already, and the server's side is up to date."""
+    """Add these keys to the existing ones, and update the server's side."""
     name = app.name
     user, home, unit = layout.ci_user(name), layout.ci_home(name), layout.ci_unit(name)
     service_text, socket_text = units(app, kit.directory())
@@ -155,9 +153,9 @@ def plan(app: App, site: Site, keys: tuple[Key, ...], force: bool = False) -> Pl
 
 
 def revoking(app: App, keys: tuple[Key, ...], left: tuple[Key, ...]) -> Plan:
-    """These keys do not get in any more, and what they have under way ends; with none left, nothing of it stays.
+    """Revoke these keys and end their runs; without a key left, remove everything of CI keys.
 
-    As few steps as that takes, the first one first: whatever else is wrong with the server must not be in the way.
+    With as few steps as possible, the revocation first, so that other problems of the server cannot prevent it.
     """
     name = app.name
     path, unit = layout.ci_keys(name), layout.ci_unit(name)
@@ -191,8 +189,8 @@ def without(keys: tuple[Key, ...], revoke: str, where: str) -> tuple[Key, ...]:
     left = tuple(key for key in keys if revoke != "all" and not named(key, wanted))
     if left == keys and (keys or revoke != "all"):
         there = "\n".join(f"{key.fingerprint} {key.name}" for key in keys) or "none"
-        hint = "its fingerprint, or `all`"
-        raise NoSuchKey(f"there is no such key: {revoke}", where, NOTHING, hint, f"there:\n{there}")
+        hint = "use its fingerprint, or `all`"
+        raise NoSuchKey(f"there is no such key: {revoke}", where, NOTHING, hint, f"keys:\n{there}")
     return left
 
 
@@ -209,7 +207,7 @@ def given(public: str) -> Key:
         return public_key(path.read_bytes()[: 1 << 16].decode("utf-8", "replace"), str(path))
     except OSError as error:
         raise ConfigError(
-            f"{path} cannot be read: {error.strerror}", str(path), NOTHING, "a .pub file, or - for standard input"
+            f"{path} cannot be read: {error.strerror}", str(path), NOTHING, "use a .pub file, or - for standard input"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The copy of the kit that makes plans on a server: its files, and the name that they have together."""
+"""The copy of the kit that makes plans on a server: its files and its version."""
 
 import hashlib
 from functools import cache
@@ -29,5 +29,5 @@ def version() -> str:
 
 
 def directory() -> str:
-    """Another one for each version: one that is at work is not changed under its feet."""
+    """A directory per version, so a copy in use is never changed."""
     return f"{layout.KIT}/ci-{version()}"

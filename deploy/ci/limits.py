@@ -1,4 +1,4 @@
-"""What CI keys of an app may go up to: kept on the server, by `fab ci.key` and by each deploy of an operator."""
+"""The limits of an app's CI keys, stored on the server by `fab ci.key` and by each deploy of an operator."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +23,7 @@ NO_LIMIT = {"cpu_percent": 0, "requests_per_second": 0, "connections_per_address
 
 @dataclass(frozen=True)
 class Limits:
-    """allowed: settings of [app] that loosen its box, or have it use more of the server."""
+    """allowed: settings of [app] that loosen its sandbox, or let it use more of the server."""
 
     site: Site
     allowed: dict[str, Any]
@@ -59,12 +59,12 @@ def record(app: App, site: Site) -> File:
 
 
 def kept(plan: Plan, app: App, site: Site) -> Plan:
-    """The plan of an operator's deploy, after which CI keys may go as far as this app goes."""
+    """The plan of an operator's deploy, which also records the new limits of CI keys."""
     return replace(plan, finish=(*plan.finish, record(app, site)))
 
 
 def beyond(app: App, limits: Limits) -> list[str]:
-    """What the app wants more of than was allowed: "allow_jit = true (allowed: false)"."""
+    """The settings beyond the limits: "allow_jit = true (allowed: false)"."""
     found = []
     for key in SWITCHES:
         if getattr(app, key) and not limits.allowed[key]:

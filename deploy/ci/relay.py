@@ -1,7 +1,7 @@
-"""All that SSH lets a CI key run: it joins the connection to the socket of its app, and decides nothing.
+"""The only program that SSH runs for a CI key: it connects the client to the socket of its app.
 
-`relay.py APP KEY` is the forced command of a line in authorized_keys. What the other side of SSH asked for is not
-looked at, neither a command nor variables. The server's side hears from here which key it is, and where it came from.
+`relay.py APP KEY` is the forced command of a line in authorized_keys. The command and variables of the client are
+ignored. The relay tells the server's side which key it is, and the client's address.
 """
 
 import os
@@ -20,7 +20,7 @@ def main(app: str, key: str) -> None:
         link.connect(f"/run/ashore-ci/{app}.sock")
     except OSError as error:
         why = f"the server's side of the CI key does not answer ({error.strerror})"
-        sys.exit(f"{why}: an operator runs `fab ci.key` again")
+        sys.exit(f"{why}: an operator has to run `fab ci.key` again")
     heard = False
     with suppress(OSError):
         link.sendall(f"{key} {origin or '-'}\n".encode())
@@ -30,8 +30,8 @@ def main(app: str, key: str) -> None:
             while data:
                 data = data[os.write(1, data) :]
     if not heard:
-        why = f"the server's side of the CI key hung up (there: journalctl -t systemd -t ashore-ci-{app})"
-        sys.stderr.write(f"{why}; are there too many connections at a time?\n")
+        why = f"the server closed the connection (see there: journalctl -t systemd -t ashore-ci-{app})"
+        sys.stderr.write(f"{why}; are there too many connections at the same time?\n")
         sys.stderr.flush()
     os._exit(0 if heard else 1)  # the other thread may be inside a read
 

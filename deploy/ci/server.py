@@ -44,7 +44,7 @@ LOOK_SECONDS = 0.2
 SEND_SECONDS = 20  # who does not read what we say for so long, is not told any more
 ASKED = ("facts", "releases")  # module and name of the one question that a key may ask
 REVOKED = "this key was revoked"
-NOT_OURS = "this is not what the two sides of a CI key say to each other"
+NOT_OURS = "this is not the protocol of a CI key"
 
 
 class Endpoint(Conversation):
@@ -72,7 +72,7 @@ class Endpoint(Conversation):
 
     def obey(self) -> None:
         """From now on, an operator's agent can have us end by a signal, see `agent.overrule`."""
-        signal.signal(TAKEN_OVER, lambda *_: self.overrule("an operator is at work on it now, and comes first"))
+        signal.signal(TAKEN_OVER, lambda *_: self.overrule("an operator is working on the app now, and comes first"))
         signal.signal(KEYS_CHANGED, lambda *_: self.look_at_keys())
 
     def look_at_keys(self) -> None:
@@ -123,7 +123,7 @@ class Endpoint(Conversation):
         try:
             message = self.next_message()
         except queue.Empty:
-            raise Failed("the upload stood still", "deploy again") from None
+            raise Failed("the upload stalled", "deploy again") from None
         self.pace.require()  # also where single bytes come often
         if message is None:
             self.messages.put(None)  # `serve` is to meet the end, too
@@ -164,7 +164,7 @@ class Endpoint(Conversation):
 
     def no(self, what: str) -> Refused:
         asked = f" (it asked for: {what})" if re.fullmatch(r"[a-z.]{1,20}( on| off)?", what) else ""
-        may = f"this key may deploy, roll back and list the releases of {self.app}, and nothing else"
+        may = f"this key may only deploy, roll back and list the releases of {self.app}"
         return Refused(f"{may}{asked}", "connect as an operator: root, or a user with sudo")
 
     def known(self) -> bool:
@@ -173,11 +173,11 @@ class Endpoint(Conversation):
     def require_key(self) -> None:
         """It is still one: a connection may be older than a `fab ci.key --revoke`."""
         if not self.known():
-            raise Refused(REVOKED, "an operator makes another: `fab ci.key`")
+            raise Refused(REVOKED, "an operator can create another: `fab ci.key`")
 
     def require_app(self, app: Any) -> None:
         if app != self.app:
-            raise Refused(f"this key is for {self.app} alone", "another app has keys of its own")
+            raise Refused(f"this key is only for {self.app}", "each app has its own keys")
 
     def look_around(self, message: dict[str, Any]) -> "Reply":
         kinds = {"app": str, "app_directory": str, "lock": (dict, type(None)), "wait": bool}
@@ -228,14 +228,14 @@ class Endpoint(Conversation):
         last = history.unheard(self.app) or {}  # before `start`, which forgets a run that was cut off
         by, facts = self.start("rollback", who, app, check, wait)
         if not facts.current and not facts.good:
-            raise Refused(f"no release of {self.app} serves yet", "fab deploy")
+            raise Refused(f"{self.app} has no release yet", "fab deploy")
         made = decide.rollback(app, by, facts, wanted, last, facts.hostname)
         self.require_allowed(made.app)
         return self.finish(made, by, facts, check, wait)
 
     def require_not_forced(self, message: dict[str, Any]) -> None:
         if message["force"]:
-            raise Refused("a CI key may not replace what was edited by hand (--force)", "an operator looks at it first")
+            raise Refused("a CI key may not replace files edited by hand (--force)", "an operator has to check them")
 
     def limits(self) -> limits.Limits:
         return limits.read(Path(layout.ci_record(self.app)).read_text("utf-8"))
@@ -256,7 +256,7 @@ class Endpoint(Conversation):
         try:
             require_provisioned(app, self.limits().site, facts, facts.hostname)
         except HostError as error:
-            raise Refused(error.what, "an operator runs `fab provision ci.key`") from None
+            raise Refused(error.what, "an operator has to run `fab provision ci.key`") from None
         return By(who, datetime.now(timezone.utc), self.limits().site, confined=True), facts
 
     def finish(self, made: Decision, by: By, facts: Facts, check: bool, wait: bool) -> "End":

@@ -6,16 +6,18 @@ from ..errors import ConfigError
 from ..session.session import Session
 from .options import CHANGING, Typed, command
 
-PUBLIC = "a public key that is to get in: its file, or - for standard input; without it, a pair is made once"
-REVOKE = "a key that is to get in no more: its fingerprint, or `all`"
+PUBLIC = "add this public key: a file, or - for standard input; without it, a key pair is generated once"
+REVOKE = "revoke a key: its fingerprint, or `all`"
 
 
 def ci_tasks(session: Session) -> Collection:
     @command(session, CHANGING, name="key", default=True, help={"public": PUBLIC, "revoke": REVOKE})
     def key(typed: Typed, public: str = "", revoke: str = "") -> None:
-        """Let an SSH key deploy, roll back and list releases of this app, and nothing else: for CI."""
+        """Add an SSH key for CI that can deploy, roll back and list releases of this app, and do nothing else."""
         if public and revoke:
-            raise ConfigError("--public and --revoke are two commands", "fab ci.key", hint="one after the other")
+            raise ConfigError(
+                "--public and --revoke cannot be used together", "fab ci.key", hint="run them one after the other"
+            )
         with typed.verb("ci_key") as (verb, call):
             if revoke:
                 verb.revoke_keys(call, revoke)

@@ -1,4 +1,4 @@
-"""`fab env` and its kin."""
+"""`fab env`, `fab env.set` and `fab env.unset` as typed."""
 
 import sys
 
@@ -14,7 +14,7 @@ def env_tasks(session: Session) -> Collection:
 
     @command(session, READING, reading=True, name="list", default=True)
     def env_list(typed: Typed) -> None:
-        """List the names in the app's environment and where each comes from; values are never shown."""
+        """List the variables in the app's environment and where each comes from; values are never shown."""
         with typed.verb("env") as (verb, call):
             verb.env(call)
 
@@ -23,17 +23,22 @@ def env_tasks(session: Session) -> Collection:
         SWITCHING,
         name="set",
         positional=[] if left_out("env.set", r"[A-Z_][A-Z0-9_]*(=.*)?", sys.argv) else ["name"],
-        help={"name": "whose value is asked for, or piped in", "file": "NAME=value lines; - is standard input"},
+        help={
+            "name": "the variable; its value is asked for or piped in",
+            "file": "NAME=value lines; - for standard input",
+        },
     )
     def env_set(typed: Typed, name: str | None = None, file: str = "") -> None:
-        """Set variables of the app's environment: fab env.set NAME. Makes a release with the same code."""
+        """Set a variable of the app's environment: fab env.set NAME. Creates a release with the same code."""
         changes = variables.wanted(name or "", file)
         with typed.verb("env") as (verb, call):
             verb.env_set(call, "env.set", changes)
 
-    @command(session, SWITCHING, name="unset", positional=["name"], help={"name": "what `fab env.set` has set"})
+    @command(
+        session, SWITCHING, name="unset", positional=["name"], help={"name": "a variable that `fab env.set` has set"}
+    )
     def env_unset(typed: Typed, name: str) -> None:
-        """Take variables away that `fab env.set` has set: fab env.unset NAME."""
+        """Remove a variable that `fab env.set` has set: fab env.unset NAME. Creates a release with the same code."""
         with typed.verb("env") as (verb, call):
             verb.env_set(call, "env.unset", {name: None})
 

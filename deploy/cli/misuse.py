@@ -1,4 +1,4 @@
-"""Wrong command lines: what Invoke and Fabric refuse, told as all errors are."""
+"""Wrong command lines: what Invoke and Fabric refuse, shown like all other errors."""
 
 import os
 import re
@@ -36,16 +36,16 @@ def typed(words: list[str]) -> str:
 
 
 def tell(screen: Screen, error: DeployError) -> None:
-    """Show an error; where it names no place, and a server has no part in it, that is the command line."""
+    """Show an error. An error without `where` that does not come from a server gets the command line as `where`."""
     if isinstance(error, (ConfigError, SourceError, SandboxError)):
         error.where = error.where or typed(sys.argv[1:])
     screen.error(error)
 
 
 def explain_misuse(program: Any, about: str | None) -> None:
-    """Have what goes wrong around the tasks told as what goes wrong in them. program: Fabric's, see its `run`.
+    """Show errors around the tasks like errors in them. program: Fabric's, see its `run`.
 
-    about: what the commands are for together, to be shown above the list of them.
+    about: the text above the list of commands.
     """
     program.parse_tasks = told(partial(parse, program, program.parse_tasks))
     program.parse_cleanup = told(partial(list_or_help, program, about, program.parse_cleanup))
@@ -54,7 +54,7 @@ def explain_misuse(program: Any, about: str | None) -> None:
 
 
 def open_streams() -> None:
-    """Standard streams that whoever started us has closed, as by `fab deploy <&-`, are empty."""
+    """Replace standard streams that are closed, as by `fab deploy <&-`, with empty ones."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
@@ -77,14 +77,16 @@ def parse(program: Any, parse_tasks: Callable[[], None]) -> None:
     except (ParseError, ValueError) as error:
         raise misuse(error, sorted(program.collection.task_names)) from None
     if program.core.remainder and not program.args.complete.value:
-        hint = 'fab run "COMMAND" runs a command beside the app'
-        raise ConfigError('no command takes what is behind "--"', hint=hint)  # Fabric's way to run it skips host keys
+        hint = 'fab run "COMMAND" runs a command as the app'
+        raise ConfigError('arguments after "--" are not supported', hint=hint)  # Fabric checks no host keys
 
 
 def list_or_help(program: Any, about: str | None, parse_cleanup: Callable[[], None]) -> None:
     shape = program.args["list-format"].value
     if program.args.list.value and shape not in LIST_FORMATS:
-        raise ConfigError(f"--list-format is flat, nested or json, not {shape}", hint="fab --list --list-format nested")
+        raise ConfigError(
+            f"--list-format takes flat, nested or json, not {shape}", hint="fab --list --list-format nested"
+        )
     try:
         print_help(about if program.args.list.value is True and shape == "flat" else "", parse_cleanup)
     except ParseError as error:
@@ -93,7 +95,7 @@ def list_or_help(program: Any, about: str | None, parse_cleanup: Callable[[], No
         if not end.message:  # it is done
             raise
         name, groups = program.args.list.value, sorted(program.collection.collections)
-        hint = f"{guess(name, groups)}--list alone shows all commands, or those of {', '.join(groups)}"
+        hint = f"{guess(name, groups)}--list shows all commands, or takes a group: {', '.join(groups)}"
         raise ConfigError(f"there is no group of commands {name}", hint=hint) from None
 
 
@@ -111,20 +113,20 @@ def print_help(about: str | None, parse_cleanup: Callable[[], None]) -> None:
 
 
 def read_settings(program: Any, update_config: Callable[[], None]) -> None:
-    """What Fabric reads before the first task: its own configuration, SSH's, and passwords."""
-    hint = "-S names SSH's configuration, -f Fabric's; without them, ~/.ssh/config and ~/.fabric.yaml are read"
+    """Read what Fabric needs before the first task: its own config, SSH's, and passwords."""
+    hint = "-S is the SSH config file, -f the Fabric config file; the defaults are ~/.ssh/config and ~/.fabric.yaml"
     try:
         update_config()
     except EOFError:
         sys.stderr.write("\n")  # the cursor is still behind the question
         asked = " and ".join(f"--{name}" for name in PROMPTS if program.args[name].value)
-        hint = "it is asked for at a terminal; where there is none, use an SSH key, and a user that needs no password"
+        hint = "run it at a terminal; without one, use an SSH key and a user that can use sudo without a password"
         raise ConfigError(f"{asked}: nothing was typed", hint=hint) from None
     except OSError as error:
-        what = f"{error.filename or 'a configuration'} cannot be read: {error.strerror}"
+        what = f"{error.filename or 'a config file'} cannot be read: {error.strerror}"
         raise ConfigError(what, hint=hint) from None
     except (SSHException, UnknownFileType, ValueError, yaml.YAMLError) as error:
-        what = "a configuration of SSH or Fabric cannot be read"
+        what = "a config file of SSH or Fabric cannot be read"
         raise ConfigError(what, hint=hint, detail=str(error)) from None
 
 
@@ -133,7 +135,7 @@ def host_of(written: str) -> dict[str, Any]:
     try:
         user, name, port = login(written)
     except Wrong as wrong:
-        hint = "fab -H root@203.0.113.10 deploy; several hosts have commas between them"
+        hint = "fab -H root@203.0.113.10 deploy; separate several hosts with commas"
         raise ConfigError(f"-H {wrong}", hint=hint) from None
     return {"host": name, "user": user or None, "port": port or None}
 
@@ -146,16 +148,16 @@ def guess(word: str, known: list[str]) -> str:
 
 
 def misuse(error: ParseError | ValueError, names: list[str]) -> ConfigError:
-    """What is wrong with the words of a command line. names: of all commands."""
+    """The error for a wrong command line. names: of all commands."""
     context = getattr(error, "context", None)
     command = context.name if context is not None and context.name else ""
     text, hint = str(error), f"fab --help {command} shows its options" if command else ALL_COMMANDS
     if found := re.fullmatch(r"No idea what '(.*)' is!", text, re.S):
         return unknown_word(found[1], command, [*context.flags] if context is not None else [], names, hint)
     if found := re.search(r"did not receive required positional arguments: (.*)", text):
-        text = f"{command} wants {found[1]}"
+        text = f"{command} needs {found[1]}"
     elif found := re.search(r"Flag '?<Argument: ([\w-]+).*needed value", text):
-        text = f"the option {'-' if len(found[1]) == 1 else '--'}{found[1]} wants a value"
+        text = f"the option {'-' if len(found[1]) == 1 else '--'}{found[1]} needs a value"
     elif found := re.search(r"invalid literal for int\(\) with base 10: (.*)", text):
         text = f"{found[1]} is not a whole number"
     return ConfigError(text, hint=hint)
@@ -167,7 +169,7 @@ def unknown_word(word: str, command: str, flags: list[str], names: list[str], hi
         return ConfigError(what, hint=guess(word, flags) + hint)
     if command == "env.set" and not guess(word, names):  # not quoted: it may be the value
         hint = f"fab env.set NAME asks for the value; {hint}"
-        return ConfigError("env.set takes one name, in capitals, and no value on the command line", hint=hint)
+        return ConfigError("env.set takes one name, in capital letters, and no value on the command line", hint=hint)
     if command == "explain":
-        return ConfigError(f"explain takes one key, and {word} is no command", hint=guess(word, names) + hint)
+        return ConfigError(f"explain takes one key, and {word} is not a command", hint=guess(word, names) + hint)
     return ConfigError(f"there is no command {word}", hint=guess(word, names) + hint)

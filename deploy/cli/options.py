@@ -1,4 +1,4 @@
-"""What tasks have in common: their options, a screen for each, the verb behind each, how a command line ends."""
+"""What all tasks share: their options, screen and verb, and how a command line ends."""
 
 import inspect
 import re
@@ -20,13 +20,13 @@ from ..session import interrupts
 from ..session.session import Call, Options, Session
 from .misuse import host_of, tell
 
-CHECK = "show what would change, as diffs, and change nothing; ends with status 2 if something would"
-FORCE = "replace files that were edited by hand on the server (a copy stays beside each)"
-WAIT = "if somebody else is at work there, wait for the end of that; if that run waits for a silent operator, end it"
-BREAK_LOCK = "if somebody else is at work there, have that stop and undo, as by their own Ctrl-C, and go on then"
-JSON = "one event a line, as JSON"
+CHECK = "show what would change, as diffs, and change nothing; exit status 2 if something would change"
+FORCE = "replace files that were edited by hand on the server; a copy of each is kept next to it"
+WAIT = "if another run holds the lock, wait until it ends; end it if it has lost contact with its operator"
+BREAK_LOCK = "if another run holds the lock, make it stop and undo, as its own Ctrl-C would, then continue"
+JSON = "print events as JSON, one per line"
 JSON_FOR_ALL = "ashore_json"  # key of Invoke's config: a task of the command line has --json, so all of them have it
-VERBOSE = "the output of the commands that run on the server, too"
+VERBOSE = "also show the output of the commands that run on the server"
 CHANGING = {"check": CHECK, "force": FORCE, "wait": WAIT, "break_lock": BREAK_LOCK, "json": JSON, "verbose": VERBOSE}
 SWITCHING = {key: value for key, value in CHANGING.items() if key != "check"}
 WAITING = {key: CHANGING[key] for key in ("wait", "break_lock", "json")}
@@ -42,9 +42,9 @@ def telling(
     session: Session | None = None,
     reading: bool = False,
 ) -> Iterator[Screen]:
-    """A screen for one task; failures are told on it in the kit's words and end with a status that is not zero.
+    """A screen for one task. Failures are shown on it and set a non-zero exit status.
 
-    session: learns whether a dry run found something, for tasks that have one. reading: see `Screen`.
+    session: is told whether a dry run found something. reading: see `Screen`.
     """
     as_json = as_json or context.config.get(JSON_FOR_ALL, False)
     screen = Screen(as_json=as_json, verbose=verbose, reading=reading)
@@ -56,16 +56,16 @@ def telling(
         tell(screen, error)
         raise Exit(code=error.status) from None
     except KeyboardInterrupt:
-        screen.error(Interrupted("interrupted", state="nothing is under way on a server"))
+        screen.error(Interrupted("interrupted", state="no change is in progress on a server"))
         raise Exit(code=Interrupted.status) from None
     except Unread:  # `fab logs | head`
-        pass  # what else is on the command line may change something, and is carried out
+        pass  # other commands of the line may change something, so they are still run
     if session is not None:
         session.would_change = session.would_change or screen.would_change
 
 
 def ending(session: Session) -> type[Executor]:
-    """Carries out a command line: all of its tasks, then the status that dry runs among them came to."""
+    """Runs all tasks of a command line, then exits with the status of its dry runs."""
 
     class Ending(Executor):  # type: ignore[misc]  # Fabric has no types
         def execute(self, *tasks: Any) -> Any:
@@ -85,16 +85,16 @@ def ending(session: Session) -> type[Executor]:
 
 
 def require_no_dry_run(context: Any) -> None:
-    """Fabric's -R only keeps `Connection.run` from running; what the kit does goes another way, and would be done."""
+    """Refuse Fabric's -R: it disables only `Connection.run`, which the kit does not use, so changes would be made."""
     if context.config.run.dry:
-        what = "-R (--dry), Fabric's dry run, does not hold for these commands: they would really be carried out"
-        hint = "--check, behind the command: fab deploy --check; provision, deploy, rollback and ci.key have it"
+        what = "-R (--dry), Fabric's dry run, does not work with these commands: they would make their changes"
+        hint = "use --check after the command: fab deploy --check; provision, deploy, rollback and ci.key support it"
         raise ConfigError(what, hint=hint)
 
 
 @dataclass(frozen=True)
 class Typed:
-    """One command as it was typed: on which screen it shows what it does, with which options."""
+    """One command as it was typed: its screen and options."""
 
     session: Session
     context: Any
@@ -103,14 +103,14 @@ class Typed:
 
     @contextmanager
     def verb(self, name: str, *, first: bool = False, may_install: bool = False) -> Iterator[tuple[Any, Call]]:
-        """The module of a verb, which is loaded while the hosts are being connected to, and its call.
+        """The module of a verb, loaded while the hosts are being connected to, and its call.
 
-        first: on the stage's first host only. may_install: Python, where a server has none.
+        first: only on the stage's first host. may_install: may install Python on a server that has none.
         """
         config = self.session.config()
         hosts = self.session.hosts(self.context, config)
         if first and len(hosts) > 1:
-            sys.stderr.write(f"note: on {hosts[0].name} only, the first of {len(hosts)} hosts\n")
+            sys.stderr.write(f"note: running on {hosts[0].name} only, the first of {len(hosts)} hosts\n")
             hosts = hosts[:1]
         self.screen.several = len(hosts) > 1
         with self.session.reaching(hosts, self.screen, may_install=may_install) as run:
@@ -119,10 +119,10 @@ class Typed:
 
 
 def command(session: Session, words: dict[str, str], *, reading: bool = False, **settings: Any) -> Any:
-    """Makes a task of a function that gets a `Typed` and the words of its own.
+    """Makes a task from a function that takes a `Typed` and its own options.
 
-    words: those that it shares with others, and their help. reading: see `Screen`. settings: Fabric's, as `help` for
-    the function's own words.
+    words: the options that it shares with other tasks, and their help. reading: see `Screen`. settings: Fabric's, such
+    as `help` for the function's own options.
     """
 
     def made(function: Callable[..., None]) -> Any:
@@ -143,7 +143,7 @@ def command(session: Session, words: dict[str, str], *, reading: bool = False, *
 
 
 def stage_names() -> list[str]:
-    """The stages of deploy.toml, as it stands; a broken file is told of by the task that reads it, not by --list."""
+    """The names of the stages in deploy.toml. A broken file is reported by the task that reads it, not by --list."""
     try:
         text = Path("deploy.toml").read_text("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -152,9 +152,9 @@ def stage_names() -> list[str]:
 
 
 def left_out(command: str, shape: str, words: list[str]) -> bool:
-    """Whether a command line gives a command none of the words that it can do without.
+    """Whether a command line omits the optional argument of a command.
 
-    Invoke's positional arguments are all required, so such a one is made positional only where it is given: where a
-    word of its shape (a regular expression) stands behind the command.
+    Invoke's positional arguments are all required, so this one is made positional only if it is given: if a word that
+    matches `shape` (a regular expression) follows the command.
     """
     return command not in words or not any(re.fullmatch(shape, word) for word in words[words.index(command) + 1 :])

@@ -1,4 +1,4 @@
-"""Fabric's program as the kit has it: our commands, our errors, our end."""
+"""Fabric's program with the kit's commands, errors and exit statuses."""
 
 import atexit
 import gc
@@ -18,30 +18,30 @@ ABOUT = """\
 Ashore takes a Python web app from localhost to a live server.
 
     fab sandbox provision deploy      try it on a throwaway server on this machine
-    fab provision deploy              on the stage `production` of deploy.toml
-    fab staging deploy                on another stage
-    fab -H root@203.0.113.10 deploy   on a host named there and then
+    fab provision deploy              work on the stage `production` of deploy.toml
+    fab staging deploy                work on another stage
+    fab -H root@203.0.113.10 deploy   work on a host given on the command line
 
 `fab --help COMMAND` shows a command's options, `fab explain KEY` explains a key of deploy.toml. Every command can be
-run again: what is done is left alone.
+run again: it changes only what is not done yet.
 
-Exit status: 0 it is done; 1 it failed; 2 `--check` found something that would change; 3 it is done, but visitors get
-errors, or got some meanwhile; 130 Ctrl-C. `fab run` and `fab shell` end with the command's own.
+Exit status: 0 success; 1 failure; 2 `--check` found something that would change; 3 done, but visitors get errors, or
+got some during the change; 130 Ctrl-C. `fab run` and `fab shell` exit with the status of their command.
 """  # above the list of all commands
 
 
 def namespace() -> Collection:
     """All commands."""
-    session = Session()  # Invoke hands tasks nothing of each other's; one connection serves a whole command line
+    session = Session()  # shared by all tasks: one connection serves a whole command line
     program.executor_class = ending(session)
     explain_misuse(program, ABOUT)
     open_streams()
-    atexit.register(gc.freeze)  # last of all: a process that ends need not look for garbage first (20 ms)
+    atexit.register(gc.freeze)  # runs last: skips the garbage collection at exit (20 ms)
     atexit.register(session.close)
     made = Collection(*tasks(session))
     for group in (env_tasks, tls_tasks, sandbox_tasks, ci_tasks):
         made.add_collection(group(session))
     session.commands = frozenset({*made.tasks, *made.collections})
-    for name in {*stage_names()} - session.commands:  # a stage of such a name is refused when the file is read
+    for name in {*stage_names()} - session.commands:  # those are refused when the file is read
         made.add_task(stage_task(session, name))
     return made

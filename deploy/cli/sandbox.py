@@ -1,4 +1,4 @@
-"""`fab sandbox` and its kin. Nothing of the sandbox itself is loaded before one of them runs."""
+"""The `fab sandbox` commands as typed. The sandbox itself is loaded only when one of them runs."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ from ..errors import ConfigError
 from ..session.session import Session
 from .options import JSON, telling
 
-NAME = "which sandbox; several live side by side"
-RELEASE = "Debian's release: bookworm (12) or trixie (13)"
+NAME = "name of the sandbox; there can be several"
+RELEASE = "Debian release: bookworm (12) or trixie (13)"
 
-DISK = "how many megabytes a new one can write (8000); they take room here once they are written"
+DISK = "disk size of a new sandbox in megabytes (default 8000); space is used here only as it is written"
 LEAST_MEGABYTES = 500  # a provisioned server takes 300
 
 
 def checked(megabytes: int) -> int:
     if megabytes < LEAST_MEGABYTES:
-        what = f"a disk of {megabytes} MB is too small for a server"
-        raise ConfigError(what, "--disk", hint=f"at least {LEAST_MEGABYTES}")
+        what = f"a disk of {megabytes} MB is too small for a sandbox"
+        raise ConfigError(what, "--disk", hint=f"give it at least {LEAST_MEGABYTES} MB")
     return megabytes
 
 
@@ -31,7 +31,7 @@ def sandbox_tasks(session: Session) -> Collection:
     def sandbox_up(
         c: Any, name: str = "default", release: str = "bookworm", disk: int = 8000, json: bool = False
     ) -> None:
-        """Work on a throwaway server on this machine, booting it first: fab sandbox provision deploy."""
+        """Boot a throwaway server on this machine and work on it: fab sandbox provision deploy."""
         from .. import sandbox
 
         with telling(c, json) as screen:
@@ -53,26 +53,26 @@ def sandbox_tasks(session: Session) -> Collection:
 
         with telling(c) as screen:
             sandbox.destroy(name)
-            screen.say(f"sandbox {name} is gone, and its disk with it")
+            screen.say(f"sandbox {name} and its disk are deleted")
 
-    @task(name="reset", help={"name": NAME, "release": RELEASE + "; as it was, if not said", "disk": DISK})
+    @task(name="reset", help={"name": NAME, "release": RELEASE + "; by default the same as before", "disk": DISK})
     def sandbox_reset(c: Any, name: str = "default", release: str = "", disk: int = 8000) -> None:
-        """Throw its disk away and boot it afresh."""
+        """Delete the throwaway server's disk and boot it again from a new one."""
         from .. import sandbox
 
         with telling(c) as screen:
             machine = sandbox.reset(name, release or None, say=screen.say, megabytes=checked(disk))
-            screen.say(f"sandbox {name} is fresh, at {machine.address}")
+            screen.say(f"sandbox {name} was reset; its address is {machine.address}")
 
     @task(name="shell", help={"name": NAME})
     def sandbox_shell(c: Any, name: str = "default") -> None:
-        """Open a shell on it, by SSH."""
+        """Open a shell on the throwaway server, over SSH."""
         from .. import sandbox
 
         with telling(c):
             raise Exit(code=sandbox.shell(name))
 
-    @task(name="list", help={"json": "one object a sandbox: name, address, user, key_file, host_key, state"})
+    @task(name="list", help={"json": "print a JSON object per sandbox: name, address, user, key_file, host_key, state"})
     def sandbox_list(c: Any, json: bool = False) -> None:
         """List the throwaway servers of this machine."""
         from .. import sandbox

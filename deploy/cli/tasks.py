@@ -1,4 +1,4 @@
-"""The commands as typed: words and their help → verb. Nothing is decided here."""
+"""The commands as typed: options and their help → verb. Nothing is decided here."""
 
 import sys
 from pathlib import Path
@@ -18,22 +18,24 @@ RENEWING = {key: value for key, value in SWITCHING.items() if key != "force"}
 
 def count(lines: int, name: str) -> int:
     if lines < 0:
-        raise ConfigError(f"-n {lines} is no number of lines", f"fab {name}", NOTHING, "-n 50; -n 0 is all of them")
+        raise ConfigError(
+            f"-n {lines} is not a number of lines", f"fab {name}", NOTHING, "for example -n 50; -n 0 shows all"
+        )
     return lines
 
 
 def tasks(session: Session) -> list[Any]:
-    """Those of no group, for the stage and hosts of the session."""
+    """The commands outside of groups, for the stage and hosts of the session."""
 
     @command(session, CHANGING)
     def provision(typed: Typed) -> None:
-        """Make a server ready for the app, once: packages, users, the proxy, uv, SSH by key only, a firewall."""
+        """Prepare a server for the app, once: packages, users, the proxy, uv, SSH login by key only, a firewall."""
         with typed.verb("provision", may_install=not typed.options.check) as (verb, call):
             verb.provision(call)
 
     @command(session, CHANGING)
     def deploy(typed: Typed) -> None:
-        """Put the app's source live as a new release; the old one serves until it answers, and stays if it fails."""
+        """Deploy the app as a new release. It gets traffic once it answers; if it fails, the old one keeps serving."""
         with typed.verb("deploy") as (verb, call):
             verb.deploy(call)
 
@@ -41,29 +43,29 @@ def tasks(session: Session) -> list[Any]:
         session,
         CHANGING,
         positional=[] if left_out("rollback", RELEASE_ID, sys.argv) else ["release"],
-        help={"release": "its ID, from `fab releases`"},
+        help={"release": "a release ID, from `fab releases`"},
     )
     def rollback(typed: Typed, release: str | None = None) -> None:
-        """Go back to the release before, or to another (fab rollback ID): its code, packages and environment."""
+        """Go back to the previous release, or to another one (fab rollback ID): code, packages and environment."""
         with typed.verb("rollback") as (verb, call):
             verb.rollback(call, release or "")
 
     @command(session, READING, reading=True)
     def releases(typed: Typed) -> None:
-        """List the releases: current, good, rolled back, failed; who made them, when and from which commit."""
+        """List the releases and their state, who made them, when and from which commit."""
         with typed.verb("releases") as (verb, call):
             verb.list_releases(call)
 
-    @command(session, READING, reading=True, help={"n": "how many lines, the last ones (30; 0: all)"})
+    @command(session, READING, reading=True, help={"n": "number of lines to show, newest last (default 30; 0: all)"})
     def history(typed: Typed, n: int = 30) -> None:
-        """List what was done to the app on its server: who, from where, what, how it ended, how long it took."""
+        """List the changes made to the app: who, from where, what, how it ended, how long it took."""
         lines = count(n, "history")
         with typed.verb("releases") as (verb, call):
             verb.list_history(call, lines)
 
     @command(session, SWITCHING)
     def restart(typed: Typed) -> None:
-        """Start the app anew, without losing a request: the same code and environment, in fresh processes."""
+        """Restart the app without losing a request: the same code and environment in new processes."""
         with typed.verb("restart") as (verb, call):
             verb.restart(call)
 
@@ -71,52 +73,52 @@ def tasks(session: Session) -> list[Any]:
         session,
         WAITING,
         positional=["state"],
-        help={"state": "on or off", "allow": "addresses that still get through, beside yours"},
+        help={"state": "on or off", "allow": "addresses that can still reach the site, besides yours"},
     )
     def maintenance(typed: Typed, state: str, allow: str = "") -> None:
-        """Close the site to visitors, who get a 503 page, or open it again: fab maintenance on|off."""
+        """Show visitors a 503 page, or open the site again: fab maintenance on|off."""
         if state not in ("on", "off"):
-            raise ConfigError(f"maintenance is on or off, not {state}", state=NOTHING, hint="fab maintenance on")
+            raise ConfigError(f"maintenance takes on or off, not {state}", state=NOTHING, hint="fab maintenance on")
         with typed.verb("maintenance") as (verb, call):
             verb.maintenance(call, state == "on", allow)
 
-    @command(session, {}, help={"command": "one line for /bin/sh"})
+    @command(session, {}, help={"command": "a command line for /bin/sh"})
     def run(typed: Typed, command: str) -> None:
-        """Run a command beside the app, as its user with its environment, in its sandbox: fab run "flask db stats"."""
+        """Run a command as the app: its user, environment and sandbox. Example: fab run "flask db stats"."""
         with typed.verb("run", first=True) as (verb, call):
             raise Exit(code=verb.run(call, ["/bin/sh", "-c", command]))
 
     @command(session, {})
     def shell(typed: Typed) -> None:
-        """Open a shell beside the app, as its user with its environment, in its sandbox."""
+        """Open a shell as the app: its user, environment and sandbox."""
         from ..connection.terminal import at_terminal
 
         if not at_terminal():
-            raise ConfigError("a shell wants a terminal", "fab shell", NOTHING, 'for one command: fab run "COMMAND"')
+            raise ConfigError("a shell needs a terminal", "fab shell", NOTHING, 'for one command: fab run "COMMAND"')
         with typed.verb("run", first=True) as (verb, call):
             raise Exit(code=verb.run(call, ["/bin/bash", "-i"]))
 
     @command(
         session,
-        {PROXY: f"the lines of {PROXY}, too", **READING},
+        {PROXY: f"also show the logs of {PROXY}", **READING},
         reading=True,
         help={
-            "n": "how many lines, the last ones (200; 0: all)",
-            "follow": "go on with new lines as they come, until Ctrl-C",
-            "since": 'from when on, e.g. "1 hour ago", yesterday, "2026-11-20 10:00" (UTC)',
-            "release": "of one release only, by its ID",
+            "n": "number of lines to show, newest last (default 200; 0: all)",
+            "follow": "show new lines as they are written, until Ctrl-C",
+            "since": 'show lines since a time: "1 hour ago", yesterday, "2026-11-20 10:00" (UTC)',
+            "release": "show only the lines of this release ID",
         },
     )
     def logs(
         typed: Typed, follow: bool = False, n: int = 200, since: str = "", release: str = "", **proxies: bool
     ) -> None:
-        """Read what the app has written, from the server's journal."""
+        """Show the app's logs, from the server's journal."""
         lines = count(n, "logs")
         try:
             with typed.verb("logs") as (verb, call):
                 verb.logs(call, lines=lines, since=since, follow=follow, release=release, with_proxy=proxies[PROXY])
         except Interrupted:
-            raise Exit(code=0) from None  # Ctrl-C is how one leaves a log
+            raise Exit(code=0) from None  # Ctrl-C is the usual way to stop following a log
 
     @command(
         session,
@@ -126,7 +128,7 @@ def tasks(session: Session) -> list[Any]:
         help={"key": "a key of deploy.toml, such as tls or app.workers; without one, all keys are listed"},
     )
     def explain(typed: Typed, key: str | None = None) -> None:
-        """Explain a key of deploy.toml: what it means, what it takes, its default and its value: fab explain KEY."""
+        """Explain a key of deploy.toml: its meaning, values, default and current value. Example: fab explain tls."""
         from ..verbs import explain as verb
 
         verb.explain(typed.screen, Path.cwd(), key or "")
@@ -137,7 +139,7 @@ def tasks(session: Session) -> list[Any]:
 def tls_tasks(session: Session) -> Collection:
     @command(session, READING, reading=True, name="list", default=True)
     def tls_list(typed: Typed) -> None:
-        """Tell which certificate the site shows: for which names, from whom, until when, and who renews it."""
+        """Show the site's certificate: its names, issuer and end date, and who renews it."""
         with typed.verb("tls") as (verb, call):
             verb.tls(call)
 
@@ -145,10 +147,10 @@ def tls_tasks(session: Session) -> Collection:
         session,
         RENEWING,
         name="renew",
-        help={"compromised": "its key is not secret any more: declare the old certificate void"},
+        help={"compromised": "the key is no longer secret: also revoke the old certificate"},
     )
     def tls_renew(typed: Typed, compromised: bool = False) -> None:
-        """Get a new certificate with a new key now, as the server does by itself in good time: fab tls.renew."""
+        """Get a new certificate with a new key now. The server also renews it automatically in time."""
         with typed.verb("tls") as (verb, call):
             verb.renew(call, compromised)
 

@@ -1,4 +1,4 @@
-"""Values for `fab env.set`: from a file, from what is piped in, or typed unseen. Never from the command line."""
+"""Values for `fab env.set`: from a file, a pipe, or typed without echo. Never from the command line."""
 
 import re
 import sys
@@ -10,24 +10,26 @@ from ..errors import NOTHING, ConfigError
 from ..screen.prompts import unseen
 
 NAME = r"[A-Z_][A-Z0-9_]*"
-AS_TEXT = "encode it, as base64 say"
-LINES = "a file has one NAME=value a line, names in capitals, as UTF-8 text; # begins a comment"
+AS_TEXT = "encode it, for example as base64"
+LINES = "the file needs one NAME=value per line, names in capital letters, as UTF-8 text; # starts a comment"
 LINE = re.compile(rf"(?:export\s+)?({NAME})\s*=\s*(.*)")
 
 
 def wanted(name: str, file: str) -> dict[str, Secret]:
-    """Values by name: all of a file of NAME=value lines ("-" is standard input), or the one of a name."""
+    """Map name to value: all lines of a file ("-" is standard input), or the value of one name."""
     if bool(file) == bool(name):
-        hint = "fab env.set NAME asks for the value; fab env.set --file .env takes several"
-        raise ConfigError("env.set wants a name or a file", "", NOTHING, hint)
+        hint = "fab env.set NAME asks for the value; fab env.set --file .env sets several"
+        raise ConfigError("env.set needs a name or a file", "", NOTHING, hint)
     if file:
         return from_file(file)
     check(name)
-    unanswered = ConfigError(f"no value of {name} was typed", hint=f"fab env.set {name} asks for it, and Enter ends it")
+    unanswered = ConfigError(
+        f"no value of {name} was typed", hint=f"run fab env.set {name}, type the value and press Enter"
+    )
     asked = sys.stdin.isatty()
     typed = unseen(f"{name}: ", unanswered) if asked else Secret(piped().value.removesuffix("\n"))
     if not typed.value:
-        hint = f"fab env.unset {name} takes it away; an empty one is a line {name}= in a file (--file)"
+        hint = f"fab env.unset {name} removes it; for an empty value, write {name}= in a file and use --file"
         raise ConfigError(f"the value of {name} is empty", "env.set", NOTHING, hint)
     return {name: sound(name, typed)}
 
@@ -36,21 +38,25 @@ def check(name: str) -> None:
     bare, equals, _ = name.partition("=")
     if equals:
         hint = f"fab env.set {bare}   asks for the value; or pipe it in: printf %s … | fab env.set {bare}"
-        raise ConfigError("a value on the command line stays in your shell's history", bare, NOTHING, hint)
+        raise ConfigError(
+            "the value must not be on the command line: it would stay in your shell's history", bare, NOTHING, hint
+        )
     if RESERVED.fullmatch(name):
-        raise ConfigError(f"{name} is set by the kit itself", "env.set", NOTHING, "deploy.toml has settings for it")
+        raise ConfigError(
+            f"{name} is set by the kit itself", "env.set", NOTHING, "change the matching key in deploy.toml"
+        )
 
 
 def piped() -> Secret:
     try:
         return Secret(sys.stdin.read())
     except UnicodeDecodeError:
-        raise ConfigError("what is piped in is not UTF-8 text", "standard input", hint=AS_TEXT) from None
+        raise ConfigError("standard input is not UTF-8 text", "standard input", hint=AS_TEXT) from None
 
 
 def sound(name: str, secret: Secret) -> Secret:
     if "\0" in secret.value:
-        raise ConfigError(f"the value of {name} has a NUL byte in it", "env.set", NOTHING, AS_TEXT)
+        raise ConfigError(f"the value of {name} contains a NUL byte", "env.set", NOTHING, AS_TEXT)
     try:
         secret.value.encode()
     except UnicodeEncodeError:  # it was read in the locale "C"
@@ -73,7 +79,7 @@ def from_file(path: str) -> dict[str, Secret]:
 def parse(text: Secret, path: str) -> dict[str, Secret]:
     """The variables of a .env file: NAME=value a line, # comments, quotes, `export`; a quoted value may span lines.
 
-    In double quotes \\n, \\" and \\\\ mean what they mean elsewhere; in single quotes everything is as it stands.
+    In double quotes, \\n, \\" and \\\\ are escapes; in single quotes, everything is literal.
     """
     found: dict[str, Secret] = {}
     lines = iter(enumerate(text.value.splitlines(), 1))
@@ -91,7 +97,7 @@ def parse(text: Secret, path: str) -> dict[str, Secret]:
             while not (end := re.match(rf"{quote}((?:[^{quote}\\]|\\.)*){quote}\s*(?:#.*)?$", value, re.S)):
                 _, more = next(lines, (0, None))
                 if more is None:
-                    hint = "close it at the end of the value, or write the value without quotes"
+                    hint = "add the closing quote, or write the value without quotes"
                     raise ConfigError(f"the quote of {name} is not closed", f"{path}, line {number}", NOTHING, hint)
                 value += "\n" + more
             value = end[1]

@@ -11,12 +11,12 @@ KEPT_DAYS = 90
 
 
 def expanded(written: str, where: str) -> Path:
-    """The path, with a home directory for ~ and ~user; ConfigError where there is none. where: it is written."""
+    """The path, with ~ and ~user expanded; ConfigError if there is no such home. where: the place it is written."""
     try:
         return Path(written).expanduser()
     except RuntimeError:
         home = written.partition("/")[0]
-        hint = "write the whole path, from / on; ~/ is your own home directory"
+        hint = "write the absolute path; ~/ is your own home directory"
         raise ConfigError(f"{written}: there is no home directory {home} on this machine", where, hint=hint) from None
 
 

@@ -27,7 +27,7 @@ class Config:
                 return stage
         known = ", ".join(stage.name for stage in self.stages) or "none"
         raise ConfigError(
-            f"there is no stage {name!r} in {FILE} (there: {known})",
+            f"there is no stage {name!r} in {FILE} (stages: {known})",
             where=str(self.directory / FILE),
             hint=f'add a table [stages.{name}] with hosts = ["user@host"], or name a host: fab -H user@host …',
         )
@@ -59,13 +59,11 @@ def _source(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        hint = (
-            "go to the directory that has it (`cd`), or copy the commented one of the kit and set name, wsgi and hosts"
-        )
+        hint = "`cd` to the directory that has it, or copy Ashore's commented one and set name, wsgi and hosts"
         raise ConfigError(f"there is no {FILE} here", where=str(path.parent.resolve()), hint=hint) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", "") or "it is not UTF-8 text"
-        hint = f"it is a plain file that you may read? `ls -l {FILE}` shows that"
+        hint = f"check with `ls -l {FILE}` that it is a file that you may read"
         raise ConfigError(f"{FILE} cannot be read: {reason}", where=str(path), hint=hint) from None
 
 
@@ -90,7 +88,8 @@ def read(data: dict[str, Any], source: str, directory: Path, taken: frozenset[st
     for name, table in stages.items():
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name in taken:
             raise reader.error(
-                name, f"{name!r} cannot be a stage's name (small letters, digits, - and _; not a command's)"
+                name,
+                f"{name!r} cannot be the name of a stage (lowercase letters, digits, - and _; no command name)",
             )
         stage = Stage(name=name, **reader.table(table, Stage, f"stages.{name}"))
         require_certificate(stage, reader)
@@ -100,29 +99,27 @@ def read(data: dict[str, Any], source: str, directory: Path, taken: frozenset[st
 
 
 def require_certificate(stage: Stage, reader: "_Reader") -> None:
-    """What a stage says of TLS must go together."""
+    """The TLS settings of a stage must be consistent."""
     prefix = f"stages.{stage.name}"
     if stage.tls == "files" and not (stage.certificate and stage.certificate_key):
-        raise reader.error("tls", f'{prefix}: tls = "files" wants certificate and certificate_key, paths of PEM files')
+        raise reader.error("tls", f'{prefix}: tls = "files" needs certificate and certificate_key, paths of PEM files')
     if stage.tls != "files" and (stage.certificate or stage.certificate_key):
         key = "certificate" if stage.certificate else "certificate_key"
-        raise reader.error(key, f'{prefix}.{key} is for tls = "files", and tls is "{stage.tls}"')
+        raise reader.error(key, f'{prefix}.{key} is only for tls = "files", but tls is "{stage.tls}"')
     if stage.tls == "files" and not stage.domain:
-        raise reader.error("tls", f'{prefix}: tls = "files" wants a domain that the certificate is for')
+        raise reader.error("tls", f'{prefix}: tls = "files" needs a domain')
     if stage.aliases and not stage.domain:
-        raise reader.error("aliases", f"{prefix}.aliases wants a domain that they stand for")
+        raise reader.error("aliases", f"{prefix}.aliases needs a domain")
     wild = [name for name in stage.aliases if name.startswith("*")]
     if wild and not stage.serve_aliases:
         raise reader.error(
-            "aliases", f"{prefix}.aliases: {wild[0]} can be served (serve_aliases = true), not redirected"
+            "aliases", f"{prefix}.aliases: {wild[0]} cannot be redirected, only served (serve_aliases = true)"
         )
     if wild and stage.tls == "acme":
-        what = (
-            f'{prefix}.aliases: a certificate for {wild[0]} cannot be proved over http; bring your own, tls = "files"'
-        )
+        what = f'{prefix}.aliases: a certificate for {wild[0]} cannot be issued over http; use your own, tls = "files"'
         raise reader.error("aliases", what)
     if stage.trusted_proxies and stage.tls != "off":
-        raise reader.error("trusted_proxies", f'{prefix}.trusted_proxies is for tls = "off", behind another proxy')
+        raise reader.error("trusted_proxies", f'{prefix}.trusted_proxies is only for tls = "off", behind another proxy')
 
 
 def host_and_port(written: str) -> tuple[str, int]:
@@ -132,14 +129,14 @@ def host_and_port(written: str) -> tuple[str, int]:
 
 
 def require_hosts_of_keys(stage: Stage, reader: "_Reader") -> None:
-    """An entry of host_keys that names a host names one of the stage's."""
+    """An entry of host_keys that names a host must name one of the stage's hosts."""
     there = {host_and_port(host.rpartition("@")[2]) for host in stage.hosts}
     for entry in stage.host_keys:
         name = entry.rpartition(" ")[0]
         if name and host_and_port(name) not in there:
             hosts = ", ".join(host.rpartition("@")[2] for host in stage.hosts)
-            what = f"stages.{stage.name}.host_keys has a key for {name}, which is not one of its hosts"
-            raise reader.error("host_keys", what, f"as in hosts, without the user: {hosts}")
+            what = f"stages.{stage.name}.host_keys has a key for {name}, which is not in hosts"
+            raise reader.error("host_keys", what, f"write the host as in hosts, without the user: {hosts}")
 
 
 @dataclass(frozen=True)
@@ -159,7 +156,7 @@ class _Reader:
                 import difflib
 
                 near = difflib.get_close_matches(key, list(keys), 1, 0.4)
-                guess = f"did you mean {near[0]}?" if near else f"known here: {', '.join(keys)}"
+                guess = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(keys)}"
                 raise self.error(key, f"unknown key {prefix}{key}", guess)
 
     def table(self, table: Any, kind: type, name: str) -> dict[str, Any]:

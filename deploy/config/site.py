@@ -1,4 +1,4 @@
-"""How visitors reach the app on one host: its names, and what it shows of itself over TLS."""
+"""How visitors reach the app on one host: its names and TLS settings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,10 @@ NO_KEY = Secret("")
 
 @dataclass(frozen=True)
 class Site:
-    """names: served as they are, the one that visitors use first. aliases: sent on to that one.
+    """names: served as they are; the first is the main one. aliases: redirected to it.
 
-    tls: "acme", "files" or "off". certificate, key: PEM texts of "files"; "" where the server keeps what it has.
-    ca: PEM text of the CA that the ACME server's own certificate is from; "" for one that everybody knows.
+    tls: "acme", "files" or "off". certificate, key: PEM texts of "files"; "" if the server keeps its own.
+    acme_ca: PEM text of the CA of the ACME server itself; "" for a public CA.
     """
 
     names: tuple[str, ...]
@@ -31,7 +31,7 @@ class Site:
     key: Secret = NO_KEY
     ended: str = ""  # the day on which that certificate ran out
     trusted_proxies: tuple[str, ...] = ()
-    authority: str = ""  # path on this machine, where the certificate's CA is one that only this machine knows
+    authority: str = ""  # path of the certificate's CA, if only this machine knows it
 
     @property
     def encrypted(self) -> bool:
@@ -43,7 +43,7 @@ class Site:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Where the proxy listens for this site alone: where a bare address is its name, as a sandbox's is."""
+        """Addresses on which the proxy listens only for this site, if its name is a bare address, as for a sandbox."""
         return (self.names[0], "127.0.0.1") if self.encrypted and is_address(self.names[0]) else ()
 
     @property
@@ -56,7 +56,7 @@ def is_address(name: str) -> bool:
 
 
 def site_of(stage: Stage, address: str, named: bool, directory: Path) -> Site:
-    """The site of a host at `address`. named: by -H, so that it is to be reached by that address, too."""
+    """The site of a host at `address`. named: given by -H, so it can be reached by that address, too."""
     domains = (stage.domain,) if stage.domain else ()
     own = (address,) if named or not domains else ()
     served = stage.aliases if stage.serve_aliases else ()
@@ -78,7 +78,7 @@ def site_of(stage: Stage, address: str, named: bool, directory: Path) -> Site:
 
 
 def effective(stage: Stage) -> str:
-    """Nobody gives out a certificate for a bare address: without a domain, the site is http."""
+    """Without a domain, the site uses http: authorities issue no certificate for a bare address."""
     return stage.tls if stage.domain or stage.tls == "files" else "off"
 
 
@@ -87,15 +87,15 @@ def text_of(directory: Path, name: str, key: str) -> str:
     try:
         return path.read_text("ascii")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", "") or "it is not PEM"
+        reason = getattr(error, "strerror", "") or "it is not a PEM file"
         raise ConfigError(f"{key} = {name!r} cannot be read: {reason}", str(path), NOTHING, PEM) from None
 
 
-PEM = "a file in PEM format, as text that begins with -----BEGIN"
+PEM = "use a file in PEM format: text that begins with -----BEGIN"
 
 
 def pair(stage: Stage, directory: Path, names: tuple[str, ...]) -> dict[str, Any]:
-    """The certificate with its chain, and its key, once they are known to be what browsers will take."""
+    """The certificate with its chain, and its key, after checking that browsers accept them."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
@@ -105,28 +105,26 @@ def pair(stage: Stage, directory: Path, names: tuple[str, ...]) -> dict[str, Any
     try:
         leaf = x509.load_pem_x509_certificates(certificate.encode())[0]
     except ValueError:
-        raise ConfigError(
-            f"certificate = {stage.certificate!r} has no certificate in it", where, NOTHING, PEM
-        ) from None
+        raise ConfigError(f"certificate = {stage.certificate!r} contains no certificate", where, NOTHING, PEM) from None
     where_key = str(directory / expanded(stage.certificate_key, FILE))
     try:
         public = load_pem_private_key(key.encode(), None).public_key()
     except TypeError:
-        hint = "take the passphrase off: openssl pkey -in KEY -out PLAIN_KEY"
+        hint = "remove the passphrase: openssl pkey -in KEY -out PLAIN_KEY"
         raise ConfigError("the certificate's key has a passphrase", where_key, NOTHING, hint) from None
     except ValueError:
-        what = f"certificate_key = {stage.certificate_key!r} has no private key in it"
+        what = f"certificate_key = {stage.certificate_key!r} contains no private key"
         raise ConfigError(what, where_key, NOTHING, PEM) from None
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if public.public_bytes(*form) != leaf.public_key().public_bytes(*form):
-        hint = "the first certificate in the file is to be the site's own, the others its chain"
-        raise ConfigError("certificate and certificate_key do not belong together", where, NOTHING, hint)
+        hint = "the first certificate in the file must be the site's own, followed by its chain"
+        raise ConfigError("certificate and certificate_key do not match", where, NOTHING, hint)
     require_fit(leaf, (*names, *stage.aliases), where)
     return {"certificate": certificate, "key": Secret(key), "ended": ended(leaf)}
 
 
 def ended(leaf: Any) -> str:
-    """The day on which a certificate ran out; "" while it is good. Whether that one may be used, the server knows."""
+    """The day on which a certificate expired; "" if it is valid. The server decides whether it may be used."""
     from datetime import datetime, timezone
 
     ends = leaf.not_valid_after_utc
@@ -134,7 +132,7 @@ def ended(leaf: Any) -> str:
 
 
 def require_fit(leaf: Any, names: tuple[str, ...], where: str) -> None:
-    """Refuse a certificate that browsers will not take for one of the names."""
+    """Refuse a certificate that browsers do not accept for one of the names."""
     from cryptography import x509
 
     try:
@@ -146,9 +144,9 @@ def require_fit(leaf: Any, names: tuple[str, ...], where: str) -> None:
     if missing:
         has = ", ".join(sorted(known)) or "none"
         what = f"the certificate is not for {', '.join(missing)} (it names: {has})"
-        raise ConfigError(what, where, NOTHING, "get one for all names, or leave the others out of aliases")
+        raise ConfigError(what, where, NOTHING, "get one for all names, or remove the others from aliases")
 
 
 def covered(name: str, known: set[str]) -> bool:
-    """A wildcard stands for one label."""
+    """Whether a name is covered; a wildcard covers one label."""
     return name in known or f"*.{name.partition('.')[2]}" in known

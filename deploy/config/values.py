@@ -1,4 +1,4 @@
-"""What a value in deploy.toml may be: each kind reads it as it is used, or raises Wrong with what it should be."""
+"""The kinds of values in deploy.toml: each reads a value, or raises Wrong with what it should be."""
 
 import re
 from collections.abc import Callable
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 class Wrong(Exception):
-    """A value that cannot be: what it should be, for `_Reader` to name its key."""
+    """An invalid value: says what it should be; `_Reader` adds the key."""
 
 
 @dataclass(frozen=True)
 class Kind(Generic[T]):
-    """A kind of value. takes: what it may be, in words."""
+    """A kind of value. takes: the allowed values, as text."""
 
     takes: str
     read: Callable[[Any], T]
@@ -50,10 +50,10 @@ def word(pattern: str, what: str) -> Kind[str]:
 
 @kind("a name of up to 30 small letters, digits and -, starting with a letter")
 def app_name(value: Any) -> str:
-    """Its user, directories and units have this name, so it cannot be one that the kit, Debian or systemd has."""
-    name = word(r"[a-z][a-z0-9-]{0,29}", "a short name in small letters, digits and -")(value)
+    """The name of its user, directories and units, so it must not be used by the kit, Debian or systemd."""
+    name = word(r"[a-z][a-z0-9-]{0,29}", "a short name of lowercase letters, digits and -")(value)
     if re.fullmatch(NAMES_TAKEN, name):
-        raise Wrong(f"cannot be {name!r}: the kit or the system has users, directories or units of that name")
+        raise Wrong(f"cannot be {name!r}: Ashore or the system uses that name for users, directories or units")
     return name
 
 
@@ -93,7 +93,7 @@ def port(value: Any) -> str:
 
 
 def login(written: str) -> tuple[str, str, int]:
-    """The user, host and port of "user@host:port"; "" and 0 for what ~/.ssh/config decides. Wrong for anything else."""
+    """The user, host and port of "user@host:port"; "" and 0 if ~/.ssh/config decides. Wrong for anything else."""
     user, at, rest = written.rpartition("@")
     bare = rest.count(":") > 1 and not rest.startswith("[")  # an IPv6 address has no port then
     found = HOST_AND_PORT.fullmatch(f"[{rest}]" if bare else rest)
@@ -162,17 +162,19 @@ def env(value: Any) -> Env:
         raise Wrong(f"should be a table, not {kind_of(value)}")
     for key, setting in value.items():
         if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", key):
-            raise Wrong(f"has {key!r}: a variable's name is capitals, digits and _")
+            raise Wrong(f"has {key!r}: a variable name consists of capital letters, digits and _")
         if RESERVED.fullmatch(key):
-            raise Wrong(f"has {key}, which the kit sets itself")
+            raise Wrong(f"has {key}, which Ashore sets itself")
         if key == "SECRET_KEY":
-            raise Wrong('has SECRET_KEY, which is made on the server; another name can have its value: "$SECRET_KEY"')
+            raise Wrong(
+                'has SECRET_KEY, which is generated on the server; another variable can use its value: "$SECRET_KEY"'
+            )
         if SECRETS.fullmatch(key) and not re.fullmatch(r"[\d.]*|\$\w+|\$\{\w+\}", str(setting)):
             raise Wrong(f"has {key}: a secret does not belong in deploy.toml; set it on the server: fab env.set {key}")
         if isinstance(setting, bool) or not isinstance(setting, (str, int, float)):
             raise Wrong(f"has {key} = {setting!r}: should be a string or a number")
         if "\n" in str(setting) or "\0" in str(setting):
-            raise Wrong(f"has {key} with a line break in it")
+            raise Wrong(f"has {key}, whose value contains a line break")
     return tuple(sorted((key, str(setting)) for key, setting in value.items()))
 
 
@@ -182,15 +184,15 @@ def static(value: Any) -> tuple[tuple[str, str], ...]:
         raise Wrong(f'should be a table, like {{ "/static/" = "webapp/static" }}, not {kind_of(value)}')
     for prefix in value:
         if not re.fullmatch(r"/([\w.-]+/)+", prefix):
-            raise Wrong(f"has {prefix!r}: a URL prefix begins and ends with / and is not / itself")
+            raise Wrong(f"has {prefix!r}: a URL prefix begins and ends with /, and is not just /")
     return tuple((prefix, served(path)) for prefix, path in value.items())
 
 
 def served(value: Any) -> str:
-    """A directory of the source that the proxy is told of: nothing in it may mean something in its configuration."""
+    """A directory of the source, for the proxy's config: it must not contain characters with a meaning there."""
     path = inside(value)
     if path == ".":
-        raise Wrong("should be a directory with files for visitors, not all of the source")
+        raise Wrong("should be a directory with static files, not the whole source")
     if not re.fullmatch(r"[\w./+@-]+", path):
         raise Wrong(f"should be a directory of letters, digits and . _ + @ - / only, not {value!r}")
     return path

@@ -1,1 +1,1 @@
-"""The way to a server and the agent on it: SSH and host keys, what is sent, the conversation."""
+"""The connection to a server and its agent: SSH and host keys, what is sent, the conversation."""

@@ -121,8 +121,8 @@ class Agent:
         """The app whose CI key this is; "" for an operator."""
         said = json.loads(hello)
         if "ci" in said and said["protocol"] != PROTOCOL:
-            hint = "an operator with this version of the kit runs `fab ci.key` again"
-            what = "the server's side of the CI key is of another version of the kit, and does not understand this one"
+            hint = "an operator with this version of Ashore has to run `fab ci.key` again"
+            what = "the server's side of the CI key is from another version of Ashore, not compatible with this one"
             raise HostError(what, self.where, "nothing was changed", hint)
         return str(said.get("ci", ""))
 

@@ -12,7 +12,7 @@ from paramiko import PKey, SSHException
 
 from ..agent.wire import Secret
 
-LEAVE_SECONDS = 1  # for a last word
+LEAVE_SECONDS = 1  # for the last message
 LINK_ERRORS = (SSHException, OSError, EOFError)  # what a link can end in, as paramiko tells it
 
 
@@ -30,7 +30,7 @@ class Pipes(Protocol):
 
 
 class HostLink(Protocol):
-    """A host that commands can be started on. where: as -H and deploy.toml take it. password: sudo's, if known."""
+    """A host that can run commands. where: as in -H and deploy.toml. password: sudo's, if known."""
 
     user: str
     where: str
@@ -54,7 +54,7 @@ class HostLink(Protocol):
     def start(self, command: str) -> "Channel": ...
 
     def again(self, own: tuple[str, ...]) -> "HostLink":
-        """A second login by the same way, while this one is held. own: see `host_keys.Told`."""
+        """A second login in the same way, while this one is open. own: see `host_keys.Told`."""
 
     def close(self) -> None: ...
 
@@ -85,12 +85,12 @@ class Channel:
         return self.pipes.closed
 
     def send(self, data: bytes) -> None:
-        """All of it, with nothing of another thread in between. If the other side has gone, `line` and `end` tell."""
+        """Send all of it, without data of other threads in between. `line` and `end` show if the other side is gone."""
         with self.sending, suppress(*LINK_ERRORS):
             self.pipes.sendall(data)
 
     def send_last(self, data: bytes) -> None:
-        """As `send`, and the end of what is sent; not where another thread is stuck in sending, as on a dead link."""
+        """Like `send`, then end the input; skipped if another thread is stuck in sending, as on a dead connection."""
         if self.sending.acquire(timeout=LEAVE_SECONDS):
             try:
                 with suppress(*LINK_ERRORS):
@@ -156,7 +156,7 @@ class ChildPipes:
 
 
 class ChildLink:
-    """This machine itself, or what stands in for a host: every command is this program, with the command behind it."""
+    """This machine, or a stand-in for a host: every command runs this program, with the command as its argument."""
 
     def __init__(self, argv: Sequence[str], where: str = "root@localhost", host_key: PKey | None = None) -> None:
         self.argv, self.where, self.host_key = tuple(argv), where, host_key

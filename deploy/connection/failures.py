@@ -11,34 +11,34 @@ def not_started(status: int, errors: str, user: str, password: Secret | None, wh
     quoted = plain(errors)
     hint = f"connect as root, or let {user} use sudo (`usermod -aG sudo {user}`, as root)"
     if status == Status.NO_SUDO:
-        what = f"{user} is not root, and there is no sudo on the server"
+        what = f"{user} is not root, and sudo is not installed on the server"
     elif status == Status.OLD_PYTHON:
         what, hint = (
-            f"the server's Python is {quoted}; the kit needs 3.10 or later",
+            f"the server's Python is {quoted}; Ashore needs 3.10 or later",
             "use Debian 12 or Ubuntu 22.04, or later",
         )
     elif "password is required" in errors:
-        what = f"sudo on the server wants {user}'s password"
-        hint = "run it at a terminal, which asks for it once, or with --prompt-for-sudo-password"
+        what = f"sudo on the server needs {user}'s password"
+        hint = "run it at a terminal, where you are asked once, or use --prompt-for-sudo-password"
     elif password is not None and ("try again" in errors or "incorrect password" in errors):
-        what, quoted = f"sudo did not take the password of {user}", ""
-        hint = "run again and type it once more"
+        what, quoted = f"sudo did not accept the password of {user}", ""
+        hint = "run the same command again and retype it"
     elif "sudoers" in errors or "not allowed" in errors or "may not run" in errors:
         what = f"{user} may not use sudo on the server"
     elif status == -1:
-        what, hint = "the link dropped while the agent was starting", "run the same command again"
+        what, hint = "the connection was lost while the agent was starting", "run the same command again"
     else:
-        what, hint = f"the agent did not start (exit status {status})", "the lines above are the server's"
+        what, hint = f"the agent did not start (exit status {status})", "see the server's output above"
     return HostError(what, where, "nothing was changed", hint, quoted)
 
 
 def dropped(status: int, errors: str, where: str) -> ConnectionFailed:
     """For a conversation that ended before the answer. status: the agent's, -1 where the link ended first."""
     return ConnectionFailed(
-        "the link to the server dropped" if status == -1 else f"the agent ended too early (exit status {status})",
+        "the SSH connection was lost" if status == -1 else f"the agent ended too early (exit status {status})",
         where,
-        "what the server had been told, it finishes or undoes by itself",
-        "run the same command again: it shows how this one ended, and finishes the job",
+        "the server finishes or undoes by itself what it had started",
+        "run the same command again: it shows how this run ended, and finishes it",
         plain(errors),
     )
 
@@ -54,7 +54,7 @@ def failure(end: End, where: str) -> StepFailed:
     elif end.get("undo_errors"):
         state = "not everything could be undone:\n" + "\n".join(end["undo_errors"])
     elif end["switched"]:
-        state = "the new release serves; what comes after the switch was not finished"
+        state = "the new release serves; the steps after the switch were not finished"
     else:
         state = ""
     step = f"{where}, step: {end['step']}" if end["step"] else where

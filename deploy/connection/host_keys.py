@@ -1,7 +1,7 @@
-"""Which host keys are taken: known ones, those that deploy.toml names, and those that a person agrees to.
+"""Which host keys are accepted: known ones, those in deploy.toml, and those that a person accepts.
 
-Fabric would accept any host key (`AutoAddPolicy`); here an unknown one is asked about, or refused where nobody can be
-asked, and a changed or revoked one is always refused.
+Fabric would accept any host key (`AutoAddPolicy`); here an unknown one is asked about, or refused without a
+terminal, and a changed or revoked one is always refused.
 """
 
 import base64
@@ -51,7 +51,7 @@ def lookup_name(made: Connection) -> str:
 
 
 def preferred(types: tuple[str, ...], offered: tuple[str, ...]) -> list[str]:
-    """The host key algorithms, those first for which a key is known: the server is to show that one, as to ssh."""
+    """The host key algorithms, those of known keys first, so that the server shows a known key, as with ssh."""
     first = {name for kind in types for name in ALGORITHMS.get(kind, (kind,))}
     return sorted(offered, key=lambda name: name not in first)
 
@@ -102,7 +102,7 @@ class KeyLookup:
 
 
 class Pinned(MissingHostKeyPolicy):
-    """Takes a known key, or one that the config names; asks about another at a terminal, and writes it down.
+    """Accepts a known key, or one in the config; asks about another at a terminal, and records it.
 
     It is asked about every key: paramiko is not given known_hosts, which it reads in its own way. Without the stage's
     `pin`, known_hosts is neither read nor written.
@@ -139,17 +139,17 @@ class Pinned(MissingHostKeyPolicy):
                 f"{hostname} has another host key than deploy.toml expects",
                 where=hostname,
                 state="nothing was sent",
-                hint="if the server was reinstalled, correct host_keys; otherwise somebody may be in between",
+                hint="correct host_keys if the server was reinstalled; otherwise somebody may intercept the connection",
                 detail=f"it shows {found} ({key.get_name()})\nexpected {', '.join(self.expected)}",
             )
         if self.ask is None:
             authority = known_hosts.KnownHost.of(self.known_as, self.entries).has_authority
-            more = "\nknown_hosts has a certificate authority for it; the kit does not check host certificates"
+            more = "\nknown_hosts has a certificate authority for it, but Ashore does not check host certificates"
             raise ConnectionFailed(
                 f"the host key of {hostname} is not known",
                 where=hostname,
                 state="nothing was sent",
-                hint="compare it with what your provider shows (or, on the server's console,\n"
+                hint="compare it with the one your provider shows (or, on the server's console,\n"
                 "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`); then connect once at a terminal,\n"
                 f'or add "{as_written(self.stage, self.lookup.name, found)}" to host_keys of the stage in deploy.toml',
                 detail=f"it shows {found} ({key.get_name()})" + (more if authority else ""),
@@ -179,24 +179,23 @@ def refused(said: str, hostname: str, known_as: str, key: PKey, entry: known_hos
             f"the host key of {hostname} is REVOKED",
             hostname,
             "nothing was sent",
-            "somebody marked it so because it is not secret any more: give the server a new key, or ask whoever did",
+            "somebody marked it as revoked, perhaps because it leaked: give the server a new key, or ask them",
             f"it shows {shown} ({key.get_name()})\nrevoked in {entry.where}",
         )
     return ConnectionFailed(
         f"the host key of {hostname} has CHANGED",
         hostname,
         "nothing was sent",
-        f"if you know why (the server was reinstalled), forget the old one: ssh-keygen -R '{known_as}';\n"
-        "if you do not, somebody may be in between: ask your provider",
+        f"if you know why (the server was reinstalled), remove the old one: ssh-keygen -R '{known_as}';\n"
+        "otherwise somebody may intercept the connection: ask your provider",
         f"known   {fingerprint_of(base64.b64decode(entry.base64))} ({entry.where})\nit shows {shown}",
     )
 
 
 class Told(Pinned):
-    """Takes the keys that the server has told on the connection that exists, and writes down one that was not known.
+    """Accepts the keys that the server reported on the existing connection, and records unknown ones.
 
-    sshd may come to offer another one of its keys: for somebody who knows only the old one, the server's would have
-    changed. own: lines "TYPE BASE64".
+    After a change, sshd may offer another of its keys, which would look like a changed key. own: lines "TYPE BASE64".
     """
 
     def __init__(self, lookup: KeyLookup, own: tuple[str, ...]) -> None:

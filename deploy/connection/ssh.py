@@ -26,9 +26,9 @@ CONNECT_SECONDS = 15
 PROOF_SECONDS = 12  # less than the server waits for a proof
 PASSWORDS = ("password", "keyboard-interactive")
 DEAD_LINK_SECONDS = 30
-UNREACHABLE = "is the server running, the address right, and port 22 open in its firewall?"
+UNREACHABLE = "is the server running, is the address right, and is port 22 open in its firewall?"
 
-logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it would print tracebacks of what we explain
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it would print tracebacks of errors that we explain
 logging.getLogger("paramiko").propagate = False
 
 
@@ -40,7 +40,7 @@ def address(connection: Connection, user: str = "") -> str:
 
 
 def again(made: Connection, stage: Stage, own: tuple[str, ...]) -> Connection:
-    """An unopened second connection: the same address, user, keys and way there. own: see `Told`."""
+    """An unopened second connection: the same address, user, keys and jump hosts. own: see `Told`."""
     more = Connection(made.original_host, made.user, made.port, config=made.config, gateway=made.gateway)
     more.connect_timeout = PROOF_SECONDS
     # Not by the constructor: it would add the keys of ssh_config once more, and sshd lets one try six.
@@ -58,9 +58,9 @@ def connection(host: str, stage: Stage, config: Any, ask: Callable[[str], str] |
     try:
         made = Connection(name, user or None, port or None, config=config, **arguments)
     except ValueError as error:
-        what = f"SSH's configuration has a port for {host} that is no number: {error}"
-        hint = f"look at Port and ProxyJump in ~/.ssh/config; `ssh -G {host}` reads it, too"
-        raise ConfigError(what, "SSH's configuration", hint=hint) from None
+        what = f"the SSH config has an invalid port for {host}: {error}"
+        hint = f"check Port and ProxyJump in ~/.ssh/config; `ssh -G {host}` shows what ssh reads"
+        raise ConfigError(what, "~/.ssh/config", hint=hint) from None
     hop = made
     while isinstance(hop, Connection):
         hop.connect_timeout = hop.connect_timeout or CONNECT_SECONDS
@@ -96,7 +96,7 @@ def terminal_question() -> Callable[[str], str] | None:
 
 
 def restored_at_exit() -> None:
-    """The terminal shows again what is typed, also where Ctrl-C ends `fab` while a thread asks for a password."""
+    """Restore the terminal's echo at exit, also if Ctrl-C ends `fab` while a thread asks for a password."""
     with suppress(ImportError):
         import termios
 
@@ -104,7 +104,7 @@ def restored_at_exit() -> None:
 
 
 def opened(made: Connection) -> Connection:
-    """The connection, open; or ConnectionFailed with what was in the way."""
+    """Open the connection; ConnectionFailed says why it failed."""
     where = address(made)
     try:
         made.open()
@@ -114,11 +114,11 @@ def opened(made: Connection) -> Connection:
         if offers_nothing(made):
             raise no_key(made) from error
         raise ConnectionFailed(
-            f"{made.host} does not let {made.user} in with the keys that were offered",
+            f"{made.host} accepts none of the offered keys for {made.user}",
             where,
             "nothing was changed",
             f"is the user right (root, debian, ubuntu, …)? Does `ssh {made.user}@{made.host}` work?\n"
-            "Name a key with -i, or IdentityFile in ~/.ssh/config; a new server wants `ssh-copy-id` first",
+            "Name a key with -i, or IdentityFile in ~/.ssh/config; a new server needs `ssh-copy-id` first",
             str(error),
         ) from error
     except NoValidConnectionsError as error:
@@ -137,9 +137,9 @@ def opened(made: Connection) -> Connection:
             f"{made.host} refuses connections on port {made.port}", where, "nothing was changed", hint
         ) from error
     except socket.gaierror as error:
-        hint = "is it spelled right in deploy.toml? A new domain can take an hour to be known"
+        hint = "is it spelled right in deploy.toml? A new domain can take an hour to work"
         raise ConnectionFailed(
-            f"the name {made.host} is not known ({error.strerror})", where, "nothing was changed", hint
+            f"DNS does not know the host {made.host} ({error.strerror})", where, "nothing was changed", hint
         ) from error
     except TimeoutError as error:
         what = f"{made.host} did not answer within {made.connect_timeout} s"
@@ -158,7 +158,7 @@ MAKE_KEY = "ssh-keygen -t ed25519"
 
 
 def greeted(made: Connection) -> bool:
-    """Whether the server was there and had a key that is taken: what failed is about us."""
+    """Whether the server was reached and its key accepted, so that the failure is on our side."""
     transport = made.client.get_transport()
     return transport is not None and bool(transport.initial_kex_done)
 
@@ -180,26 +180,26 @@ def offers_nothing(made: Connection) -> bool:
 def no_key(made: Connection) -> ConnectionFailed:
     port = "" if made.port == 22 else f"-p {made.port} "
     hint = (
-        f"make one: {MAKE_KEY}\nlet it in: ssh-copy-id {port}{made.user}@{made.host} (it asks for the password there)\n"
-        "or paste ~/.ssh/id_ed25519.pub into your provider's control panel; -i names a key that is elsewhere"
+        f"create one: {MAKE_KEY}\ncopy it: ssh-copy-id {port}{made.user}@{made.host} (it asks for the password there)\n"
+        "or paste ~/.ssh/id_ed25519.pub into your provider's control panel; for a key elsewhere, use -i"
     )
-    what = f"there is no SSH key to offer to {made.host}: none in ~/.ssh, none in an agent, none named"
+    what = f"there is no SSH key for {made.host}: none in ~/.ssh, none in an agent, none named"
     return ConnectionFailed(what, address(made), "nothing was changed", hint)
 
 
 def missing_key(made: Connection, path: str) -> ConnectionFailed:
-    """One that was named: ssh passes over a key that is not there, paramiko does not."""
-    hint = f"name another one (-i, IdentityFile in ~/.ssh/config, key_file), or make it: {MAKE_KEY} -f {path}"
-    return ConnectionFailed(f"the SSH key {path} is not there", address(made), "nothing was changed", hint)
+    """For a key that was named: ssh ignores a missing key, paramiko does not."""
+    hint = f"name another one (-i, IdentityFile in ~/.ssh/config, key_file), or create it: {MAKE_KEY} -f {path}"
+    return ConnectionFailed(f"the SSH key {path} does not exist", address(made), "nothing was changed", hint)
 
 
 def no_session(made: Connection, error: Exception) -> ConnectionFailed:
-    what = f"no SSH session with {made.host}: {error or 'it hung up'}"
+    what = f"no SSH session with {made.host}: {error or 'the server closed the connection'}"
     return ConnectionFailed(what, address(made), "nothing was changed", "run the same command again")
 
 
 def quick(made: Connection) -> None:
-    """Small packets at once, and a dead link noticed within DEAD_LINK_SECONDS, where the platform can.
+    """Send small packets at once, and detect a dead connection within DEAD_LINK_SECONDS, if the platform can.
 
     Through jump hosts, the link that can die is the one to the first of them.
     """

@@ -1,4 +1,4 @@
-"""The operator's own terminal (or pipes) joined to a command on a server."""
+"""Connects the operator's terminal (or pipes) to a command on a server."""
 
 import base64
 import os
@@ -22,7 +22,7 @@ IN_FLIGHT = (
 
 
 def at_terminal() -> bool:
-    """Whether there is a terminal to join, on a system that has such."""
+    """Whether there is a terminal, on a system that supports it."""
     try:
         import termios  # noqa: F401
     except ImportError:
@@ -37,7 +37,7 @@ def window() -> dict[str, int]:
 
 @contextmanager
 def raw() -> Iterator[None]:
-    """Every key goes to the command, Ctrl-C as well; the terminal is as it was before, whatever happens."""
+    """Every key goes to the command, even Ctrl-C; the terminal is always restored."""
     import termios
     import tty
 

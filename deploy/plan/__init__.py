@@ -1,1 +1,1 @@
-"""(config, source, facts) → plan: pure, so tested without a server. The server's side of CI keys plans with it, too."""
+"""(config, source, facts) → plan: pure, so tested without a server. The server's side of CI keys uses it, too."""

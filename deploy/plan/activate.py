@@ -1,7 +1,7 @@
-"""Which release serves: started beside the current one, given the traffic once it answers, watched, and the way back.
+"""Switch to a release: start it next to the current one, switch traffic once it answers, watch it, or go back.
 
-The phases of a plan, in order: begin, build, start, gate, switch, watch; then finish. What goes wrong before the watch
-has ended is undone.
+The phases of a plan, in order: begin, build, start, gate, switch, watch; then finish. A failure before the end of the
+watch is undone.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ Steps = tuple[Resource, ...]
 
 @dataclass(frozen=True)
 class Switch:
-    """From which release to which, and what all phases need. old: the release that serves, if it is another; or ""."""
+    """The two releases of a switch, and what all phases need. old: the serving release if it is another one, or ""."""
 
     app: App
     release: Release
@@ -67,16 +67,16 @@ class Switch:
 
     @property
     def current(self) -> str:
-        """The link that decides."""
+        """The link to the release that gets traffic."""
         return layout.current(self.name)
 
     @property
     def before(self) -> str:
-        """The release whose static files stay within reach; "" where there is none."""
+        """The release whose static files are still served; "" if there is none."""
         return self.old or self.facts.previous
 
     def recorded(self, release_id: str) -> App:
-        """The app as it is in a release that is there."""
+        """The app with the settings of an existing release."""
         return as_recorded(self.app, self.facts.records.get(release_id, {}))
 
     @property
@@ -94,11 +94,11 @@ def activate(
     force: bool = False,
     last: Steps = (),
 ) -> Plan:
-    """Start a release beside the current one, switch traffic once it answers, watch it; on failure go back.
+    """Start a release next to the current one, switch traffic once it answers, watch it; on failure go back.
 
-    built: the steps that make it, if it is new; they are undone, too. leave: release ID → the state that it gets, once
-    all went well. last: what comes after all else.
-    For the release that is current already, the same plan finds nothing to do, or fixes what broke.
+    built: the steps that create it, if it is new; they are undone, too. leave: release ID → the state to record after
+    success. last: steps at the very end.
+    For the current release, the same plan finds nothing to do, or repairs it.
     """
     switch = Switch(app, release, facts, force, facts.current if facts.current != release.id else "")
     steps = (
@@ -116,13 +116,13 @@ def activate(
 
 
 def begin(switch: Switch) -> Steps:
-    """What is refused is refused before anything is made."""
+    """Refuse what must be refused before anything is created."""
     as_it_was = (unit_as_it_was(switch.app, switch.old, switch.facts, switch.force),) if switch.old else ()
     return (Platform(SYSTEMS), proxy().names(switch.app, switch.site), *as_it_was)
 
 
 def whole(switch: Switch) -> Steps:
-    """A release that is there already has its virtualenv, and its unit as it was."""
+    """An existing release keeps its virtualenv and its unit."""
     packages = (virtualenv(switch.app, switch.release),) if "venv" in switch.release.record else ()
     return (*packages, unit_as_it_was(switch.app, switch.release.id, switch.facts, switch.force))
 
@@ -132,7 +132,7 @@ def start(switch: Switch) -> Steps:
 
 
 def gate(switch: Switch) -> Steps:
-    """It answers on its own socket, and each of its processes is warm."""
+    """It answers on its own socket, and each of its processes is warmed up."""
     app, unit = switch.app, switch.unit
     burst = runner().burst(app, switch.facts.cpus)
     warmed = Warmed(unit, switch.socket, app.warm_paths, switch.host, burst, switch.current)
@@ -144,9 +144,9 @@ def gate(switch: Switch) -> Steps:
 
 
 def reach(switch: Switch) -> Steps:
-    """The proxy has all that visitors of it need: static files, a certificate, the site."""
+    """The proxy is ready for its visitors: static files, a certificate, the site."""
     app, old, front = switch.app, switch.old, proxy().front
-    kept = Link(layout.previous(app.name), f"releases/{old}", f"static files of {old} stay within reach")
+    kept = Link(layout.previous(app.name), f"releases/{old}", f"static files of {old}: still served")
     certificate = layout.certificates(app.name)
     return (
         *((kept,) if old else ()),
@@ -168,14 +168,14 @@ def static_files(switch: Switch) -> Steps:
 
 
 def turn(switch: Switch) -> Steps:
-    """The one rename that decides. The way back is made before it, and the site is asked from here on."""
+    """The rename that switches traffic. The switch back is prepared before it, and the probe runs from here on."""
     target = switch.release.id
-    to = Link(switch.current, f"releases/{target}", f"traffic goes to {target}")
+    to = Link(switch.current, f"releases/{target}", f"traffic: switched to {target}")
     return (*(asked_about(switch) if switch.old else ()), to)
 
 
 def asked_about(switch: Switch) -> Steps:
-    """The release before is asked by its own health check, and the site by the new one's, which may be another."""
+    """The old release is asked for its own health path, the site for the new one's, which may differ."""
     old, path, own = switch.old, switch.app.health_path, switch.recorded(switch.old).health_path
     unaware = old if own != path else ""
     return (
@@ -185,7 +185,7 @@ def asked_about(switch: Switch) -> Steps:
 
 
 def watch(switch: Switch) -> Steps:
-    """Visitors get answers, and for some seconds no worse ones than before; then it is a good release."""
+    """Visitors get answers, and for some seconds no more errors than before; then it is a good release."""
     app, directory = switch.app, layout.release(switch.name, switch.release.id)
     watched: Steps = ()
     if switch.old and app.watch_seconds:
@@ -201,7 +201,7 @@ def watch(switch: Switch) -> Steps:
 
 
 def ended(switch: Switch, leave: dict[str, str]) -> Steps:
-    """What the releases before come to."""
+    """Record the states of older releases, stop them and remove old ones."""
     name = switch.name
     return (
         *(File(f"{layout.release(name, left)}/state", f"{state}\n") for left, state in leave.items()),
@@ -215,7 +215,7 @@ def noticed(switch: Switch) -> Noticed:
 
 
 def back(switch: Switch) -> Steps:
-    """Traffic is where it was before, and the release that was to serve is stopped."""
+    """Traffic goes back, and the new release is stopped."""
     name, old, before = switch.name, switch.old, switch.facts.previous
     if not old:
         return (Absent(switch.current), Service(switch.unit, active=False, enabled=False))
@@ -229,7 +229,7 @@ def back(switch: Switch) -> Steps:
 
 
 def removed(switch: Switch, new: bool) -> Steps:
-    """new: it was made by the steps that failed."""
+    """new: the release was created by the failed steps."""
     name, release_id = switch.name, switch.release.id
     made = (Absent(layout.release(name, release_id)), Absent(layout.unit_file(name, release_id)))
     return (*made, Discarded(layout.home(name))) if new else ()

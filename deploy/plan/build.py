@@ -1,4 +1,4 @@
-"""What a release is made of, as steps: from uploaded source, or from another release."""
+"""The steps that create a release: from uploaded source, or from another release."""
 
 import json
 
@@ -18,7 +18,7 @@ from .record import as_recorded, settings, unit_text
 
 
 def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resource, ...]:
-    """A release from uploaded source, beside those that are there. upload: what is uploaded, in words."""
+    """A release from uploaded source. upload: what is uploaded, as text."""
     name, home = app.name, layout.home(app.name)
     directory = layout.release(name, release.id)
     layers = {"kit": {**settings(app, facts.cpus), "DOMAIN": release.site.names[0]}, "app": dict(app.env)}
@@ -37,9 +37,9 @@ def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resour
 
 
 def copy(app: App, release: Release, base: str, change: Secret) -> tuple[Resource, ...]:
-    """A release with the code of the release `base`, and its environment but for what is changed in it.
+    """A release with the code of the release `base`, and its environment with changes.
 
-    change: JSON of {name: value, or null to take it away}.
+    change: JSON of {name: value, or null to remove it}.
     """
     directory = layout.release(app.name, release.id)
     before = layout.release(app.name, base)
@@ -49,7 +49,7 @@ def copy(app: App, release: Release, base: str, change: Secret) -> tuple[Resourc
 
 
 def virtualenv(app: App, release: Release) -> Virtualenv:
-    """The release's own, which is built anew if it has lost what it needs to run."""
+    """The release's virtualenv, which is rebuilt if it is incomplete."""
     source = f"{layout.release(app.name, release.id)}/source"
     return Virtualenv(
         layout.venv(app.name, release.record["venv"]), source, app.requirements, UV, app.name, runner().package
@@ -62,16 +62,16 @@ def parts(app: App, release: Release) -> tuple[Resource, ...]:
     unit = layout.unit_file(app.name, release.id)
     was = f"{layout.current(app.name)}/unit"
     return (
-        Link(f"{directory}/venv", f"../../venvs/{release.record['venv']}", "link to the virtualenv"),
-        Link(f"{directory}/http.sock", layout.socket(app.name, release.id), "link to the socket"),
+        Link(f"{directory}/venv", f"../../venvs/{release.record['venv']}", "virtualenv: linked into the release"),
+        Link(f"{directory}/http.sock", layout.socket(app.name, release.id), "socket: linked into the release"),
         File(f"{directory}/release.json", record, 0o640, "root", app.name),
-        Link(f"{directory}/unit", unit, "link to the unit"),
+        Link(f"{directory}/unit", unit, "unit file: linked into the release"),
         UnitFile(layout.unit(app.name, release.id), File(unit, unit_text(app), was=was)),
     )
 
 
 def unit_as_it_was(app: App, release_id: str, facts: Facts, force: bool) -> UnitFile:
-    """The unit of a release that stands: as the kit wrote it then, or it is an edit by hand."""
+    """The unit of an existing release, as the kit wrote it at that time; anything else is an edit by hand."""
     text = unit_text(as_recorded(app, facts.records.get(release_id, {})))
     file = File(layout.unit_file(app.name, release_id), text, force=force, keep=True)
     return UnitFile(layout.unit(app.name, release_id), file)

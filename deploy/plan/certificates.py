@@ -1,4 +1,4 @@
-"""The certificate that visitors are shown: one that is there, and one that browsers trust."""
+"""The site's certificate: first any certificate, then one that browsers trust."""
 
 from ..agent import layout
 from ..agent.resources.files import Directory
@@ -11,7 +11,7 @@ from ..stack.proxies import proxy
 
 
 def secured(app: App, site: Site) -> tuple[Resource, ...]:
-    """A certificate is there before the proxy is to show one; which one browsers trust comes after the switch."""
+    """A certificate exists before the proxy needs one; one that browsers trust comes after the switch."""
     directory = layout.certificates(app.name)
     kept = () if site.tls == "acme" else (NotRenewed(app.name),)
     if not site.encrypted:
@@ -25,7 +25,7 @@ def secured(app: App, site: Site) -> tuple[Resource, ...]:
 
 
 def certified(app: App, site: Site, address: str, anew: bool = False) -> tuple[Resource, ...]:
-    """A certificate that browsers trust, from the authority. address: the server's, as its operator reaches it."""
+    """A certificate that browsers trust, from the authority. address: the server's, as the operator reaches it."""
     if site.tls != "acme":
         return ()
     directory = layout.certificates(app.name)

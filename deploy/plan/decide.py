@@ -1,6 +1,6 @@
-"""What a deploy or a rollback comes to: the release that is to serve, and the plan that gets it there. Pure.
+"""Decide about a deploy or a rollback: the release to serve, and the plan for it. Pure.
 
-An operator's machine and the server's side of a CI key decide by this same code.
+An operator's machine and the server's side of a CI key both use this code.
 """
 
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ Run = dict[str, Any]
 
 @dataclass(frozen=True)
 class By:
-    """Who makes a change, when, and how visitors are to reach the site.
+    """Who makes a change, when, and how visitors reach the site.
 
-    address: the server's, as an operator reaches it; "" where that is not known.
-    elsewhere: what the other hosts of the same command line have.
-    confined: it is asked for over a CI key: what is built is for such releases only, and no certificate is asked for.
+    address: the server's, as an operator reaches it; "" if unknown.
+    elsewhere: the facts of the other hosts of the command line.
+    confined: requested with a CI key: its virtualenv is for such releases only, and no certificate is requested.
     """
 
     who: str
@@ -39,13 +39,13 @@ class By:
     elsewhere: tuple[Facts, ...] = ()
 
     def release(self, verb: str, facts: Facts, record: Run) -> Release:
-        """A new release: its ID, and its record with what all records have."""
+        """A new release: its ID, and its record with the common fields."""
         release_id = self.agreed_id(verb, facts, record)
         made = {"id": release_id, "by": self.who, "at": self.now.isoformat(timespec="seconds"), "verb": verb}
         return Release(release_id, self.site, {**record, **made})
 
     def agreed_id(self, verb: str, facts: Facts, record: Run) -> str:
-        """One that sorts after all releases of all hosts; or the one that another host serves this very deploy by."""
+        """An ID that sorts after all releases of all hosts; or the ID that another host has for this deploy."""
         newest = max(facts.records, default="")
         served = [other.current for other in self.elsewhere if other.record.get("digest") == record.get("digest")]
         if verb == "deploy" and served and max(served) > newest:
@@ -58,7 +58,7 @@ class By:
 
 @dataclass(frozen=True)
 class Brought:
-    """What a deploy brings. requirements: text of each requirements file by its path."""
+    """The input of a deploy. requirements: text of each requirements file by its path."""
 
     entries: tuple[Entry, ...]
     requirements: dict[str, str]
@@ -67,7 +67,7 @@ class Brought:
 
 @dataclass(frozen=True)
 class Decision:
-    """app: as it will run. done: the word for its success."""
+    """app: as it will run. done: the text for success."""
 
     app: App
     release: Release
@@ -76,7 +76,7 @@ class Decision:
 
 
 def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Decision:
-    """upload: what is uploaded, in words."""
+    """upload: what is uploaded, as text."""
     last = () if by.confined else certified(app, by.site, by.address)
     key = venv_key(brought.entries, brought.requirements, facts.python, by.confined)
     made_of = digest(app, by.site, brought.entries, key, facts.cpus)
@@ -94,8 +94,8 @@ def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Dec
 def rollback(app: App, by: By, facts: Facts, wanted: str, last: Run, where: str) -> Decision:
     """Back to the release `wanted`; "" is the newest good one before the current.
 
-    last: the run before this one, if nobody heard how it ended. A rollback of which that is so is the same command: it
-    is finished, not followed by another.
+    last: the previous run, if nobody was told how it ended. If that was a rollback, this is the same command: it is
+    finished, and no second rollback is made.
     """
     again = last.get("verb") == "rollback"
     target = rollback_target(facts, wanted or (last["release"] if again else ""), where)
@@ -110,7 +110,7 @@ def rollback(app: App, by: By, facts: Facts, wanted: str, last: Run, where: str)
 def rollback_target(facts: Facts, wanted: str, where: str) -> str:
     """The release to go back to: `wanted`, or the newest good one older than the current.
 
-    Where none is current, since somebody has removed the link, the newest good one.
+    If none is current, because somebody removed the link, the newest good one.
     """
     ready = {name: record for name, record in facts.records.items() if record["state"] in ("good", "rolled back")}
     older = [name for name in facts.good if name < facts.current or not facts.current]
@@ -119,23 +119,23 @@ def rollback_target(facts: Facts, wanted: str, where: str) -> str:
         what = (
             f"there is no release {wanted} to go back to" if wanted not in facts.records else f"{wanted} never served"
         )
-        raise HostError(what, where, NOTHING, f"there: {there} (`fab releases`)")
+        raise HostError(what, where, NOTHING, f"releases: {there} (`fab releases`)")
     if not wanted and not older:
         if not facts.records:
             raise HostError("there is no release to go back to", where, NOTHING, "fab deploy")
         what = "there is no good release before the current one" if facts.current else "there is no good release"
-        raise HostError(what, where, NOTHING, f"others there: {there} (`fab rollback ID`)")
+        raise HostError(what, where, NOTHING, f"other releases: {there} (`fab rollback ID`)")
     return wanted or older[-1]
 
 
 def run_of(app: App, release: Release, facts: Facts) -> Run:
-    """What the server's history tells of a change, beside its verb and who made it."""
+    """The fields of a change in the server's history, besides its verb and who made it."""
     run = {"app": app.name, "release": release.id, "previous": facts.current}
     return run | {"commit": release.record.get("commit", ""), "note": release.record.get("note", "")}
 
 
 def next_id(now: datetime, releases: tuple[str, ...]) -> str:
-    """A release ID that sorts after all there are, whatever this machine's clock says."""
+    """A release ID that sorts after all existing ones, even if this machine's clock is wrong."""
     wanted = now.strftime(RELEASE_TIME)
     last = max(releases, default="")
     if wanted > last:

@@ -1,4 +1,4 @@
-"""What a plan is made from: what a server told, and the release that is to serve."""
+"""The input of a plan: the server's facts, and the release to serve."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -9,12 +9,12 @@ from ..config.site import Site
 
 @dataclass(frozen=True)
 class Facts:
-    """What a server told of itself and of one app on it.
+    """Facts about a server and one app on it.
 
-    records: release ID → its release.json and its `state`. current, previous: release IDs, "" where there is none.
-    proxy: its package's version. provisioned: layout.PROVISION, as it was then; "" before the first provision.
-    ci: the version of the kit that makes plans for CI keys of the app; "" where there are none.
-    data: why the app cannot write its data at the moment, in words; "" where it can.
+    records: release ID → its release.json and its `state`. current, previous: release IDs, "" if there is none.
+    proxy: its package's version. provisioned: layout.PROVISION at the last provision; "" before the first one.
+    ci: the version of the kit that plans for CI keys of the app; "" if there are none.
+    data: why the app cannot write its data at the moment, as text; "" if it can.
     """
 
     hostname: str
@@ -33,13 +33,13 @@ class Facts:
 
     @classmethod
     def of(cls, reply: dict[str, Any]) -> "Facts":
-        known = [field.name for field in fields(cls) if field.name in reply]  # another kit's side may tell less
+        known = [field.name for field in fields(cls) if field.name in reply]  # another version may send fewer
         values: dict[str, Any] = {name: reply[name] for name in known}
         return cls(**values | {"uv": tuple(values["uv"]), "proxy": reply[PROXY]})
 
     @property
     def good(self) -> list[str]:
-        """IDs of releases that have served to the end of their watch, oldest first."""
+        """IDs of releases that served until their watch ended, oldest first."""
         return sorted(name for name, record in self.records.items() if record["state"] == "good")
 
     @property
@@ -50,7 +50,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Release:
-    """What is to serve. site: how visitors reach it. record: its release.json."""
+    """A release to serve. site: how visitors reach it. record: its release.json."""
 
     id: str
     site: Site

@@ -11,7 +11,7 @@ from ..errors import NOTHING, ConfigError
 
 
 def addresses(written: list[str]) -> tuple[str, ...]:
-    """IP addresses as a proxy writes them, each once; ConfigError for what is none."""
+    """IP addresses as a proxy writes them, without duplicates; ConfigError for anything else."""
     found = []
     for text in filter(None, written):
         try:
@@ -28,7 +28,7 @@ def closing(app: App, allow: tuple[str, ...], on: bool) -> Plan:
     """Close the site to visitors, or open it again. allow: addresses that still get through."""
     directory = layout.maintenance_directory(app.name)
     if not on:
-        # First the file that closes the site: without `let`, those who get through would be visitors like others.
+        # First the file that closes the site: without `let`, allowed addresses would get the 503 page, too.
         return Plan("maintenance off", (Absent(f"{directory}/on"), Absent(directory)))
     let = tuple(File(f"{directory}/let/{address}", "") for address in allow)
     return Plan(

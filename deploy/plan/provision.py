@@ -1,4 +1,4 @@
-"""A bare server becomes one that can host the app: a plan in named phases. Pure: no effects, no clock, no network."""
+"""Prepare a bare server for the app: a plan in named phases. Pure: no effects, no clock, no network."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def provisioning(app: App, stage: Stage, force: bool = False) -> Plan:
 
 
 def looked_at() -> Steps:
-    """The server is one that the kit knows, and has room for the proxy."""
+    """The server runs a supported system, and the ports of the proxy are available."""
     return (Platform(SYSTEMS), *proxy().free(), HostNames())
 
 
@@ -74,7 +74,7 @@ def known(app: App) -> Steps:
 
 
 def owned(app: App) -> Steps:
-    """The app's directories, its secret, and what builds its virtualenvs."""
+    """The app's user and directories, its secret, and uv for its virtualenvs."""
     name, home = app.name, layout.home(app.name)
     return (
         Directory(home, 0o750, "root", name),
@@ -87,7 +87,7 @@ def owned(app: App) -> Steps:
 
 
 def logged(app: App, force: bool) -> Steps:
-    """The app has a journal of its own, and log files of the proxy; all of them have an end."""
+    """The app has its own journal, and log files of the proxy; all are limited in size."""
     socket = layout.journal_socket(app.name)
     own = file(socket, "systemd/journal-socket.conf.j2", force, app=app)
     return (
@@ -95,7 +95,7 @@ def logged(app: App, force: bool) -> Steps:
         file(f"{JOURNALD}/50-ashore.conf", "systemd/journald.conf.j2", force),
         file(layout.journal(app.name), "systemd/journald@app.conf.j2", force, app=app),
         Directory(socket.rpartition("/")[0]),
-        ConfigFiles("the app's journal takes lines of the app only", (own,), RELOAD_UNITS),
+        ConfigFiles("journal of the app: log lines of the app only", (own,), RELOAD_UNITS),
         Service("systemd-journald.service", watches=(JOURNALD,), refresh="restart"),
         LogDirectory(proxy().logs(app.name)),
         *proxy().rotated(force),
@@ -103,7 +103,7 @@ def logged(app: App, force: bool) -> Steps:
 
 
 def scripted(force: bool) -> Steps:
-    """What runs on the server by itself: at a new certificate, at a reload, at the start of a release."""
+    """Scripts that the server runs: for a new certificate, before a reload, at the start of a release."""
     return (
         Directory(layout.WEBROOT),
         file(layout.CERTIFICATE_HOOK, "certbot/hook.sh.j2", force),
@@ -118,16 +118,16 @@ def timed(acme: bool) -> Steps:
 
 
 def link_local(app: App, force: bool) -> Steps:
-    """No release of the app reaches link-local addresses, unless it may, or the server has its DNS there."""
+    """Block link-local addresses for the app, unless they are allowed, or the server's DNS is at one."""
     path = layout.link_local_file(app.name)
     text = File(path, render("systemd/link-local.conf.j2", app=app), force=force)
-    allowed = ConfigFiles("the app may connect to link-local addresses", (Absent(path),), RELOAD_UNITS)
-    denied = ConfigFiles("the app connects to no link-local address", (text,), RELOAD_UNITS)
+    allowed = ConfigFiles("link-local addresses: allowed for the app", (Absent(path),), RELOAD_UNITS)
+    denied = ConfigFiles("link-local addresses: blocked for the app", (text,), RELOAD_UNITS)
     return (Directory(path.rpartition("/")[0]), allowed if app.allow_link_local else DnsElsewhere(denied, allowed))
 
 
 def marked(app: App, acme: bool) -> File:
-    """What the server was provisioned for, see `require_provisioned`."""
+    """Record what the server was provisioned for, see `require_provisioned`."""
     parts = [part for part, there in (("acme", acme), ("link-local", app.allow_link_local)) if there]
     return File(layout.provisioned(app.name), " ".join((layout.PROVISION, *parts)) + "\n")
 
@@ -144,8 +144,8 @@ def require_provisioned(app: App, site: Site, facts: Facts, where: str) -> None:
     lacking = {"acme": site.tls == "acme", "link-local": app.allow_link_local}
     missing = [part for part, wanted in lacking.items() if wanted and part not in parts]
     if not current or missing:
-        what = "is not provisioned yet" if not version else "was provisioned by another version of the kit"
+        what = "is not provisioned yet" if not version else "was provisioned by another version of Ashore"
         if current:
-            without = {"acme": "what gets certificates", "link-local": "allow_link_local"}
-            what = f"was provisioned without {without[missing[0]]}, and so not"
+            without = {"acme": "certbot", "link-local": "allow_link_local"}
+            what = f"was provisioned without {without[missing[0]]}, and is not ready"
         raise HostError(f"the server {what} for {app.name}", where, NOTHING, "fab provision, then deploy again")

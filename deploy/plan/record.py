@@ -1,4 +1,4 @@
-"""What a release is made of: its virtualenv's name, its environment, its unit, and the digest of them all."""
+"""The parts of a release: its virtualenv's name, its environment, its unit, and the digest of them all."""
 
 import hashlib
 import json
@@ -16,24 +16,24 @@ RECORDED = (
     "wsgi", "requirements", "static", "health_path", "health_seconds", "warm_paths", "worker_class", "workers",
     "threads", "timeout_seconds", "memory_percent", "cpu_percent", "tasks_max", "tmp_megabytes", "outbound",
     "allow_jit", "writable_paths", "devices",
-)  # fmt: skip  # what belongs to the code: a release that is reactivated brings its own
+)  # fmt: skip  # settings that belong to the code: a reactivated release uses its own
 
 
 def venv_key(entries: tuple[Entry, ...], read: dict[str, str], python: str, confined: bool = False) -> str:
     """Names the virtualenv: releases with the same Python and the same requirements share one.
 
     read: text of each requirements file by its path in the source, see `requirements`. confined: built for a CI key:
-    that one is never shared with an operator's, and so is gone with the key's releases.
+    it is never shared with an operator's release, and is removed with the key's releases.
     """
     python_minor = ".".join(python.split(".")[:2])
     parts: list[Any] = [python_minor, layout.UV_VERSION, sorted(read.items()), "ci" if confined else "operator"]
     if not all(is_plain(path, text) for path, text in read.items()):
-        parts.append(entries)  # it may be made of files of the source, so these are part of what it is
+        parts.append(entries)  # it may be built from files of the source, so its name depends on them
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
 def settings(app: App, cpus: int) -> dict[str, str]:
-    """What the kit sets in the environment of a release, beside RELEASE_ID."""
+    """The variables that the kit sets for a release, besides RELEASE_ID."""
     return {
         "DATA_DIR": layout.data(app.name),
         "FLASK_APP": app.wsgi,  # for `fab run "flask …"` and release commands
@@ -52,16 +52,16 @@ def static_links(static: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], 
 
 
 def digest(app: App, site: Site, entries: tuple[Entry, ...], key: str, cpus: int) -> str:
-    """Same digest, same release: what would be built, but for its ID and what was set on the server."""
+    """Same digest, same release: covers what would be built, except its ID and variables set on the server."""
     parts: list[Any] = [entries, key, settings(app, cpus), app.env, unit_text(app)]
     name = site.names[0]  # the app's DOMAIN
-    if not is_address(name):  # which is each host's own, and all hosts of a stage share their releases
+    if not is_address(name):  # an address differs per host, and all hosts of a stage share their releases
         parts.append(name)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def recorded(app: App) -> dict[str, Any]:
-    """Those settings of the app that go with a release, for its release.json."""
+    """The settings of the app that belong to a release, for its release.json."""
     return {name: getattr(app, name) for name in RECORDED}
 
 

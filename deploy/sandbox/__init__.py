@@ -1,7 +1,7 @@
-"""A throwaway Debian server on this machine: booted in about two seconds, thrown away at will.
+"""A throwaway Debian server on this machine, booted in about two seconds.
 
 It is a container with real systemd, sshd and apt and an address of its own, reached over SSH as user admin
-with passwordless sudo, like a server fresh from a cloud. It needs Linux and root. Every failure is a SandboxError.
+with passwordless sudo, like a new cloud server. It needs Linux and root. Every failure is a SandboxError.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def as_json(machine: Machine) -> dict[str, str]:
 def up(
     name: str = "default", release: str = "bookworm", *, say: Say, snapshot: str | None = None, megabytes: int = 0
 ) -> Machine:
-    """Boot it, made from the release or the snapshot if it is new; returns when SSH answers. Silent if it runs.
+    """Boot it, created from the release or the snapshot if it is new; returns when SSH answers. Silent if it runs.
 
     megabytes: the size of its disk, if it is new (0: as usual); that takes as much room here as there is in it.
     """
@@ -62,7 +62,7 @@ def up(
 def reset(
     name: str = "default", release: str | None = None, *, say: Say, snapshot: str | None = None, megabytes: int = 0
 ) -> Machine:
-    """Throw its disk away and boot afresh, with new host keys: from the snapshot or the release, by default its own."""
+    """Delete its disk and boot from a new one, with new host keys: from the snapshot or release, by default its own."""
     with _working_on(name, say):
         host.require_packages(say)
         record = disk.read_machine(name)
@@ -99,14 +99,14 @@ def down(name: str = "default") -> bool:
         record = _existing(name)
         was_running = boot.is_running(name)
         _stop(record, clean_seconds=20)
-        with contextlib.suppress(SandboxError):  # somebody is looking around in it: let them
+        with contextlib.suppress(SandboxError):  # somebody uses the directory: leave it mounted
             disk.unmount(record)
         _leave_network()
         return was_running
 
 
 def cut_power(name: str = "default") -> None:
-    """Stop it as a power cut would: nothing inside is asked."""
+    """Stop it like a power cut, without a clean shutdown."""
     with _working_on(name):
         _stop(_existing(name))
 
@@ -133,7 +133,7 @@ def reboot(name: str = "default") -> None:
             )
         if not boot.boot_again(name, machine.address, seconds=60):
             raise SandboxError(
-                f"sandbox {name} did not come back from its reboot within 60 s",
+                f"sandbox {name} did not answer within 60 s after its reboot",
                 where=str(_existing(name).folder / "console.log"),
                 state="running" if boot.is_running(name) else "stopped, its disk is kept",
                 hint=f"fab sandbox.reset --name {name}",
@@ -184,11 +184,11 @@ def shell(name: str = "default") -> int:
 
 @contextlib.contextmanager
 def _working_on(name: str, say: Say | None = None) -> Iterator[None]:
-    """Alone on machine `name`, with what the system refuses told as a SandboxError."""
+    """Lock machine `name`, and turn OSErrors into SandboxErrors."""
     host.require_linux_root()
     _check_name(name, "sandbox name")
     try:
-        with disk.lock(f"machine-{name}", say, f"waiting for another process that works on sandbox {name}"):
+        with disk.lock(f"machine-{name}", say, f"waiting for another process that uses sandbox {name}"):
             yield
     except OSError as error:
         full = error.errno == errno.ENOSPC
@@ -203,9 +203,9 @@ def _working_on(name: str, say: Say | None = None) -> Iterator[None]:
 def _check_name(name: str, kind: str) -> None:
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?", name):
         raise SandboxError(
-            f"{name!r} is no {kind}",
+            f"{name!r} is not a valid {kind}",
             state="nothing was changed",
-            hint="up to 20 of a-z, 0-9 and -, beginning and ending with a letter or digit",
+            hint="use up to 20 of a-z, 0-9 and -, beginning and ending with a letter or digit",
         )
 
 
@@ -224,7 +224,7 @@ def _snapshot(label: str) -> Disk:
 
 
 def _missing(what: str, there: list[str]) -> SandboxError:
-    hint = f"there are: {', '.join(there) or 'none'}"
+    hint = f"existing ones: {', '.join(there) or 'none'}"
     return SandboxError(f"there is no {what}", where="this machine", state="nothing was changed", hint=hint)
 
 
@@ -234,10 +234,10 @@ def _described(record: Record) -> str:
 
 def _exists(name: str, made: str, wanted: str) -> SandboxError:
     return SandboxError(
-        f"sandbox {name} was made {made}, not {wanted}",
+        f"sandbox {name} was created {made}, not {wanted}",
         where=name,
         state="nothing was changed",
-        hint=f"throw it away: fab sandbox.reset --name {name}; or choose another name",
+        hint=f"reset it: fab sandbox.reset --name {name}; or choose another name",
     )
 
 
@@ -259,10 +259,10 @@ def _boot(record: Record, say: Say) -> Machine:
         say(f"booting sandbox {name} ({_described(record)})")
         if not disk.image_path(record.disk.image).is_dir():
             raise SandboxError(
-                f"the Debian image of sandbox {name} is gone",
+                f"the Debian image of sandbox {name} is missing",
                 where=str(disk.image_path(record.disk.image)),
                 state="it cannot boot",
-                hint=f"start afresh: fab sandbox.reset --name {name}",
+                hint=f"reset it: fab sandbox.reset --name {name}",
             )
         with disk.lock("network"):  # until it runs: the last machine to stop takes the network down
             net = network.bring_up(_network_state())

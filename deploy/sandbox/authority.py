@@ -1,6 +1,6 @@
 """The sandboxes' own certificate authority, so that they speak https as a server with a domain does.
 
-Whoever trusts it trusts it for the addresses of sandboxes only: that is written into it.
+It is valid only for the addresses of sandboxes: its name constraints say so.
 """
 
 import ipaddress
@@ -31,7 +31,7 @@ def ca_file() -> Path:
 
 
 def certificate(folder: Path, address: str) -> tuple[Path, Path]:
-    """PEM files of a certificate for the address, with its chain, and of its key; made anew when it is about to end."""
+    """PEM files of a certificate for the address, with its chain, and of its key; renewed before it expires."""
     chain, key = folder / "certificate.pem", folder / "certificate.key"
     with disk.lock("authority"):
         authority, authority_key = _authority()

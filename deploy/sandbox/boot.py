@@ -1,7 +1,7 @@
 """Booting a sandbox with systemd-nspawn, and ending it.
 
-Each machine has a control group of its own. What is in it is ours, and only that: it tells whether the machine runs,
-and it is what gets killed. A process ID in a file could be somebody else's by now; membership cannot.
+Each machine has its own control group, which contains exactly its processes: it shows whether the machine runs, and it
+is what gets killed. A process ID in a file could belong to another process by now; a control group cannot.
 
     …/ashore-sandbox/NAME/keeper       the loop that boots it again after a reboot
     …/ashore-sandbox/NAME/box          systemd-nspawn, and below it all of the machine
@@ -58,7 +58,7 @@ def _is_populated(name: str, part: str = ".") -> bool:
 
 
 def is_running(name: str) -> bool:
-    """Whether somebody looks after it. A machine whose nspawn was killed lives on for nobody: that is stopped."""
+    """Whether its keeper runs. A machine whose nspawn was killed counts as stopped."""
     return _is_populated(name, "keeper")
 
 
@@ -67,7 +67,7 @@ def start(name: str, number: int, root: Path, console: Path) -> None:
     groups = _groups(name)
     if not (groups and (groups[0].parent.parent / "cgroup.controllers").exists()):
         raise SandboxError(
-            "the sandbox needs control groups, version 2, to keep hold of its processes",
+            "the sandbox needs control groups version 2",
             where="/sys/fs/cgroup",
             state=f"sandbox {name} is stopped",
             hint=ELSEWHERE,
@@ -147,9 +147,9 @@ def boot_again(name: str, address: str, seconds: float) -> bool:
 
 
 def answers(address: str) -> bool:
-    """Whether sshd greets. That it lets admin in by then, the image sees to."""
+    """Whether sshd answers. The image makes sure that admin can log in by then."""
     try:
-        # What is called before it is on the network is not called again for a second: give up and call anew.
+        # TCP retries only after a second: give up early and connect again.
         with socket.create_connection((address, 22), timeout=0.1) as connection:
             connection.settimeout(2)
             return connection.recv(4) == b"SSH-"
@@ -167,6 +167,6 @@ def wait_until_it_answers(name: str, address: str, console: Path, seconds: float
         f"sandbox {name} did not answer on SSH within {seconds:.0f} s" if running else f"sandbox {name} did not boot",
         where=f"{address}, {console}",
         state="it is still running" if running else "it is stopped, its disk is kept",
-        hint=f"start afresh: fab sandbox.reset --name {name}",
+        hint=f"reset it: fab sandbox.reset --name {name}",
         detail="\n".join(lines),
     )

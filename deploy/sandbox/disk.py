@@ -7,7 +7,7 @@
         snapshots/LABEL.json           image and layers that a new machine can start from
         locks/
 
-A record is written by renaming; the layers that no record names are rubbish, whoever was interrupted when.
+A record is written by renaming. Layers that no record names are leftovers of interrupted runs, and are deleted.
 """
 
 import contextlib
@@ -168,19 +168,19 @@ def mount(record: Record) -> None:
         "xino=on",  # one device number for all files, as on a server: layers are file systems of their own
     )
     failed = f"could not mount the disk of sandbox {record.name}"
-    hint = f"its disk may be broken; start afresh: fab sandbox.reset --name {record.name}"
+    hint = f"its disk may be broken; reset it: fab sandbox.reset --name {record.name}"
     run(["mount", "-t", "overlay", "ashore-sandbox", "-o", ",".join(options), record.root], failed=failed, hint=hint)
 
 
 def unmount(record: Record, *, force: bool = False) -> None:
-    """Somebody looking around in it keeps it mounted, unless `force` (which detaches it from the tree)."""
+    """A process in the directory keeps it mounted, unless `force` (which detaches it from the tree)."""
     if not is_mounted(record.root):
         return
     failed = f"could not unmount the disk of sandbox {record.name}"
     if force:
         run(["umount", "--lazy", record.root], failed=failed)
     else:
-        run(["umount", record.root], failed=failed, hint=f"leave the directory {record.root}")
+        run(["umount", record.root], failed=failed, hint=f"a program uses the directory {record.root}; leave it")
     if not force:
         mounted = [other.disk for other in machine_records() if is_mounted(other.root)]
         needed = {layer for disk in mounted for layer in (disk.upper, *disk.layers)}

@@ -43,14 +43,14 @@ def require_linux_root() -> None:
     """Sandboxes are containers: they take a Linux kernel, and root to make them."""
     if not sys.platform.startswith("linux"):
         raise SandboxError(
-            f"the sandbox needs Linux, and this is {sys.platform}",
+            f"the sandbox needs Linux, but this is {sys.platform}",
             where="this machine",
             state="nothing was changed",
             hint=ELSEWHERE,
         )
     if os.geteuid() != 0:
         raise SandboxError(
-            "the sandbox needs root: it mounts disks and makes networks",
+            "the sandbox needs root: it mounts disks and creates networks",
             where="this machine",
             state="nothing was changed",
             hint=f"run the same command as root, or {ELSEWHERE}",
@@ -82,14 +82,14 @@ def require_packages(say: Say) -> None:
     system = this_system()
     if not {"debian", "ubuntu"} & {system.get("ID", ""), *system.get("ID_LIKE", "").split()}:
         raise SandboxError(
-            f"the sandbox needs programs that are not installed: {names} (Debian's names)",
+            f"the sandbox needs packages that are not installed: {names} (names in Debian)",
             where=f"this machine, {system.get('PRETTY_NAME', 'an unknown system')}",
             state="nothing was changed",
             hint=f"install them with your package manager, or {ELSEWHERE}",
         )
     say(f"installing on this machine with apt-get: {names}")
     failed = f"could not install {names}"
-    hint = f"try it by hand: apt-get install {' '.join(missing)}"
+    hint = f"try it yourself: apt-get install {' '.join(missing)}"
     run(["apt-get", "update", "-q"], failed=failed, hint=hint)
     # Without recommendations: the operator's machine gains no more than it must.
     run(["apt-get", "install", "-yq", "--no-install-recommends", *missing], failed=failed, hint=hint)
@@ -99,7 +99,7 @@ def require_space(path: Path, megabytes: int) -> None:
     free = shutil.disk_usage(path).free // 1_000_000
     if free < megabytes:
         raise SandboxError(
-            f"the disk is too full for a sandbox: {free} MB are free, {megabytes} MB are needed",
+            f"the disk is too full for a sandbox: {free} MB free, {megabytes} MB needed",
             where=str(path),
             state="nothing was changed",
             hint="free some space, then run the same command again",

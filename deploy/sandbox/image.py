@@ -42,7 +42,7 @@ def ensure(release: str, say: Say) -> str:
     """The name of a complete image of `release`, building it if there is none yet."""
     if release not in RELEASES:
         raise SandboxError(
-            f"there is no sandbox with Debian release {release!r}",
+            f"the sandbox does not support the Debian release {release!r}",
             state="nothing was changed",
             hint=f"releases: {', '.join(RELEASES)}",
         )
@@ -101,7 +101,7 @@ def _bootstrap(release: str, building: Path) -> None:
             f"could not build the Debian image {release} from {sources[0].uris[0]}",
             where=str(building.parent),
             state="the unfinished image was removed; existing sandboxes are untouched",
-            hint=f"is the mirror reachable (apt-get update), the disk not full (df {disk.STATE})? Then again",
+            hint=f"is the mirror reachable (apt-get update)? Is the disk full (df {disk.STATE})? Then run again",
             detail="\n".join([f"mmdebstrap: exit status {done.returncode}", *said[-8:]]),
         )
 

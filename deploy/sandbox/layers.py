@@ -1,4 +1,4 @@
-"""What one machine has changed, in a file system of its own of a fixed size: a full disk is the machine's, not ours.
+"""The changes of one machine, in its own file system of a fixed size, so it cannot fill this machine's disk.
 
 /var/lib/ashore-sandbox/
     volumes/ID.img                 a file system that takes the room of what is in it, up to its size
@@ -33,7 +33,7 @@ def attach(state: Path, layer: str, megabytes: int = 0) -> None:
         fresh.unlink(missing_ok=True)  # left by an interrupted run
         options = ["-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", "-m", "0"]
         argv: list[str | Path] = ["mke2fs", "-q", "-F", "-t", "ext4", *options, fresh, f"{megabytes}M"]
-        run(argv, failed=f"could not make a disk of {megabytes} MB", where=str(volume))
+        run(argv, failed=f"could not create a disk of {megabytes} MB", where=str(volume))
         os.rename(fresh, volume)
     if volume.exists() and not os.path.ismount(place):
         place.mkdir(parents=True, exist_ok=True)

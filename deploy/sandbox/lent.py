@@ -1,4 +1,4 @@
-"""What a sandbox borrows from this machine, as files: apt's mirror, private CAs, package indexes, name servers.
+"""Settings that a sandbox copies from this machine: apt's mirror, private CAs, package indexes, name servers.
 
 A sandbox must reach what its host reaches, in the same way; nothing here knows the name of any registry.
 """
@@ -96,7 +96,7 @@ def sources_for(release: str, apt: Path = Path("/etc/apt")) -> list[AptSource]:
     sources = debian_sources(found, this_system().get("VERSION_CODENAME", "?"), release)
     if not sources:
         raise SandboxError(
-            "this machine's apt knows no Debian archive to build the sandbox from",
+            "this machine's apt has no Debian archive to build the sandbox from",
             where=str(apt / "sources.list.d"),
             state="nothing was built",
             hint=f"name a Debian mirror: {MIRROR_VARIABLE}=http://MIRROR/debian fab sandbox provision",
@@ -109,7 +109,7 @@ def host_keyring() -> str:
         if Path(path).exists():
             return path
     raise SandboxError(
-        "Debian's archive keys are not on this machine",
+        "Debian's archive keys are not installed on this machine",
         where=KEYRINGS[0],
         state="nothing was built",
         hint="apt-get install debian-archive-keyring",

@@ -1,4 +1,4 @@
-"""Making a machine: an empty disk over an image or a snapshot, what it borrows from its host, its own identity."""
+"""Creating a machine: an empty disk over an image or a snapshot, settings of this machine, its own identity."""
 
 import base64
 import hashlib
@@ -46,7 +46,7 @@ def create(name: str, origin: Disk, snapshot: str | None, megabytes: int = 0) ->
 
 
 def _lend(record: Record) -> None:
-    """What it borrows from this machine, and what keeps it quiet."""
+    """Copy settings of this machine, and disable automatic upgrades."""
     bundle = record.root / lent.CA_BUNDLE.lstrip("/")
     quiet = {f"etc/systemd/system/{unit}.d/sandbox.conf": UPGRADES for unit in UPGRADERS}
     for path, text in {**lent.files_for(record.disk.release), **quiet}.items():
@@ -65,7 +65,7 @@ def _give_identity(record: Record) -> None:
     (root / "etc/machine-id").write_text(f"{secrets.token_hex(16)}\n")
     for path in (root / "etc/ssh").glob("ssh_host_*"):
         path.unlink()
-    failed = f"could not make SSH keys for sandbox {record.name}"
+    failed = f"could not create SSH keys for sandbox {record.name}"
     host.run(["ssh-keygen", "-A", "-f", root], failed=failed)
     key = key_file()
     if not key.exists():

@@ -1,4 +1,4 @@
-"""The sandboxes' network: one bridge on this machine, an own subnet, and a way out by masquerading."""
+"""The sandbox network: one bridge on this machine, its own subnet, and masquerading to the outside."""
 
 import contextlib
 import ipaddress
@@ -42,12 +42,12 @@ def free_subnet(routes: list[str], preferred: str | None = None) -> str:
         "no free subnet for sandboxes: this machine has routes to all of 10.76.0.0/16",
         where="ip route",
         state="nothing was changed",
-        hint="take the VPN or the container network that uses it down",
+        hint="stop the VPN or container network that uses it",
     )
 
 
 def ruleset(subnet: str) -> str:
-    """Out by masquerading; nobody beyond this machine may call a sandbox. Loading it again replaces it whole."""
+    """Masquerading, and no connections to a sandbox from beyond this machine. Loading it again replaces it."""
     return f"""\
 table inet {TABLE}
 delete table inet {TABLE}
@@ -88,7 +88,7 @@ def our_rules(listing: str) -> list[tuple[str, str, str, str]]:
 
 
 def uplink_mtu() -> int:
-    """That of the way out. A sandbox with a larger one would send packets that never arrive, and TLS would stall."""
+    """The MTU of the default route. With a larger one, a sandbox's large packets would be lost, and TLS would stall."""
     routes = json.loads(run(["ip", "-j", "route", "show", "default"], failed="could not read the routes") or "[]")
     sizes = [Path(f"/sys/class/net/{route['dev']}/mtu") for route in routes if "dev" in route]
     return min([int(path.read_text()) for path in sizes if path.exists()], default=1500)
@@ -112,12 +112,12 @@ def configure(root: Path, network: Network, number: int, resolv_conf: str) -> No
 
 
 def hardware_address(number: int) -> str:
-    """An IP address keeps its hardware address: nobody on the network has to forget anything."""
+    """Each IP address always has the same hardware address, so ARP caches stay valid."""
     return f"02:61:73:68:00:{number:02x}"
 
 
 def link_unit(network: Network, number: int, mtu: int) -> str:
-    """The machine's side of its cable, for systemd-networkd."""
+    """The machine's network settings, for systemd-networkd."""
     return f"""\
 [Match]
 Name=host0
@@ -158,12 +158,12 @@ def bring_up(state: Path) -> Network:
     subnet = free_subnet([route["dst"] for route in routes], before.subnet if before else None)
     network = Network(subnet, FORWARDING.read_text().strip())
     state.write_text(json.dumps(vars(network)))
-    failed = "could not make the sandboxes' network"
+    failed = "could not create the sandbox network"
     if not exists():
         # With an address of its own. Else it takes its lowest port's, a new one whenever a machine comes or goes, and
         # the other machines lose their way out for half a minute.
         made = ["ip", "link", "add", BRIDGE, "address", hardware_address(1), "type", "bridge"]
-        run(made, failed=failed, hint="does this kernel have bridges?")
+        run(made, failed=failed, hint="does this kernel support bridges?")
     run(["ip", "address", "replace", f"{network.gateway}/24", "dev", BRIDGE], failed=failed)
     run(["ip", "link", "set", BRIDGE, "mtu", str(uplink_mtu()), "up"], failed=failed)
     # A booting machine is asked for before it answers; asking once a second only would make booting look that slow.
@@ -174,7 +174,7 @@ def bring_up(state: Path) -> Network:
 
 
 def _load_rules(subnet: str) -> None:
-    failed = "could not load the sandboxes' firewall rules"
+    failed = "could not load the firewall rules of the sandboxes"
     run(["nft", "-f", "-"], stdin=ruleset(subnet), failed=failed)
     closed = closed_chains(run(["nft", "-j", "list", "chains"], failed=failed))
     if closed:
@@ -186,19 +186,19 @@ def _load_rules(subnet: str) -> None:
 
 
 def _drop_foreign_rules() -> None:
-    failed = "could not remove the sandboxes' firewall rules"
+    failed = "could not remove the firewall rules of the sandboxes"
     for family, table, chain, handle in our_rules(run(["nft", "-j", "-a", "list", "ruleset"], failed=failed)):
         run(["nft", "delete", "rule", family, table, chain, "handle", handle], failed=failed)
 
 
 def take_down(state: Path) -> None:
-    """Leave this machine's network as it was. Under the caller's lock."""
+    """Restore this machine's network. Under the caller's lock."""
     if not exists():
         return
-    failed = "could not remove the sandboxes' network"
+    failed = "could not remove the sandbox network"
     run(["nft", "-f", "-"], stdin=f"table inet {TABLE}\ndelete table inet {TABLE}\n", failed=failed)
     _drop_foreign_rules()
     before = known(state)
     if before and before.forwarding_before == "0":
         FORWARDING.write_text("0")
-    run(["ip", "link", "delete", BRIDGE], failed=failed)  # last: while it is there, there is something to take down
+    run(["ip", "link", "delete", BRIDGE], failed=failed)  # last: while it exists, there is something to take down

@@ -1,4 +1,4 @@
-"""What is shown: `Screen` takes typed events and has one formatter write them: for a terminal, for a pipe, or as JSON.
+"""Output: `Screen` takes typed events, and one formatter writes them: for a terminal, for a pipe, or as JSON.
 
-`lines`, `tables`, `summary` and `preview` make text of values, and are pure; so is `noticed`.
+`lines`, `tables`, `summary`, `preview` and `noticed` are pure: they turn values into text.
 """

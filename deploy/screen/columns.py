@@ -1,4 +1,4 @@
-"""Text that fits: columns under each other and long values, no wider than the terminal or than 80 characters."""
+"""Layout of columns and long values, no wider than the terminal, or 80 characters."""
 
 import shutil
 import textwrap
@@ -11,14 +11,14 @@ NOTHING = ("", "-")
 
 
 def columns() -> int:
-    """How wide a line may be: as the terminal is, or 80 where there is none."""
+    """The width of the terminal, or 80 without one."""
     return shutil.get_terminal_size((80, 24)).columns
 
 
 def laid_out(rows: Sequence[dict[str, str]], names: Sequence[str], width: int) -> tuple[str, list[str]]:
     """The head of a table, and the text of each row, of one line or more.
 
-    Columns that do not fit beside the others go below them, as "name: value"; the most important come first, then.
+    Columns that do not fit go below, as "name: value"; so the most important columns must come first.
     """
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
     beside: list[str] = []
@@ -39,14 +39,14 @@ def laid_out(rows: Sequence[dict[str, str]], names: Sequence[str], width: int) -
 
 
 def wrapped(text: str, width: int, indent: str) -> list[str]:
-    """The lines of a text between the indent and the width; what has no space to be broken at stays whole."""
+    """The lines of a text between the indent and the width; words are not broken."""
     width = max(width, LEAST_COLUMNS)
     wrapper = textwrap.TextWrapper(width, indent, indent, break_long_words=False, break_on_hyphens=False)
     return wrapper.wrap(text)
 
 
 def labelled(label: str, text: str, width: int) -> str:
-    """A label, and a text beside it that goes on below itself."""
+    """A label and a text next to it; further lines of the text are indented."""
     return (label + "\n".join(wrapped(text, width, " " * len(label))).removeprefix(" " * len(label))).rstrip()
 
 

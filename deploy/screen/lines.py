@@ -1,4 +1,4 @@
-"""Event → lines with their styles, for people. Pure; what the lines are written to is `plain`'s and `console`'s."""
+"""Event → lines with their styles, for people. Pure; `plain` and `console` write them."""
 
 import time
 
@@ -31,7 +31,7 @@ QUIET = (  # kinds of the agent's events that have no line of their own
 
 
 def lines(event: Event, verbose: bool) -> list[Styled]:
-    """An event without lines is in QUIET; one of a newer kit on the server is named."""
+    """An event without lines is in QUIET; an unknown event of a newer version is named."""
     if event["event"] == "step":
         return step_lines(event, verbose)
     if event["event"] == "output":
@@ -44,7 +44,7 @@ def lines(event: Event, verbose: bool) -> list[Styled]:
         return [(f"waiting: {event['holder']}", "yellow")]
     if event["event"] in QUIET:
         return []
-    return [(f"note: this version of the kit does not know the event {event['event']}", "dim")]
+    return [(f"note: this version of Ashore does not know the event {event['event']}", "dim")]
 
 
 def step_lines(event: Step, verbose: bool) -> list[Styled]:
@@ -78,12 +78,12 @@ def log_line(event: LogLine, host: str) -> list[Styled]:
 
 
 def last_run(run: LastRun) -> str:
-    """How a run ended that lost its link to the operator."""
+    """How a run ended that had lost the connection to its operator."""
     when, why = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run["started"])), run.get("what", "")
     how = {
-        "ok": "went on without its operator and finished",
+        "ok": "continued without its operator and finished",
         "failed": f"failed at: {run.get('step', '')}: {why}",
         "cancelled": f"was stopped: {why}" if why and not run.get("by_operator") else "was stopped by its operator",
-        "cut off": "was cut off; this run finishes the job",
+        "cut off": "was cut off; this run finishes it",
     }.get(run["state"], run["state"])
-    return f"note: `{run['verb']}` by {run['who']}, begun {when}, {how}"
+    return f"note: `{run['verb']}` by {run['who']}, started {when}, {how}"

@@ -1,4 +1,4 @@
-"""What a change of the release has seen beside its work, told at its end: no firewall, a full disk. Pure."""
+"""Warnings at the end of a change about the server: no firewall, a full disk. Pure."""
 
 from datetime import datetime, timedelta
 
@@ -8,38 +8,38 @@ from ..config.site import Site
 from .columns import size
 
 SOON = timedelta(days=14)
-LATE_PART = 3  # or less than this part of its time: authorities may give certificates of a week
+LATE_PART = 3  # or a third of its lifetime: some certificates are valid for a week
 
 
 def of_server(seen: Seen) -> list[str]:
     """Each with what to do."""
     told = []
     if seen.get("firewall_gone"):
-        told.append("the firewall's rules are not loaded, so all ports are open: `fab provision` loads them")
+        told.append("the firewall rules are not loaded, so all ports are open: `fab provision` loads them")
     told += [disk(found) for found in seen.get("disks", ())]
     return told + [f"{unit} has failed: {UNITS.get(unit, SHOWN.format(unit))}" for unit in seen.get("failed", ())]
 
 
 def certificate_doubts(seen: Seen, site: Site, now: datetime) -> list[str]:
-    """Of the one in use, with what to do; nothing where the site has none, or where it is good for a while."""
+    """Warnings about the certificate in use, with what to do; none if the site has none, or it is valid for a while."""
     if not site.encrypted or not seen.get("certificate"):
         return []
     return certificate(seen["certificate"], bool(seen.get("trusted")), site.tls, now)
 
 
-SHOWN = "`journalctl -u {}` on the server tells why"
+SHOWN = "`journalctl -u {}` on the server shows why"
 UNITS = {
-    "ashore-firewall.service": "the firewall is not loaded at boot; `fab provision` tells what nft does not accept",
-    "ashore-undo.service": "SSH access could not be restored; `journalctl -u ashore-undo` on the server tells why",
-    "certbot.service": "certificates are not renewed; `fab tls.renew` tells why",
-    "logrotate.service": "logs grow without end; `journalctl -u logrotate.service` on the server tells why",
+    "ashore-firewall.service": "the firewall is not loaded at boot; `fab provision` shows which rule nft rejects",
+    "ashore-undo.service": "SSH access could not be restored; `journalctl -u ashore-undo` on the server shows why",
+    "certbot.service": "certificates are not renewed; `fab tls.renew` shows why",
+    "logrotate.service": "logs are not rotated; `journalctl -u logrotate.service` on the server shows why",
 }
 
 
 def disk(found: DiskSeen) -> str:
-    left = [f"{size(found['bytes'])} are free"] if found["bytes"] is not None else []
-    left += [f"{found['files']} more files fit (`df -i`)"] if found["files"] is not None else []
-    room = "make room (`df -h`, `journalctl --vacuum-size=200M`) before logs, data or a deploy need more"
+    left = [f"{size(found['bytes'])} free"] if found["bytes"] is not None else []
+    left += [f"room for {found['files']} more files (`df -i`)"] if found["files"] is not None else []
+    room = "free some space (`df -h`, `journalctl --vacuum-size=200M`)"
     return f"the disk with {found['path']} is nearly full, {' and '.join(left)}: {room}"
 
 
@@ -51,13 +51,13 @@ def certificate(pem: str, trusted: bool, tls: str, now: datetime) -> list[str]:
     except ValueError:
         return []
     ends, life = found.not_valid_after_utc, found.not_valid_after_utc - found.not_valid_before_utc
-    how = "`fab tls.renew` gets a new one, or tells why not"
+    how = "`fab tls.renew` gets a new one, or shows why it cannot"
     if tls == "files":
-        how = "put a new one into the files that `certificate` and `certificate_key` name, then: fab deploy"
+        how = "replace the files set by `certificate` and `certificate_key`, then: fab deploy"
     if not trusted:
-        return [f"the certificate is signed by the server itself, and browsers warn of it: {how}"]
+        return [f"the certificate is self-signed, so browsers warn: {how}"]
     if ends < now:
-        return [f"the certificate ran out on {ends:%Y-%m-%d}, and browsers refuse the site: {how}"]
+        return [f"the certificate expired on {ends:%Y-%m-%d}, so browsers refuse the site: {how}"]
     if ends - now < min(SOON, life / LATE_PART):
-        return [f"the certificate runs out on {ends:%Y-%m-%d}: {how}"]
+        return [f"the certificate expires on {ends:%Y-%m-%d}: {how}"]
     return []

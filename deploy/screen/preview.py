@@ -1,4 +1,4 @@
-"""What a deploy would bring, for people: the text of the event `preview`. Pure."""
+"""The text of the event `preview`, for people. Pure."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def as_text(found: Preview, commit: str, by: str, files: int, *, commits_known: 
     changes = {"added": found["files"]["added"], "changed": found["files"]["changed"]}
     changes["removed"] = found["files"]["removed"]
     named = [f"{VERBS[how]:<6} {name}" for how, names in changes.items() for name in names]
-    lines += section("files", named if found["since"] else [f"all {files} of them"], "none")
+    lines += section("files", named if found["since"] else [f"all {files}"], "none")
     lines += section("packages", found["packages"], "the same")
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ from ..errors import DeployError
 
 
 def unseen(prompt: str, unanswered: DeployError) -> Secret:
-    """What is typed; raises `unanswered` at Ctrl-D."""
+    """The typed text; raises `unanswered` at Ctrl-D."""
     try:
         return Secret(getpass.getpass(prompt))
     except EOFError:

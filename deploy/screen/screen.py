@@ -1,4 +1,4 @@
-"""The screen of one command: chooses how events are shown, one thread at a time, and knows whether anybody reads."""
+"""The screen of one command: selects the formatter, locks it between threads, and detects that nobody reads."""
 
 import sys
 import threading
@@ -28,11 +28,11 @@ class Screen:
         reading: bool = False,
         out: TextIO | None = None,
     ) -> None:
-        """reading: the command only reads, so it ends (by Unread) once nobody takes what it writes."""
+        """reading: the command only reads, so it ends (with Unread) when nobody reads its output."""
         self.as_json, self.verbose, self.several, self.reading = as_json, verbose, several, reading
         self.out = out or sys.stdout
         self.lock = threading.Lock()
-        self.unread = False  # nobody takes what is written any more
+        self.unread = False  # nobody reads the output any more
         self.would_change = False  # whether a dry run has found something
         self.shown = formatter(self.out, as_json)
 
@@ -48,14 +48,14 @@ class Screen:
             self.shown.say(self._name(host), text, style)
 
     def result(self, event: Result, text: str) -> None:
-        """What a verb came to: `event` for programs, `text` for people."""
+        """The result of a verb: `event` for programs, `text` for people."""
         with self._writing():
             self.shown.result(event, text)
 
     def table(self, host: str, rows: Sequence[Row], nothing: str) -> None:
-        """A list of things: each row an object for programs; for people, its columns under each other.
+        """A list: each row is an object for programs, and a row of a table for people.
 
-        nothing: what to say of an empty list.
+        nothing: the note for an empty list.
         """
         if not rows:
             return self.say(f"note: {nothing}", host=host)
@@ -84,7 +84,7 @@ class Screen:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One thread at a time. Where nobody takes what is written, a command that changes something goes on."""
+        """One thread at a time. If nobody reads the output, a command that changes something continues."""
         with self.lock:
             try:
                 yield
@@ -94,7 +94,7 @@ class Screen:
                 if self.reading and isinstance(error, BrokenPipeError):
                     raise Unread from None
                 if self.reading:
-                    what, hint = f"it cannot be written: {error.strerror}", "is the disk full that it goes to (df -h)?"
+                    what, hint = f"the output cannot be written: {error.strerror}", "is its disk full (df -h)?"
                     raise DeployError(what, "standard output", NOTHING, hint) from None
 
 

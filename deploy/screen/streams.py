@@ -1,4 +1,4 @@
-"""The operator's standard streams: whether colours are wanted, and what to do once nobody reads them."""
+"""The operator's standard streams: whether to use colours, and what to do if nobody reads them."""
 
 import os
 from contextlib import suppress
@@ -6,11 +6,11 @@ from typing import TextIO
 
 
 def silence(stream: TextIO) -> None:
-    """Drop what is written from now on; also what Python still holds, which it would fail to write at exit."""
+    """Discard further output, including Python's buffer, which could not be written at exit."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def coloured(out: TextIO) -> bool:
-    """Whether a terminal reads this that wants colours: https://no-color.org"""
+    """Whether the output is a terminal with colours: https://no-color.org"""
     return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

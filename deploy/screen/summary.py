@@ -1,4 +1,4 @@
-"""The end of a change, for people: how it went, what visitors noticed, the three answers, and what to look after. Pure.
+"""The end of a change, for people: its result, what visitors noticed, the three answers, warnings. Pure.
 
 The three answers: where is it running, what is running it, how do users reach it?
 """
@@ -23,12 +23,12 @@ QUESTIONS = {"where": "where is it running?", "what": "what is running it?", "ho
 
 
 def counted(done: str, changed: int, ok: int, seconds: float, *, check: bool) -> str:
-    """done: the word for the success of what was done."""
+    """done: the text for success."""
     return f"{done}: {changed} {'would change' if check else 'changed'}, {ok} ok, in {seconds:.1f} s"
 
 
 def of_probe(probe: ProbeResult) -> Styled:
-    """What visitors noticed: our own requests, from before the switch until the old release had stopped."""
+    """The result of the probe, from before the switch until the old release has stopped."""
     first = f" (the first: {probe['first_failure']})" if probe["failed"] else ""
     text = f"{probe['failed']} of {probe['requests']} requests failed{first}, slowest {probe['slowest_ms']} ms"
     return text, "bold red" if probe["failed"] else "bold green"
@@ -41,7 +41,7 @@ def answers(name: str, address: str, facts: Facts, release: Release, app: App) -
     runs = runner()
     how = f"{release.site.url} → {proxy().described(release.site, facts.proxy)} → unix socket → {runs.title}"
     if facts.maintenance:
-        how += " (in maintenance: visitors get a 503 until `fab maintenance off`)"
+        how += " (maintenance is on: visitors get a 503 until `fab maintenance off`)"
     return {
         "event": "answers",
         "host": name,
@@ -55,21 +55,21 @@ def answers(name: str, address: str, facts: Facts, release: Release, app: App) -
 
 
 def answers_text(found: Answers, authority: str, width: int) -> str:
-    """authority: the file of this machine's CA that the certificate is from; "" where browsers trust it."""
+    """authority: the file of this machine's CA, if it issued the certificate; "" if browsers trust it."""
     given = {"where": found["where"], "what": found["what"], "how": found["how"]}
     lines = [labelled(f"{question:<24}", given[key], width) for key, question in QUESTIONS.items()]
     if authority:
-        lines += ["its certificate is from a CA of this machine's own; to see no warning:"]
+        lines += ["the certificate is from this machine's own CA; to avoid the warning:"]
         lines += [f"curl --cacert {authority} {found['url']}"]
-        lines += ["or have your browser trust that file (Settings → Certificates → Import)"]
+        lines += ["or import that file into your browser (Settings → Certificates → Import)"]
     return "\n" + "\n".join(lines)
 
 
 @dataclass(frozen=True)
 class Visit:
-    """What the front page answered when this machine asked for it. answer: an HTTP status, or why there is none.
+    """The response of the front page to this machine. answer: an HTTP status, or why there is none.
 
-    by_address: DNS would not have led there. issuer, until: of the certificate; distrust: why browsers warn of it.
+    by_address: DNS does not point there. issuer, until: of the certificate; distrust: why browsers warn.
     """
 
     site: Site
@@ -87,20 +87,20 @@ class Visit:
 
 
 def as_step(look: Visit) -> Step:
-    good = f"; its certificate is from {look.issuer}, good until {look.until}" if look.issuer else ""
-    asked = f"asked by its address {look.address}" if look.by_address else "from here"
+    good = f"; certificate from {look.issuer}, valid until {look.until}" if look.issuer else ""
+    asked = f"at its address {look.address}" if look.by_address else "from here"
     line = f"{asked}, {look.site.url} answers {look.answer} in {1000 * look.seconds:.0f} ms{good}"
     failed = look.answer.startswith("5")
     return {"event": "step", "step": line, "state": "failed" if failed else "ok", "seconds": 0.0, "drift": []}
 
 
 def doubts(look: Visit, certificate_told: bool) -> list[str]:
-    """What is not as visitors need it. certificate_told: what is wrong with the certificate is said elsewhere."""
+    """Problems for visitors. certificate_told: problems of the certificate are already reported."""
     if not look.answered:
         where = f"{look.address} does not answer on port {look.site.port} from here ({look.answer})"
-        return [f"note: {where}: is it open in the provider's firewall?"]
+        return [f"note: {where}: is the port open in the provider's firewall?"]
     if look.distrust and not certificate_told:
-        return [f"note: browsers warn of its certificate: {look.distrust}"]
+        return [f"note: browsers do not trust the certificate: {look.distrust}"]
     return []
 
 

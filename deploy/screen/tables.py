@@ -11,7 +11,7 @@ FROM = {"kit": "Ashore", "app": "deploy.toml", "set": "fab env.set"}
 
 
 def release_rows(found: dict[str, Any]) -> list[Row]:
-    """The newest first; those that failed and are gone are known from the history."""
+    """The newest first; failed releases, which are removed, come from the history."""
     gone = {}
     for run in found["history"]:
         if run.get("release") and run["release"] not in found["records"] and run["outcome"] != "ok":
@@ -36,7 +36,7 @@ def certificate_rows(found: dict[str, Any] | None) -> list[Row]:
     if found is None:
         return []
     style = {"good": "green", "late": "yellow"}.get(found["state"], "red")
-    state = found["state"] + (f", nothing asked for before {found['not_before']} UTC" if found["not_before"] else "")
+    state = found["state"] + (f", rate limited until {found['not_before']} UTC" if found["not_before"] else "")
     row = {"STATE": state, "VALID UNTIL": found["ends"], "FROM": found["issuer"], "RENEWED BY": found["renewed_by"]}
     return [
         row | {"NAMES": ", ".join(found["names"]) or "none", "style": style, "event": {"event": "certificate", **found}}

@@ -1,4 +1,4 @@
-"""Text of others on the operator's terminal: what would steer the terminal is shown, not obeyed.
+"""Text from servers on the operator's terminal: control characters are shown as text.
 
 An app's log lines, the output of commands and the names that a server reports may have escape sequences in them, which
 could rewrite the screen or the clipboard.
@@ -12,7 +12,7 @@ STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud
 
 
 def visible(text: str) -> str:
-    """The text with such characters as `\\x1b` or `\\u202e`; a carriage return before the end of a line is dropped."""
+    """The text with such characters as `\\x1b` or `\\u202e`; a carriage return at the end of a line is dropped."""
     return STEERING.sub(escaped, re.sub(r"\r+(?=\n|\Z)", "", text))
 
 

@@ -1,1 +1,1 @@
-"""The hosts of one command line: their connections, one change on one host, who plans it, how it is told."""
+"""The hosts of one command line: their connections, one change on one host, its planner, its summary."""

@@ -1,4 +1,4 @@
-"""What DNS says of a site's names, as this machine sees it, while other things are under way."""
+"""The addresses that DNS has for a site's names, looked up in the background."""
 
 import ipaddress
 import socket
@@ -14,7 +14,7 @@ UNKNOWN = {getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA") if has
 
 @dataclass(frozen=True)
 class NameLookup:
-    """Asks for all names at once, each in a thread: resolving has no time limit of its own."""
+    """Looks up all names at once, each in a thread, because resolving has no time limit."""
 
     names: tuple[str, ...]
     answers: Found
@@ -34,7 +34,7 @@ class NameLookup:
         return cls(wanted, answers, threads)
 
     def found(self, seconds: float) -> Found:
-        """What is known by now, or after so many seconds."""
+        """The results so far, after waiting for at most this many seconds."""
         for thread in self.threads:
             thread.join(seconds / len(self.threads))
         return {name: self.answers.get(name) for name in self.names}
@@ -51,27 +51,27 @@ def addresses(name: str) -> tuple[str, ...] | None:
 
 
 def notes(found: Found, address: str, proxied: bool) -> list[str]:
-    """What keeps visitors from getting to the server, and the record to make.
+    """Why visitors cannot reach the server by a name, and the DNS record to add.
 
-    address: the server's, as this machine reaches it; "" where that is not known. proxied: another server is in front.
+    address: the server's, as this machine reaches it; "" if unknown. proxied: another server is in front of it.
     """
     kind = "AAAA" if ":" in address else "A"
     told = []
     for name, seen in found.items():
-        record = f"at your DNS provider, make the record: {name} {kind} {address or 'ADDRESS OF THE SERVER'}"
+        record = f"at your DNS provider, add the record: {name} {kind} {address or 'ADDRESS OF THE SERVER'}"
         if seen is None:
             continue
         if not seen:
-            told.append(f"DNS knows no address of {name}, so visitors do not get there: {record}")
+            told.append(f"DNS has no address for {name}, so visitors cannot reach it: {record}")
         elif address and not proxied and elsewhere(seen, address):
             there = ", ".join(seen)
-            what = f"DNS points {name} to {there}, and this server is {address}"
-            told.append(f"{what}: if no CDN or proxy there passes visitors on to it, {record}")
+            what = f"DNS points {name} to {there}, but this server is {address}"
+            told.append(f"{what}: unless a CDN or proxy there forwards to this server, {record}")
     return told
 
 
 def elsewhere(seen: tuple[str, ...], address: str) -> bool:
-    """Whether none of the addresses is the server's. By a private one, nobody can tell: it may have another as well."""
+    """Whether no address is the server's. False for a private server address: the server may have a public one, too."""
     own = ipaddress.ip_address(address)
     same = [one for one in map(ipaddress.ip_address, seen) if one.version == own.version]
     return own.is_global and bool(same) and own not in same

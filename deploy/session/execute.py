@@ -16,7 +16,7 @@ from .session import Host, Options, agent_of, operator
 
 @dataclass
 class Count:
-    """How many steps ended how, from the events that pass."""
+    """Counts the results of steps, and keeps the last events of a run."""
 
     ok: int = 0
     changed: int = 0
@@ -34,7 +34,7 @@ class Count:
 
 
 def title(screen: Screen, verb: str, host: Host, options: Options) -> None:
-    checking = " --check: what would change; nothing is" if options.check else ""
+    checking = " (--check: nothing is changed)" if options.check else ""
     screen.say(f"{verb} {host.stage.name} on {host.made.user}@{host.made.host}{checking}", "bold")
 
 
@@ -65,7 +65,7 @@ def see_through(
     done: str,
     count: Count,
 ) -> None:
-    """Show what a plan on a host does, and how it ends. ask: has it carried out, given whom to tell of each event."""
+    """Show what a plan on a host does, and how it ends. ask: runs it, and passes each event to the given function."""
 
     def show(event: Event) -> None:
         if event["event"] == "prove":
@@ -84,7 +84,7 @@ def see_through(
         tell_probe(end, host, screen)
         if end.get("by_operator"):
             raise Interrupted(
-                "interrupted", error.where, error.state, "run the same command again to finish the job"
+                "interrupted", error.where, error.state, "run the same command again to finish it"
             ) from error
         raise
     tell_probe(end, host, screen)
@@ -93,13 +93,13 @@ def see_through(
 
 
 def left_as(count: Count, release: str, before: str, is_new: bool) -> str:
-    """How a change of the release that failed has left the server: what has the traffic, and what became of the rest.
+    """The state of the server after a failed change: which release gets traffic, and what was undone.
 
     before: the release that had the traffic when the change began.
     """
     serves, errors = count.end.get("serves", before), count.end.get("undo_errors")
     if not serves:
-        stands = "no release has the traffic"
+        stands = "no release gets traffic"
     elif serves == before != release:
         stands = f"traffic {'is back' if count.end.get('repointed') else 'stays'} on {serves}"
     else:
@@ -112,7 +112,7 @@ def left_as(count: Count, release: str, before: str, is_new: bool) -> str:
 
 
 def how_left(end: End, release: str, current: str) -> str:
-    """How a change that failed has left one of several hosts, in short."""
+    """The state of one of several hosts after a failed change, in short."""
     if end.get("switched"):
         return f"on {release}, but not finished"
     how = "unchanged" if not end.get("applied") else "not all undone" if end.get("undo_errors") else "undone"
@@ -121,5 +121,5 @@ def how_left(end: End, release: str, current: str) -> str:
 
 
 def tell_probe(end: End, host: Host, screen: Screen) -> None:
-    if (probe := end.get("probe")) and probe["requests"]:  # none: there was only the release before to ask
+    if (probe := end.get("probe")) and probe["requests"]:  # none: only the previous release could be asked
         screen.say(*of_probe(probe), host.name)

@@ -1,7 +1,7 @@
-"""Ctrl-C outside of a task: while the kit is loaded, between two tasks, behind the last one. One line and status 130.
+"""Ctrl-C outside of a task: while the kit is loading, between two tasks, after the last one. One line, status 130.
 
-Loaded first of all, so it imports nothing of the kit. Inside of a task, Ctrl-C is a KeyboardInterrupt, which the task
-answers for.
+This is loaded first, so it imports nothing of the kit. Inside a task, Ctrl-C is a KeyboardInterrupt, which the task
+handles.
 """
 
 import _thread
@@ -17,14 +17,14 @@ STATUS = 130
 
 
 def while_loading(number: int, frame: FrameType | None) -> None:
-    """No exception: one in the middle of an import would be told as a traceback."""
+    """Without an exception: one during an import would be shown as a traceback."""
     os.write(2, b"interrupted: nothing was changed\n")
     os._exit(STATUS)
 
 
 def in_task(number: int, frame: FrameType | None) -> None:
     while frame is not None:
-        if frame.f_code.co_name == "__del__":  # Python drops what is raised there: the signal comes once more
+        if frame.f_code.co_name == "__del__":  # Python ignores exceptions raised there: send the signal again
             threading.Timer(0.01, _thread.interrupt_main).start()
             return
         frame = frame.f_back
@@ -32,15 +32,15 @@ def in_task(number: int, frame: FrameType | None) -> None:
 
 
 def between_tasks(number: int, frame: FrameType | None) -> None:
-    os.write(2, b"interrupted: what is told above was done, and nothing else was begun\n")
-    sys.exit(STATUS)  # which takes leave of the servers
+    os.write(2, b"interrupted: the steps shown above were done, nothing else was started\n")
+    sys.exit(STATUS)  # runs the exit handlers, which close the connections
 
 
 OURS = (while_loading, in_task, between_tasks)
 
 
 def take_over() -> None:
-    """From now on; unless whoever started us has it ignored, as a shell does for what runs in the background."""
+    """Handle Ctrl-C from now on, unless it is ignored, as a shell does for background jobs."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, while_loading)
 
@@ -51,12 +51,12 @@ def _answer(handler: Callable[[int, FrameType | None], None] | signal.Handlers) 
 
 
 def ignore() -> None:
-    """Behind the last task: an exception would meet Python's own code that ends the process."""
+    """After the last task: an exception would hit Python's own exit code."""
     _answer(signal.SIG_IGN)
 
 
 def too_late() -> None:
-    """From now on, Ctrl-C ends the command line: what it was to do is done."""
+    """From now on, Ctrl-C ends the command line, because the task is done."""
     _answer(between_tasks)
 
 

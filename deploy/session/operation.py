@@ -1,4 +1,4 @@
-"""One change of the release that serves, on one host: what deploy, rollback, restart and the others have in common."""
+"""One change of the serving release on one host: what deploy, rollback, restart and the others share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ Gathered = TypeVar("Gathered")
 
 @dataclass
 class Operation:
-    """What the verbs that change it have in common. Facts are known once `survey` has asked."""
+    """What these verbs share. Facts are known after `survey`."""
 
     verb: str
     host: Host
@@ -39,11 +39,11 @@ class Operation:
     rollout: Rollout
     who: str = field(default_factory=operator)
     last: LastRun = field(default_factory=LastRun)  # the run before this one, if nobody heard how it ended
-    switched: bool = False  # a failed run had come so far: the new release serves
+    switched: bool = False  # the failed run had already switched: the new release serves
     count: Count = field(default_factory=Count)  # of the last plan
 
     def __post_init__(self) -> None:
-        self.lookup = NameLookup.of((*self.site.names, *self.site.aliases))  # answered by the time that it is needed
+        self.lookup = NameLookup.of((*self.site.names, *self.site.aliases))  # runs in the background until it is needed
 
     @property
     def by(self) -> By:
@@ -51,7 +51,7 @@ class Operation:
         return By(self.who, now, self.site, self.host.reached_at, self.options.force, elsewhere=elsewhere)
 
     def survey(self, manifest: list[Any] | None = None) -> tuple[Facts, Reply]:
-        """What is on the server, once it is this host's turn to be changed."""
+        """Ask what is on the server, and wait for this host's turn to be changed."""
         title(self.screen, self.verb, self.host, self.options)
         lock = {"verb": self.verb, "who": self.who, "break_lock": self.options.break_lock}
         reply: Any = agent_of(self.host).request(
@@ -89,9 +89,9 @@ class Operation:
             return
         where = agent_of(self.host).where
         if not facts.good:
-            raise HostError(f"no release of {self.app.name} serves yet", where, "nothing was changed", "fab deploy")
-        what = f"no release of {self.app.name} has the traffic: {layout.current(self.app.name)} is not there"
-        hint = "fab rollback gives it to the newest good release, fab deploy to a new one; then run this again"
+            raise HostError(f"{self.app.name} has no release yet", where, "nothing was changed", "fab deploy")
+        what = f"no release of {self.app.name} gets traffic: {layout.current(self.app.name)} does not exist"
+        hint = "fab rollback switches to the newest good release, fab deploy to a new one; then run this again"
         raise HostError(what, where, "nothing was changed", hint)
 
     def carry_out(self, plan: Plan, facts: Facts, release: Release, done: str, **upload: Any) -> None:
@@ -107,9 +107,9 @@ class Operation:
         self.rollout.leave(self.host, f"on {release.id}")
 
     def serve(self, plan: Plan, facts: Facts, release: Release, app: App | None, done: str, **upload: Any) -> None:
-        """Carry it out, and tell of what then serves; also where only what comes after the switch has failed.
+        """Run the plan, then show what serves, also if only a step after the switch failed.
 
-        app: None where the three answers are not asked for.
+        app: None if the three answers are not wanted.
         """
         try:
             self.carry_out(plan, facts, release, done, **upload)
@@ -129,9 +129,9 @@ class Operation:
         done: str,
         leave: dict[str, str] | None = None,
     ) -> None:
-        """A release with the current one's code, and its environment but for what is changed in that.
+        """Create a release with the current code and a changed environment, and switch to it.
 
-        environment: see `plan.build.copy`. leave: release ID → the state that it gets, once all went well.
+        environment: see `plan.build.copy`. leave: release ID → the state to record after success.
         """
         app = as_recorded(self.app, facts.record)
         built = copy(app, release, facts.current, environment)
@@ -151,7 +151,7 @@ def change_each(
     job: Callable[[Operation, Gathered], None],
     gather: Callable[[Config, App], Gathered],
 ) -> None:
-    """Host after host, see `rollout`. `gather` runs while they connect."""
+    """Change the hosts one after the other, see `rollout`. `gather` runs while they connect."""
     app = call.config.app_on(call.hosts[0].stage)  # they are all of one stage
     sites = {host.key: site_of(host.stage, host.made.host, host.named, call.config.directory) for host in call.hosts}
     rollout = Rollout(call.hosts, call.session.now, call.session.interrupted)
@@ -169,4 +169,4 @@ def change_each(
 
 
 def nothing(config: Config, app: App) -> None:
-    """What a verb gathers that needs nothing of this machine."""
+    """The `gather` of a verb that needs nothing from this machine."""

@@ -1,6 +1,6 @@
-"""Who decides what a change of the release comes to: this machine, or the server, where a CI key let us in.
+"""Who makes the plan of a change: this machine, or the server if we are logged in with a CI key.
 
-Both decide by the same code, `plan.decide`. Nothing else in the kit asks which of them it is.
+Both use the same code, `plan.decide`. Nothing else in the kit distinguishes them.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Blobs = Callable[[list[int]], Iterable[bytes]]
 
 class Planner(Protocol):
     def require(self, facts: Facts) -> None:
-        """HostError where the server is not ready for the change."""
+        """Raise HostError if the server is not ready for the change."""
 
     def deploy(self, local: Local, facts: Facts, reply: Reply, news: str) -> None:
-        """reply: of the survey. news: what is uploaded, in words."""
+        """reply: of the survey. news: what is uploaded, as text."""
 
     def rollback(self, wanted: str, facts: Facts) -> None:
         """Back to the release `wanted`; "" is the newest good one before the current."""
@@ -43,7 +43,7 @@ def planner_of(change: Operation) -> Planner:
 
 
 class ByOperator:
-    """The plan is made here, and sent."""
+    """The plan is made on this machine, and sent to the server."""
 
     def __init__(self, change: Operation) -> None:
         self.change = change
@@ -69,7 +69,7 @@ class ByOperator:
         at_once = new and missing and local.size_bytes(missing) <= AHEAD_BYTES and not options.check
         plan = limits.kept(made.plan, change.app, change.site) if facts.ci else made.plan
         if facts.ci not in ("", kit.version()):
-            what = "CI keys work with another version of the kit than this one; `fab ci.key` brings them up to date"
+            what = "CI keys use another version of Ashore than this one; `fab ci.key` updates them"
             change.screen.say(f"note: {what}", "yellow", change.host.name)
         ahead = missing if at_once else None
         change.serve(plan, facts, made.release, change.app, made.done, blobs=blobs, ahead=ahead)
@@ -81,16 +81,16 @@ class ByOperator:
 
 
 class ByServer:
-    """The server makes the plan and carries it out, and we see it through."""
+    """The server makes the plan and runs it; this side shows its events."""
 
     def __init__(self, change: Operation) -> None:
         self.change = change
         self.agent = agent_of(change.host)
 
     def require(self, facts: Facts) -> None:
-        """The server's side judges by what it needs itself."""
+        """The server checks its own readiness; here, only options are checked."""
         if self.change.options.break_lock:
-            what, hint = "a CI key cannot take the lock of anybody", "--wait waits for the end of what is under way"
+            what, hint = "a CI key cannot break a lock", "--wait waits until the other run ends"
             raise HostError(what, self.agent.where, NOTHING, hint)
 
     def deploy(self, local: Local, facts: Facts, reply: Reply, news: str) -> None:
@@ -109,7 +109,7 @@ class ByServer:
         change = self.change
         screen, host, options = change.screen, change.host, change.options
         if facts.ci != kit.version():
-            what = "the server makes the plan with another version of the kit; an operator's `fab ci.key` changes that"
+            what = "the server plans with another version of Ashore; an operator can update it with `fab ci.key`"
             screen.say(f"note: {what}", "yellow", host.name)
         message |= {"app": as_table(change.app), "who": change.who}
         message |= {"check": options.check, "wait": options.wait, "force": options.force}
@@ -142,4 +142,4 @@ class ByServer:
         require_well(host, facts, release, count, answer)
 
 
-UNTOLD = "not the same; which, an operator's `fab deploy --check` tells"
+UNTOLD = "changed; an operator's `fab deploy --check` shows which"

@@ -1,4 +1,4 @@
-"""What a deploy would bring, for `fab deploy --check`: commits, files and packages since the release that serves."""
+"""The preview of `fab deploy --check`: commits, files and packages since the serving release."""
 
 from ..agent import layout
 from ..agent.events import Reply
@@ -32,7 +32,7 @@ def show(screen: Screen, host: Host, facts: Facts, reply: Reply, packages: list[
 
 
 def packages(agent: Agent, app: App, facts: Facts, requirements: dict[str, str], key: str) -> list[str]:
-    """Packages that the new virtualenv has and the current one has not, or the other way round, in words."""
+    """The differences between the packages of the new and the current virtualenv, as text."""
     current = facts.record.get("venv", "")
     if key == current:
         return []
@@ -49,5 +49,5 @@ def packages(agent: Agent, app: App, facts: Facts, requirements: dict[str, str],
         )
     except StepFailed as error:
         last = error.detail.strip().splitlines()[-6:]
-        return [f"cannot be told before they are installed: {error.what}", *last]
+        return [f"could not be resolved: {error.what}", *last]
     return [package(*row) for row in found]

@@ -1,7 +1,7 @@
-"""The hosts of one command: all are looked at before the first is changed; then each has its turn, one after the other.
+"""The hosts of one command: all are checked before the first is changed; then they are changed one after the other.
 
-So one release has one ID on all of them, what cannot be done on one is known before another is changed, and what fails
-on one does not reach the next.
+So a release has the same ID on all of them, a problem on one is known before another is changed, and after a failure
+the following hosts are not changed.
 """
 
 import threading
@@ -18,20 +18,20 @@ Key = tuple[str, str, int]
 
 
 class Rollout:
-    """now: the command line's. What the threads of the hosts tell each other."""
+    """Shared by the threads of the hosts. now: the time of the command line."""
 
     def __init__(self, hosts: Sequence[Host], now: datetime, interrupted: threading.Event) -> None:
         self.hosts, self.now, self.interrupted = list(hosts), now, interrupted
         self.facts: dict[Key, Facts] = {}
         self.lasts: dict[Key, LastRun] = {}
-        self.turns: list[Key] = []  # of whom it has come
+        self.turns: list[Key] = []  # hosts whose turn has come
         self.left_as: dict[Key, str] = {}
         self.news = threading.Condition()
 
     def looked(self, host: Host, facts: Facts, last: LastRun) -> None:
-        """Tell what was found, and wait for one's turn. last: the run before, if nobody heard how it ended.
+        """Report the facts of a host, and wait for its turn. last: the previous run, if nobody was told how it ended.
 
-        NotReached where another host failed, or Ctrl-C was pressed.
+        Raises NotReached if another host failed, or Ctrl-C was pressed.
         """
         before = self.hosts[: self.hosts.index(host)]
         with self.news:
@@ -91,11 +91,11 @@ class Rollout:
         if host.key not in self.turns:
             return f"not reached{on}"
         if isinstance(host.error, ConnectionFailed):
-            return f"the link dropped; it was on {current}" if current else "the link dropped"
+            return f"connection lost; it was on {current}" if current else "connection lost"
         return self.left_as.get(host.key, f"unchanged{on}" if host.error else "done")
 
 
 def _ready(facts: Facts, named: bool) -> set[str]:
-    """The releases that a host can go back to, or serves. named: also one that was rolled back."""
+    """The releases that a host can go back to, and the one it serves. named: include releases that were rolled back."""
     states = ("good", "rolled back") if named else ("good",)
     return {facts.current} - {""} | {name for name, record in facts.records.items() if record["state"] in states}

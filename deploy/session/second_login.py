@@ -1,4 +1,4 @@
-"""A new login while the old one is held: what must work before a server may keep a change of its own SSH access."""
+"""A second login while the first one is open: it must work before a server keeps a change of its SSH access."""
 
 from threading import Timer
 from typing import Any
@@ -10,14 +10,14 @@ from .session import Host, agent_of
 
 
 def require_key(host: Host) -> None:
-    """Whoever got in with a password would not get in any more: that is told before anything is changed."""
+    """Refuse a login by password, which would stop working, before anything is changed."""
     if agent_of(host).link.by_password:
         login = f"{host.made.user}@{host.made.host}"
         raise HostError(
-            f"you are logged in on {host.made.host} with a password, and `fab provision` has SSH take keys only",
+            f"you are logged in to {host.made.host} with a password, and `fab provision` allows SSH keys only",
             agent_of(host).where,
             NOTHING,
-            f"give the server your key first: ssh-copy-id {login} (`ssh-keygen` makes one)",
+            f"first copy your key to the server: ssh-copy-id {login} (`ssh-keygen` creates a key)",
         )
 
 
@@ -27,7 +27,7 @@ def answer(host: Host, event: Prove) -> None:
 
 
 def prove(host: Host, event: Prove) -> dict[str, Any]:
-    """Log in once more, become root as before, and answer the server's question of that name."""
+    """Log in again, become root as before, and return the answer to the server's event `prove`."""
     try:
         log_in(host, tuple(" ".join(key.split()[:2]) for key in event["keys"]))
     except DeployError as error:
@@ -51,7 +51,7 @@ def log_in(host: Host, own: tuple[str, ...]) -> None:
         status, errors = command.end()
         if status:
             how = f"exited with {status}" if status > 0 else f"did not end within {PROOF_SECONDS} s"
-            raise HostError(f"{link.user} got in, but `{become}true` {how}", link.where, "", "", errors)
+            raise HostError(f"{link.user} could log in, but `{become}true` {how}", link.where, "", "", errors)
     finally:
         late.cancel()
         link.close()

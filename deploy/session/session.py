@@ -1,7 +1,6 @@
 """One command line: its stage, the agents on that stage's hosts, and Ctrl-C.
 
-`fab provision deploy` is two tasks on one connection, so somebody must hold it in between: `fabfile.py` makes one
-Session for the life of the process.
+`fab provision deploy` is two tasks on one connection, so one Session keeps it for the life of the process.
 """
 
 import getpass
@@ -38,7 +37,7 @@ Job = Callable[["Host"], Any]
 
 @dataclass(frozen=True)
 class Options:
-    """The words that change how a verb is carried out, see `cli.options`."""
+    """The options that change how a verb runs, see `cli.options`."""
 
     check: bool = False
     force: bool = False
@@ -48,7 +47,7 @@ class Options:
 
 @dataclass
 class Host:
-    """One server of this run, and the agent on it once the connection stands."""
+    """One server of this run, and the agent on it after connecting."""
 
     name: str
     made: Connection
@@ -75,12 +74,12 @@ def agent_of(host: Host) -> "Agent":
 
 
 def operator() -> str:
-    """Who is at work, for the lock and the release's record."""
+    """The person at this machine, for the lock and the release's record."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def wait_for(events: Iterable[threading.Event]) -> None:
-    """Not Thread.join: a Ctrl-C in it can make a thread look ended that is not. Bounded, for Windows' sake."""
+    """Not Thread.join: Ctrl-C during it can make a running thread look ended. Short waits, because of Windows."""
     for event in events:
         while not event.wait(0.5):
             pass
@@ -95,7 +94,7 @@ def wait_for_greetings(hosts: Sequence[Host]) -> None:
 
 @dataclass(frozen=True)
 class Call:
-    """One verb as it was typed, on the hosts that are being connected to. run: has a job done on each, at once."""
+    """One verb as it was typed, and its hosts. run: runs a job on all of them at the same time."""
 
     session: "Session"
     config: Config
@@ -111,7 +110,7 @@ class Call:
 
 @contextmanager
 def each_told_of(hosts: Sequence[Host], done: str) -> Iterator[None]:
-    """An error of several hosts that are worked on at the same time says how each is. done: of those without one."""
+    """Add the state of each host to an error. done: the state of hosts without an error."""
     try:
         yield
     except DeployError as error:
@@ -126,7 +125,7 @@ def _state_of(host: Host, done: str) -> str:
 
 
 def by_state(hosts: Sequence[Host], states: Sequence[str]) -> str:
-    """One line of several hosts' states, those of the same state together."""
+    """One line with the states of several hosts, grouped by state."""
     told: dict[str, list[str]] = {}
     for host, text in zip(hosts, states, strict=True):
         told.setdefault(text, []).append(host.name)
@@ -166,18 +165,18 @@ class Session:
         servers = [(link.host, link.port) for link in made]
         for number, server in enumerate(servers):
             if server in servers[:number]:
-                what = f"two hosts of the stage {stage.name} are one server: {server[0]}, port {server[1]}"
-                raise ConfigError(what, FILE, hint="name it once in hosts")
+                what = f"two hosts of the stage {stage.name} are the same server: {server[0]}, port {server[1]}"
+                raise ConfigError(what, FILE, hint="list it once in hosts")
         return [Host(link.host, link, stage) for link in made]
 
     @contextmanager
     def reaching(self, hosts: Sequence[Host], screen: Screen, *, may_install: bool) -> Iterator[Callable[[Job], None]]:
-        """Connect to all hosts at once, each in a thread, while the body runs; it gets what runs a job on all of them.
+        """Connect to all hosts at once, in threads, while the body runs. Yields a function that runs a job on all.
 
-        That raises the first host's error after all have ended, the others' having been shown.
+        That function raises the first host's error after all have ended, and shows the others'.
         """
-        if self.interrupted.is_set():  # in the task before, which was too far to be undone
-            raise Interrupted("interrupted", state="what is told above was done, and nothing else was begun")
+        if self.interrupted.is_set():  # during the previous task, which could no longer be undone
+            raise Interrupted("interrupted", state="the steps shown above were done, nothing else was started")
         ready = threading.Event()
         jobs: list[Job] = []
 
@@ -196,9 +195,9 @@ class Session:
                     error.host = error.host or host.name
             except Exception:  # a bug of ours must not look like success
                 host.error = DeployError(
-                    "the kit failed (a bug of ours)",
+                    "Ashore failed; this is a bug",
                     host.name,
-                    hint="report the lines above",
+                    hint="please report the lines above",
                     detail=traceback.format_exc(),
                     host=host.name,
                 )
@@ -235,7 +234,7 @@ class Session:
             if host.error:
                 agent = self.agents.pop(host.key, None)
                 if agent is not None:
-                    agent.close()  # it releases the lock, and knows that its failure was heard
+                    agent.close()  # so it releases the lock, and knows that its failure was shown
         failed = [host.error for host in hosts if host.error and not isinstance(host.error, NotReached)]
         for error in failed[1:]:
             if isinstance(error, DeployError):
@@ -266,27 +265,27 @@ class Session:
             user = where.partition("@")[0]
             if user not in self.passwords:
                 restored_at_exit()
-                hint = f"run it again and type it, or let {user} use sudo without one"
+                hint = f"run it again and type the password, or let {user} use sudo without one"
                 unanswered = HostError("no password was typed for sudo", where, "nothing was changed", hint)
                 self.passwords[user] = unseen(f"sudo password of {where}: ", unanswered)
             return self.passwords[user]
 
     def _stop(self, hosts: Sequence[Host], screen: Screen) -> None:
-        """Ctrl-C: ask the servers to stop and undo, and wait for how that ends; a second Ctrl-C leaves them to it."""
+        """Ctrl-C: ask the servers to stop and undo, and wait for the result; a second Ctrl-C stops waiting."""
         try:
             told = [host.agent for host in hosts if host.agent is not None and host.agent.asked]
             if not told:
                 raise Interrupted("interrupted", state="nothing was changed") from None
             if not all(host.done.is_set() for host in hosts):  # it may have come with the last line
-                then = "then undoes a release without traffic (again: do not wait for it)"
-                screen.say(f"Ctrl-C: the server ends its step, {then}")
+                then = "then undoes a release that has no traffic (press Ctrl-C again to stop waiting)"
+                screen.say(f"Ctrl-C: the server finishes its current step, {then}")
             for agent in told:
                 agent.cancel()
             wait_for(host.done for host in hosts if host.agent in told)
         except KeyboardInterrupt:
             raise Interrupted(
                 "interrupted twice",
-                state="the server ends its step, undoes what is not switched to, and releases the lock",
+                state="the server finishes its current step, undoes a release without traffic, and releases the lock",
                 hint="the next command shows how it ended",
             ) from None
 

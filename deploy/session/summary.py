@@ -1,4 +1,4 @@
-"""Where is it running, what is running it, how do users reach it, and is all well: asked at the end of each change."""
+"""The end of each change: where is it running, what is running it, how do users reach it, and are there problems?"""
 
 import socket
 import ssl
@@ -33,9 +33,9 @@ def conclude(
     lookup: NameLookup,
     app: App | None = None,
 ) -> str:
-    """Look at the site from here, answer the three questions for the app, and warn of what was seen beside.
+    """Check the site from this machine, print the three answers and the warnings.
 
-    Returns what the front page answered; "" where it was not asked from here.
+    Returns the status of the front page; "" if it was not asked from here.
     """
     certificate = summary.certificate_warnings(count.noticed, release.site)
     answer = look_from_here(screen, host, release.site, lookup, bool(certificate))
@@ -56,7 +56,7 @@ def warn(screen: Screen, host: Host, count: Count, certificate: list[str]) -> No
 
 
 def require_well(host: Host, facts: Facts, release: Release, count: Count, answer: str) -> None:
-    """A change after which visitors get errors, or in which they got some, is no success. answer: see `conclude`."""
+    """Raise VisitorsFail if visitors get errors, or got some during the change. answer: see `conclude`."""
     found = []
     if answer.startswith("5") and not facts.maintenance:
         found.append(f"{release.site.url} answers {answer}")
@@ -65,15 +65,15 @@ def require_well(host: Host, facts: Facts, release: Release, count: Count, answe
         first = f"the first: {probe['first_failure']}"
         found.append(f"{probe['failed']} of {probe['requests']} requests failed during the change ({first})")
     if found:
-        back = f"; back to {facts.current}: fab rollback" if facts.current not in ("", release.id) else ""
-        hint = f"fab logs --{proxy().name} shows what visitors got, and what the app wrote{back}"
+        back = f"; to go back to {facts.current}: fab rollback" if facts.current not in ("", release.id) else ""
+        hint = f"fab logs --{proxy().name} shows the responses and the app's logs{back}"
         raise VisitorsFail("; ".join(found), host.name, f"{release.id} serves", hint)
 
 
 def look_from_here(screen: Screen, host: Host, site: Site, lookup: NameLookup, certificate_told: bool = False) -> str:
-    """Ask for the page as a visitor would: a firewall in front of the server shows only from outside.
+    """Request the page like a visitor, because a firewall in front of the server is visible only from outside.
 
-    By the server's address, so before that it is said where DNS would not lead visitors there. Returns the answer.
+    The request goes to the server's address, so DNS problems are reported first. Returns the status.
     """
     elsewhere = notes(lookup.found(DNS_SECONDS), host.reached_at, bool(site.trusted_proxies))
     for line in elsewhere:
@@ -105,7 +105,7 @@ def looked_at(site: Site, address: str, by_address: bool) -> summary.Visit:
 
 
 def shown(address: str, site: Site) -> tuple[Certificate | None, str]:
-    """The certificate that visitors are shown, and what browsers would say against it."""
+    """The certificate that the site serves, and why browsers would not trust it."""
     context = ssl.create_default_context(cafile=site.authority or None)
     name: Any = site.names[0]
     try:

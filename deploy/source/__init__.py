@@ -1,1 +1,1 @@
-"""What is uploaded of the app: its files, their hashes, its requirements."""
+"""What is uploaded for an app: its files, their hashes, its requirements."""

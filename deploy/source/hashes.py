@@ -1,7 +1,7 @@
-"""What the files of a project hashed to when they were last read: an unchanged file is not read again, as in git.
+"""A cache of the hashes of a project's files: an unchanged file is not read again, as in git.
 
-A file counts as unchanged while its size, its times and its inode are what they were. One that was written shortly
-before it was read may have been written again within the same tick of the clock, and is read once more.
+A file counts as unchanged if its size, times and inode are the same. A file that was written shortly before it was read
+may have been written again within the same clock tick, so it is read again.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any
 
 from ..config.paths import caches, forget_old
 
-FORMAT = 1  # another one where what is remembered, or what `archive.suspicion` finds, changes
+FORMAT = 1  # increase it if the cached values, or the results of `tree.suspicion`, change
 RACY_NS = 2_000_000_000  # the coarsest file systems count in two seconds
 
 
@@ -32,7 +32,7 @@ class Hashes:
         self.known: dict[str, Any] = {}
         self.used: dict[str, list[Any]] = {}
         self.now = time.time_ns()
-        with suppress(OSError, ValueError, RuntimeError):  # no cache, a broken one, or no home: all is read
+        with suppress(OSError, ValueError, RuntimeError):  # no cache, a broken one, or no home: read all files
             self.path = place_of(directory)
             read = json.loads(self.path.read_text("utf-8", errors="surrogateescape"))
             if isinstance(read, dict) and read.get("format") == FORMAT and isinstance(read.get("files"), dict):
@@ -42,7 +42,7 @@ class Hashes:
         found = self.known.get(name)
         if not isinstance(found, list) or found[2:] != signature(info):
             return None
-        if not all(isinstance(said, str) for said in found[:2]):  # somebody else wrote it
+        if not all(isinstance(said, str) for said in found[:2]):  # not written by us
             return None
         self.used[name] = found
         return found[0], found[1]
@@ -53,7 +53,7 @@ class Hashes:
             self.used[name] = [digest, why, *signature(info)]
 
     def save(self) -> None:
-        """Keep what was asked for since this was made; a cache that cannot be written is done without."""
+        """Store the entries used since this was created; errors are ignored."""
         if self.path is None or self.used == self.known:
             return
         fresh = self.path.with_suffix(f".{os.getpid()}")

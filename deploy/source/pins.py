@@ -1,4 +1,4 @@
-"""Which requirements of an app name no exact version: another build of the same source may then install other code."""
+"""Requirements without an exact version: another build of the same source may install other code."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Requirements files as they are read here, before anything is uploaded: what they include, what they can lead to."""
+"""Read requirements files before anything is uploaded: what they include, and what they can install."""
 
 import errno
 import posixpath
@@ -25,7 +25,7 @@ PLAIN = re.compile(
 
 
 def is_plain(path: str, text: str) -> bool:
-    """Whether requirements lead to an index only: the same text, the same packages. In doubt, they do not."""
+    """Whether requirements install only from an index, so that the same text means the same packages. In doubt: no."""
     if path.endswith(".toml"):
         return is_plain_project(text)
     lines = re.sub(r"\\\r?\n", " ", bare(text)).splitlines()
@@ -33,7 +33,7 @@ def is_plain(path: str, text: str) -> bool:
 
 
 def is_plain_project(text: str) -> bool:
-    """As `is_plain`, for a pyproject.toml; of it, uv installs the dependencies."""
+    """Like `is_plain`, for a pyproject.toml, of which uv installs the dependencies."""
     try:
         import tomllib  # Python 3.11; on an older server, the source counts for every CI key's virtualenv
     except ImportError:
@@ -52,7 +52,7 @@ def is_plain_project(text: str) -> bool:
 
 
 def bare(text: str) -> str:
-    """A requirements file without comments, and without the mark that PowerShell puts before UTF-8."""
+    """A requirements file without comments, and without the byte order mark that PowerShell writes."""
     return re.sub(r"(^|\s)#.*", r"\1", text.removeprefix("\ufeff"), flags=re.M)
 
 
@@ -73,12 +73,12 @@ def check(entries: tuple[Entry, ...], read: dict[str, str], package: Package) ->
     for path in read:
         if path not in names:
             raise refused(
-                f"there is no requirements file {path} in what is deployed",
+                f"the deployed files have no requirements file {path}",
                 "app.requirements in deploy.toml",
-                "create it (`pip freeze > requirements.txt` is a start), `git add` it, or set app.requirements",
+                "create it (for example `pip freeze > requirements.txt`), `git add` it, or set app.requirements",
             )
         if re.search(r"^[^\S\n]*(-e|--editable)\b", bare(read[path]), re.M):
-            what = f"{path} has an editable install (-e), which would tie the virtualenv to one release's directory"
+            what = f"{path} has an editable install (-e), which would bind the virtualenv to one release"
             raise refused(what, path, "name the package without -e")
     first = next(iter(read))
     name = package.name
@@ -86,8 +86,8 @@ def check(entries: tuple[Entry, ...], read: dict[str, str], package: Package) ->
         raise refused(f"{first} does not name {name}, which runs the app", first, f"add a line `{name}` to {first}")
     for path, text in read.items():
         if old := too_old(bare(text), package):
-            what = f"{old} is too old: the kit's units use options that {package.title} has since {package.least}"
-            raise refused(what, path, f"ask for {name}>={package.least} in {path}")
+            what = f"{old} is too old: Ashore needs {package.title} {package.least} or later"
+            raise refused(what, path, f"require {name}>={package.least} in {path}")
 
 
 def refused(what: str, where: str, hint: str) -> SourceError:
@@ -98,7 +98,7 @@ BOUND = r"(?:\[[^\]]*\])?\s*\(?\s*(?:[^#;\n]*?,\s*)?(==|<=|<|~=)\s*([\d.]*\d)(\.
 
 
 def too_old(text: str, package: Package) -> str:
-    """The requirement that leads to a version of the package that is too old, as it is written; "" where none does."""
+    """The requirement that installs a too old version of the package, as written; "" if there is none."""
     for line, operator, version, star in re.findall(rf"^[^\S\n]*({package.name}{BOUND}", text, re.M | re.I):
         parts = tuple(int(part) for part in version.split("."))
         if star:  # ==20.1.* is before 20.2
@@ -111,21 +111,21 @@ def too_old(text: str, package: Package) -> str:
 
 
 def text_of(directory: Path, path: str) -> str:
-    """The text of a requirements file; "" where there is none, which `check` tells of."""
+    """The text of a requirements file; "" if it does not exist, which `check` reports."""
     file = directory / path
     try:
         return decoded(path, file.read_bytes()) if file.is_file() else ""
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             return ""
-        raise refused(f"{path} cannot be read: {error.strerror}", str(file), "let your user read it") from None
+        raise refused(f"{path} cannot be read: {error.strerror}", str(file), "make it readable for your user") from None
 
 
 def decoded(path: str, data: bytes) -> str:
-    """A requirements file as its bytes are, for their hash; SourceError where they are not UTF-8."""
+    """The text of a requirements file, unchanged; SourceError if it is not UTF-8."""
     try:
         return data.decode()
     except UnicodeDecodeError:
-        written = "UTF-16, as PowerShell writes it with >" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
+        written = "UTF-16, as written by > in PowerShell" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
         hint = f"save it as UTF-8; in PowerShell: pip freeze | Out-File -Encoding utf8 {path}"
         raise refused(f"{path} is {written}; it should be UTF-8", path, hint) from None

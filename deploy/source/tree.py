@@ -1,4 +1,4 @@
-"""Source tree → release: which files travel, their manifest, and their bytes as one stream."""
+"""Source tree → release: which files are uploaded, their manifest, and their bytes as one stream."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ BLOCK = 256 << 10
 
 @dataclass(frozen=True)
 class SourceTree:
-    """What a release is made of. `commit` is git's, with +dirty where files differ from it; "" without git."""
+    """The files of a release. `commit` is git's, with +dirty if files differ from it; "" without git."""
 
     directory: Path
     entries: tuple[Entry, ...]
@@ -47,15 +47,15 @@ class SourceTree:
 def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] = ()) -> SourceTree:
     """The files that git tracks, as they are in the work tree, below `include`; without git, all but rubbish.
 
-    A file that looks like a secret or a database, and is not in `anyway`, does not travel: SourceError where git tracks
-    it (somebody meant it to), a note where not. What `include` names and git does not track at all, as what a build
-    has made, is uploaded as it is.
+    A file that looks like a secret or a database, and is not in `anyway`, is not uploaded: SourceError if git tracks it
+    (so somebody wanted to deploy it), otherwise a note. Paths of `include` that git does not track at all, such as the
+    output of a build, are uploaded as they are.
     """
     include = () if "." in include else include
     for path in include:
         if not os.path.exists(directory / path):  # Path.exists raises where a name is too long
             raise SourceError(
-                f"app.include names {path}, which is not there", where=str(directory), hint="fix deploy.toml"
+                f"app.include names {path}, which does not exist", where=str(directory), hint="fix deploy.toml"
             )
     tracked = git_files(directory)
     names = list(walk(directory)) if tracked is None else sorted(tracked)
@@ -73,12 +73,12 @@ def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] =
     odd = {found.path: why for found, why in looked_at if why and found.path not in anyway}
     if tracked is not None and not odd.keys().isdisjoint(tracked):
         raise SourceError(
-            "what git tracks here should be on no server:",
+            "git tracks files that should not be on a server:",
             where=str(directory),
             state="nothing was uploaded",
             detail="\n".join(f"{name}: {why}" for name, why in odd.items() if name in tracked),
-            hint="`git rm --cached` it, and change what it gave away, since git's history still has it.\n"
-            "Values that the app needs go to the server by `fab env.set`; what has to travel, into app.include_anyway",
+            hint="remove them with `git rm --cached`, and change leaked secrets, as git's history still has them.\n"
+            "Set values that the app needs with `fab env.set`; list files to upload anyway in app.include_anyway",
         )
     notes = [f"left out: {', '.join(f'{name} ({why})' for name, why in odd.items())}"] if odd else []
     entries = tuple(found for found, _ in looked_at if found.path not in odd)
@@ -86,13 +86,13 @@ def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] =
         raise SourceError(
             "there are no files to deploy" + (": git tracks none of them" if tracked is not None else ""),
             where=str(directory),
-            hint="`git add` the app's files (what git does not track is not deployed)"
+            hint="`git add` the app's files (files that git does not track are not deployed)"
             if tracked is not None
-            else "put the app's files here, and name what else is deployed in app.include",
+            else "put the app's files here, or set app.include",
         )
     if wrong := escaping(entries):
         raise SourceError(
-            f"the source has a name that would leave the release: {wrong}",
+            f"the source has a path that leads outside it: {wrong}",
             where=str(directory),
             state="nothing was uploaded",
             hint="remove the link, or point it inside the source with a relative target",
@@ -100,15 +100,15 @@ def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] =
     if tracked is None:
         return SourceTree(directory, entries, "", tuple(notes))
     if named:
-        notes.append(f"deployed as it is here, though git does not track it: {', '.join(named)} (app.include names it)")
+        notes.append(f"deployed although git does not track it, because app.include names it: {', '.join(named)}")
     notes += left_here(directory, include, named)
     return SourceTree(directory, entries, commit(directory, include), tuple(notes))
 
 
 def left_here(directory: Path, include: tuple[str, ...], named: list[str]) -> Iterator[str]:
-    """A line for what is in the work tree and not in the release. named: paths that are deployed whatever git says.
+    """Notes about files that are in the work tree but not in the release. named: paths that are always deployed.
 
-    What git ignores is told of only below paths that `app.include` names: it may be what somebody wanted to deploy.
+    Ignored files are reported only below paths of `app.include`, because somebody may want to deploy them.
     """
 
     def others(*which: str) -> list[str]:
@@ -119,11 +119,11 @@ def left_here(directory: Path, include: tuple[str, ...], named: list[str]) -> It
     for names, why in ((others(), "git does not track"), (ignored, "git ignores")):
         if names:
             shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            yield f"not deployed, as {why} {'it' if len(names) == 1 else 'them'}: {shown}"
+            yield f"not deployed, because {why} {'it' if len(names) == 1 else 'them'}: {shown}"
 
 
 def is_rubbish(name: str) -> bool:
-    """Whether a file or a directory of this name, or one above it, is what tools leave."""
+    """Whether a file or directory, or one above it, is a leftover of tools."""
     return not RUBBISH.isdisjoint(name.split("/")) or name.endswith(RUBBISH_ENDINGS)
 
 
@@ -144,7 +144,7 @@ def git(directory: Path, *words: str, accept: tuple[int, ...] = (0,)) -> str:
             f"`git {' '.join(words)}` exited with {ran.returncode}",
             where=str(directory),
             detail=ran.stderr.decode(errors="replace").strip(),
-            hint="git's words are above; `git status` is to work here",
+            hint="see git's output above; `git status` must work here",
         )
     return ran.stdout.decode("utf-8", errors="surrogateescape")
 
@@ -152,7 +152,7 @@ def git(directory: Path, *words: str, accept: tuple[int, ...] = (0,)) -> str:
 def git_files(directory: Path) -> dict[str, str] | None:
     """Map tracked name to git's mode (100644, 100755, 120000); None where there is no repository.
 
-    SourceError where there is one that cannot be read: without git's word, what it ignores would be uploaded.
+    SourceError if it cannot be read: without git, ignored files would be uploaded.
     """
     argv = ["git", "rev-parse", "--is-inside-work-tree"]
     try:
@@ -160,13 +160,13 @@ def git_files(directory: Path) -> dict[str, str] | None:
     except FileNotFoundError:
         if not any((parent / ".git").exists() for parent in (directory, *directory.parents)):
             return None
-        what = "this is a git repository, and there is no git here to read it"
+        what = "this is a git repository, but git is not installed"
         raise SourceError(what, str(directory), "nothing was uploaded", "install git") from None
     if inside.returncode:
         detail = inside.stderr.decode(errors="replace").strip()
         if "not a git repository" in detail:
             return None
-        hint = "do what git says above, then deploy again"
+        hint = "do what git suggests above, then deploy again"
         raise SourceError("git cannot read this repository", str(directory), "nothing was uploaded", hint, detail)
     submodules = ["--recurse-submodules"] if (directory / ".gitmodules").exists() else []
     found = {}
@@ -191,8 +191,8 @@ def log_since(source: SourceTree, commit: str) -> list[str]:
     if not start or not source.commit:
         return []
     log = git(source.directory, "log", "--format=%h %s", f"{start}..HEAD", accept=(0, 128))  # 128: it is not known here
-    back = git(source.directory, "log", "--format=%h %s (taken back)", f"HEAD..{start}", accept=(0, 128))
-    dirty = ["and changes that are not committed"] if source.commit.endswith("+dirty") else []
+    back = git(source.directory, "log", "--format=%h %s (reverted)", f"HEAD..{start}", accept=(0, 128))
+    dirty = ["uncommitted changes"] if source.commit.endswith("+dirty") else []
     return log.splitlines() + back.splitlines() + dirty
 
 
@@ -210,9 +210,9 @@ def walk(directory: Path, below: str = "") -> Iterator[str]:
 
 
 def entry(directory: Path, name: str, mode: str, hashes: Hashes) -> tuple[Entry, str]:
-    """The manifest's line for one file, and why it should not travel, "" for nearly all.
+    """The manifest's line for one file, and why it should not be uploaded, "" for nearly all.
 
-    git's mode counts where there is one: Windows has no executable bit.
+    git's mode takes precedence: Windows has no executable bit.
     """
     path = os.path.join(directory, name)  # in a tree of 20,000 files, pathlib takes longer than the disk
     try:
@@ -223,14 +223,14 @@ def entry(directory: Path, name: str, mode: str, hashes: Hashes) -> tuple[Entry,
             return Entry(name, "l", 0, Path(path).read_text("utf-8")), ""
         if not stat.S_ISREG(info.st_mode):
             raise SourceError(
-                f"{name} is not a plain file", where=str(directory), hint="leave it out of what is deployed"
+                f"{name} is not a plain file", where=str(directory), hint="do not include it in the deployed files"
             )
         found = hashes.get(name, info)
         if found is None:
             found = read(path, name)
             hashes.put(name, info, *found)
     except OSError as error:
-        hint = "let your user read it, or leave it out of what is deployed (app.include)"
+        hint = "make it readable for your user, or exclude it (app.include)"
         raise SourceError(f"{name} cannot be read: {error.strerror}", where=str(directory), hint=hint) from error
     digest, why = found
     executable = mode == "100755" if mode else bool(info.st_mode & 0o100) and os.name != "nt"
@@ -248,7 +248,7 @@ def read(path: str, name: str) -> tuple[str, str]:
 
 
 def suspicion(name: str, head: bytes) -> str:
-    """Why a file should be on no server, by its name and first bytes; "" where nothing speaks against it."""
+    """Why a file should not be on a server, by its name and first bytes; "" if it is fine."""
     if SECRETS.fullmatch(PurePosixPath(name).name):
         return "may hold secrets"
     if b"-----BEGIN" in head and PRIVATE_KEY.search(head):
@@ -268,9 +268,9 @@ def stream(source: SourceTree, indices: list[int]) -> Iterator[bytes]:
                         yield packed
         except OSError as error:
             raise SourceError(
-                f"{name} cannot be read any more: {error.strerror}",
+                f"{name} can no longer be read: {error.strerror}",
                 where=str(source.directory),
-                state="the server undoes what it has begun; the release before serves",
-                hint="leave the source alone while it is uploaded, and deploy again",
+                state="the server undoes what it has started; the previous release serves",
+                hint="do not change the source during the upload, and deploy again",
             ) from None
     yield packer.flush()

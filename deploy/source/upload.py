@@ -1,4 +1,4 @@
-"""What a deploy takes from the operator's machine, and the bytes of it that are uploaded."""
+"""What a deploy reads on the operator's machine, and the bytes that are uploaded."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ..stack.runners import runner
 from . import requirements
 from .tree import SourceTree, collect, stream
 
-AHEAD_BYTES = 256 << 10  # an upload up to so much is sent without waiting to be asked for it
+AHEAD_BYTES = 256 << 10  # smaller uploads are sent without waiting for a request
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""What closes a server, as steps of `fab provision`: SSH by key, a firewall, updates, swap. Pure.
+"""The steps of `fab provision` that close a server: SSH by key, a firewall, updates, swap. Pure.
 
-What could close the door on the operator is Guarded: it stays only if a new login works.
+Changes that could lock the operator out are Guarded: they stay only if a new login works.
 """
 
 from ..agent import layout
@@ -35,13 +35,13 @@ def network(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
 
 
 def bounded(app: App, force: bool) -> tuple[Resource, ...]:
-    """What the app writes has an end: see the script."""
+    """The app's data is limited: see the script."""
     unit = layout.data_unit(app.name)
     service = render("systemd/data.service.j2", app=app, script=layout.DATA_SCRIPT)
     return (
         Directory(layout.KIT),
         ConfigFiles(
-            f"data of {app.name}: limited to what it may take",
+            f"data of {app.name}: limited to data_megabytes",
             (
                 File(layout.DATA_SCRIPT, render("systemd/data-limit.sh.j2"), force=force),
                 File(f"{UNITS}/{unit}.service", service, force=force),
@@ -54,10 +54,10 @@ def bounded(app: App, force: bool) -> tuple[Resource, ...]:
 
 
 def updates(force: bool) -> tuple[Resource, ...]:
-    """Security updates by themselves, with what Debian and Ubuntu have for that."""
+    """Automatic security updates, with the tools of Debian and Ubuntu."""
     return (
         ConfigFiles(
-            "security updates install by themselves",
+            "security updates: installed automatically",
             (File("/etc/apt/apt.conf.d/52ashore", render("apt/updates.conf.j2"), force=force),),
             ("apt-config", "dump"),
         ),
@@ -72,7 +72,7 @@ def dead_man(force: bool) -> tuple[Resource, ...]:
         Directory("/usr/local/lib/ashore"),
         Directory(EARLY),
         ConfigFiles(
-            "a change that would lock you out is undone by itself",
+            "automatic undo of SSH and firewall changes: installed",
             (
                 File(layout.UNDO_SCRIPT, render("ssh/undo.sh.j2"), force=force),
                 File(unit, render("systemd/undo.service.j2", script=layout.UNDO_SCRIPT), force=force),
@@ -87,7 +87,7 @@ def ssh(force: bool) -> Guarded:
     with_rsa, without = (
         file("/etc/ssh/sshd_config.d/10-ashore.conf", "ssh/sshd.conf.j2", force, rsa=rsa) for rsa in (True, False)
     )
-    return Guarded("SSH takes keys only", (Sshd(with_rsa, without),), (), UNDO_SECONDS, PROVE_SECONDS)
+    return Guarded("SSH: login by key only", (Sshd(with_rsa, without),), (), UNDO_SECONDS, PROVE_SECONDS)
 
 
 def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
@@ -104,7 +104,7 @@ def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
         Link(f"{EARLY}/ashore-firewall.service", unit),
         Firewall(),
     )
-    title = f"the firewall lets in {', '.join(('SSH', '80', '443', *stage.open_ports))}, and nothing else"
+    title = f"firewall: only {', '.join(('SSH', '80', '443', *stage.open_ports))} open"
     return (
         Directory("/etc/ashore"),
         Directory(FIREWALL),

@@ -28,17 +28,17 @@ def environment() -> "Environment":
 
 
 def render(template: str, **values: Any) -> str:
-    """The text of templates/NAME, sealed, so that the server's side can tell an edit by hand."""
+    """The text of templates/NAME, sealed, so that the agent can detect an edit by hand."""
     return seal(unsealed(template, **values))
 
 
 def file(path: str, template: str, force: bool = False, **values: Any) -> File:
-    """The file at `path` that has the text of a template. force: also over an edit by hand."""
+    """The file at `path` with the text of a template. force: also replace an edit by hand."""
     return File(path, render(template, **values), force=force)
 
 
 def unsealed(template: str, **values: Any) -> str:
-    """The text of a template that the server's side completes, and seals then."""
+    """The text of a template that the agent completes and seals."""
     from jinja2 import TemplateError
 
     try:

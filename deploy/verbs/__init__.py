@@ -1,1 +1,1 @@
-"""One verb a file: what a command does, as a short story in the order in which it happens."""
+"""One verb per file: what a command does, in the order in which it happens."""

@@ -25,7 +25,7 @@ def add_keys(call: Call, public: str) -> None:
 
 
 def revoke_keys(call: Call, revoke: str) -> None:
-    """On all hosts at once: one that cannot be reached does not keep the key in on the others.
+    """On all hosts at once: a host that cannot be reached does not keep the key valid on the others.
 
     revoke: see `keys.without`.
     """
@@ -58,7 +58,7 @@ def known(host: Host, app: App) -> tuple[keys.Key, ...]:
 
 
 def count(wanted: tuple[keys.Key, ...]) -> str:
-    return "no key gets in" if not wanted else f"{len(wanted)} key{'s get' if len(wanted) > 1 else ' gets'} in"
+    return "no CI keys" if not wanted else f"{len(wanted)} CI key{'s' if len(wanted) > 1 else ''}"
 
 
 def private_file(app: App, stage: str) -> Path:
@@ -66,7 +66,7 @@ def private_file(app: App, stage: str) -> Path:
 
 
 def add_key(change: Operation, key: keys.Key | None) -> None:
-    """key: to be added to those that are there; None where one is made, unless there is one already."""
+    """key: the key to add; None: create one, unless there is one already."""
     app, host = change.app, change.host
     change.survey()
     before = known(host, app)
@@ -84,10 +84,10 @@ def add_key(change: Operation, key: keys.Key | None) -> None:
 
 
 def put_aside(private: Path, revoked: tuple[keys.Key, ...]) -> None:
-    """The next key that is made is not to be one that was revoked."""
+    """Rename the file of a revoked key, so that it is not used again."""
     if not revoked or not private.exists():
         return
-    with suppress(ConfigError):  # it is no key that can be read: `keys.made` refuses it the next time, too
+    with suppress(ConfigError):  # not a readable key: `keys.made` refuses it the next time
         if keys.made(private, "", keep=False).base64 in {key.base64 for key in revoked}:
             private.replace(private.with_name(f"{private.name}.revoked"))
 
@@ -109,7 +109,7 @@ def tell(screen: Screen, host: Host, app: App, wanted: tuple[keys.Key, ...], pri
     stage = "" if host.stage.name == "production" else f" {host.stage.name}"
     how = HOW.format(private=private or "the private key", login=login, host_key=named, stage=stage)
     if wanted or screen.as_json:
-        screen.result(event, f"\nmay deploy {app.name} here, as {login}:\n{rows}\n{how}")
+        screen.result(event, f"\nkeys that may deploy {app.name} here, as {login}:\n{rows}\n{how}")
 
 
 HOW = """

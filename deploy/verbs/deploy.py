@@ -1,4 +1,4 @@
-"""`fab deploy`: the app's source becomes a new release, beside the old one until it answers."""
+"""`fab deploy`: the app's source becomes a new release, which runs next to the old one until it answers."""
 
 from ..config.reader import App, Config
 from ..connection.payload import pack_ahead
@@ -32,7 +32,7 @@ def deploy_on(change: Operation, local: Local) -> None:
         warn_of_pins(change, local)
     facts, reply = change.survey([list(entry) for entry in source.entries])
     if facts.data:
-        hint = f'fab run "du -sh /var/lib/{app.name}/*" shows it, fab run "rm …" makes room'
+        hint = f'fab run "du -sh /var/lib/{app.name}/*" shows what is large, fab run "rm …" deletes it'
         notes.append(f"{facts.data}; {hint}")
     for note in notes:
         change.screen.say(f"note: {note}", "yellow", host.name)

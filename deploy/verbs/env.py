@@ -1,4 +1,4 @@
-"""`fab env`: the names in the app's environment, and a release with another environment."""
+"""`fab env`: the names in the app's environment, and a release with a changed environment."""
 
 import json
 from collections.abc import Mapping
@@ -26,20 +26,20 @@ def env(call: Call) -> None:
             secrets=layout.secrets(app),
             first=layout.first_environment(app),
         )
-        none = f"{host.name} is not provisioned for {app} yet (`fab provision`)"
+        none = f"{host.name} is not provisioned for {app} yet; run `fab provision`"
         call.screen.table(host.name, tables.variable_rows(found), none)
 
     call.run(show)
 
 
 def env_set(call: Call, verb: str, values: Mapping[str, Secret | None]) -> None:
-    """verb: "env.set" or "env.unset". None takes a name away."""
+    """verb: "env.set" or "env.unset". None removes a name."""
     text = Secret(json.dumps({name: value.value if value else None for name, value in values.items()}))
     change_each(call, verb, lambda change, _: set_on(change, text, sorted(values)), nothing)
 
 
 def set_on(change: Operation, values: Secret, names: list[str]) -> None:
-    """The current release again, with another environment. values: JSON, as `plan.build.copy` takes it."""
+    """Create a release with the current code and a changed environment. values: JSON, for `plan.build.copy`."""
     facts, _ = change.survey()
     if not facts.current and not facts.good:
         set_for_the_first(change, values, names)
@@ -57,17 +57,17 @@ def set_on(change: Operation, values: Secret, names: list[str]) -> None:
 
 
 def finish(change: Operation, facts: Facts) -> None:
-    """Nothing is new; but a run that broke off may have left something undone."""
+    """Nothing is new, but an interrupted run may have left something unfinished."""
     app, release = as_recorded(change.app, facts.record), change.existing(facts, facts.current)
     plan = activate(change.verb, app, release, facts, force=change.options.force)
-    change.serve(plan, facts, release, None, "nothing new: the environment is like that already")
+    change.serve(plan, facts, release, None, "nothing new: the environment already has these values")
 
 
 def set_for_the_first(change: Operation, values: Secret, names: list[str]) -> None:
-    """Before there is a release: what the first one is to find in its environment, which may not start without it."""
+    """Before there is a release: store variables for the first one, which may not start without them."""
     app = change.app.name
     step = FirstEnvironment(layout.first_environment(app), values)
     run = {"app": app, "note": f"environment: {', '.join(names)}"}
     plan = Plan(change.verb, (step,))
-    done = "environment set; the first `fab deploy` takes it"
+    done = "environment set; the first `fab deploy` uses it"
     carry_out(plan, change.host, change.screen, change.options, done, run, Count())

@@ -51,7 +51,7 @@ def explain(screen: Screen, directory: Path, word: str) -> None:
             screen.say("\n".join([*listed(table, about[table], columns()), ""]))
         screen.say("`fab explain KEY` says more about a key.")
     if why:
-        screen.say(f"note: no values are shown, as {FILE} has an error: {why}", "yellow")
+        screen.say(f"note: current values are not shown, because {FILE} has an error: {why}", "yellow")
 
 
 def named(word: str) -> list[tuple[str, str]]:
@@ -115,15 +115,17 @@ def as_event(found: Found) -> KeyMeaning:
 
 
 def lines(found: Found, width: int) -> Iterator[str]:
-    """What is to be said of a key, for people."""
+    """The description of a key, as text."""
     key = found.key
     yield f"{key.name}, in [{found.table}]"
     for paragraph in found.about:
         yield from ["", *wrapped(paragraph, width, "  ")]
     yield ""
     example = f"{key.name} = {literal(key.example)}"
-    applied = ", then ".join(f"fab {command}" for command in key.applied_by) or "the next command uses it"
-    rollback = "yes, each release keeps its own" if found.rolls_back else "no, deploy.toml applies to all releases"
+    applied = ", then ".join(f"fab {command}" for command in key.applied_by) or "none; the next command uses it"
+    rollback = (
+        "yes, each release keeps its own" if found.rolls_back else "no, the current deploy.toml applies to all releases"
+    )
     about = {"value": key.kind.takes, "default": default(key), "example": example, "apply": applied}
     for label, text in {**about, "rollback": rollback}.items():
         yield labelled(f"  {label}:".ljust(13), text, width)

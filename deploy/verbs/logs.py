@@ -33,7 +33,7 @@ def logs(call: Call, *, lines: int, since: str, follow: bool, release: str, with
 
         agent_of(host).request(asked, show)
         if not shown and not follow:
-            hint = f"fab logs --since '1 week ago'; is {app} deployed there?"
+            hint = f"is {app} deployed there? Try: fab logs --since '1 week ago'"
             raise HostError(f"the journal has no lines of {unit}", agent_of(host).where, hint=hint)
 
     call.run(read)

@@ -10,7 +10,7 @@ OWN = ("127.0.0.1", "::1")
 
 
 def maintenance(call: Call, on: bool, allow: str) -> None:
-    """allow: addresses that still get through, beside the operator's own; separated by commas or spaces."""
+    """allow: addresses that can still reach the site, besides the operator's own; separated by commas or spaces."""
     change_each(call, "maintenance", lambda change, _: set_on(change, on, allow), nothing)
 
 
@@ -21,5 +21,5 @@ def set_on(change: Operation, on: bool, allow: str) -> None:
     plan = closing(change.app, through, on)
     run = {"app": change.app.name, "note": plan.verb}
     others = ", ".join(address for address in through if address not in OWN) or "the server itself"
-    done = f"visitors get a 503; {others} still get through" if on else "the site is open"
+    done = f"visitors get a 503, except from {others}" if on else "the site is open"
     carry_out(plan, change.host, change.screen, change.options, done, run, Count())

@@ -1,4 +1,4 @@
-"""`fab provision`: a bare server becomes one that can host the app, and is closed to all but it and SSH keys."""
+"""`fab provision`: prepare a bare server for the app, and close it except for the app and SSH keys."""
 
 from ..connection.slim import pack_ahead
 from ..errors import StepFailed
@@ -20,7 +20,7 @@ def provision(call: Call) -> None:
             run, count = {"app": call.app.name}, Count()
             carry_out(plan, host, call.screen, call.options, "provisioned", run, count, look_first=True)
         except StepFailed as error:
-            error.state = error.state or "the steps before it stand; run again and it goes on from there"
+            error.state = error.state or "earlier steps stay done; the next run continues from here"
             raise
 
     with each_told_of(call.hosts, "checked" if call.options.check else "provisioned"):

@@ -12,7 +12,7 @@ def list_releases(call: Call) -> None:
 
     def show(host: Host) -> None:
         found = agent_of(host).ask(facts.releases, app=app, app_directory=layout.home(app))
-        none = f"no release of {app} is on {host.name} yet (`fab deploy`)"
+        none = f"{app} has no release on {host.name} yet; create one with `fab deploy`"
         call.screen.table(host.name, tables.release_rows(found), none)
 
     call.run(show)
@@ -24,6 +24,6 @@ def list_history(call: Call, lines: int) -> None:
 
     def show(host: Host) -> None:
         found = agent_of(host).ask(past.read, app=app, count=lines)
-        call.screen.table(host.name, tables.history_rows(found), f"nothing was done yet to {app} on {host.name}")
+        call.screen.table(host.name, tables.history_rows(found), f"{app} has no history on {host.name} yet")
 
     call.run(show)

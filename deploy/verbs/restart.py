@@ -1,4 +1,4 @@
-"""`fab restart`: the same code and environment in fresh processes, as a release of its own."""
+"""`fab restart`: the same code and environment in new processes, as a new release."""
 
 from ..agent.wire import Secret
 from ..session.operation import Operation, change_each, nothing

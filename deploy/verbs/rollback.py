@@ -1,4 +1,4 @@
-"""`fab rollback`: back to the release before, or to another: its code, packages and environment."""
+"""`fab rollback`: go back to the previous release, or another one: code, packages and environment."""
 
 from ..session.operation import Operation, change_each, nothing
 from ..session.planner import planner_of

@@ -1,4 +1,4 @@
-"""`fab run` and `fab shell`: a command beside the app, as its user with its environment, in its sandbox."""
+"""`fab run` and `fab shell`: a command as the app: its user, environment and sandbox."""
 
 from ..connection.terminal import Joined
 from ..session.session import Call, Host, agent_of

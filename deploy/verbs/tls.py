@@ -1,4 +1,4 @@
-"""`fab tls`: the certificate that visitors are shown, and another one before its time."""
+"""`fab tls`: show the certificate in use, and renew it early."""
 
 from ..agent import layout
 from ..agent.resources.host.machine import Platform
@@ -26,7 +26,7 @@ def tls(call: Call) -> None:
 
 
 def renew(call: Call, compromised: bool) -> None:
-    """compromised: the old certificate is declared void, since its key is not secret any more."""
+    """compromised: also revoke the old certificate, because its key is no longer secret."""
     change_each(call, "tls.renew", lambda change, _: renew_on(change, compromised), nothing)
 
 
@@ -36,8 +36,8 @@ def renew_on(change: Operation, compromised: bool) -> None:
     change.require_release(facts)
     site, app = change.site, change.app.name
     if site.tls != "acme":
-        what = f'the stage {change.host.stage.name} has tls = "{site.tls}": there is nothing to renew'
-        hint = "put the new certificate into its files, then: fab deploy" if site.encrypted else ""
+        what = f'the stage {change.host.stage.name} has tls = "{site.tls}": Ashore does not renew its certificate'
+        hint = "replace the certificate files, then: fab deploy" if site.encrypted else ""
         raise HostError(what, agent_of(change.host).where, NOTHING, hint)
     old = agent_of(change.host).ask(listing, app=app, directory=layout.certificates(app))
     steps = certified(change.app, site, change.host.reached_at, anew=True)

@@ -43,13 +43,13 @@ def test_a_ci_key_deploys_lists_and_rolls_back_and_is_in_the_history(server: Ser
 def test_the_same_command_again_and_a_look_change_nothing(server: Server, operator: Project, ci: Holder):
     before = server.state()
     again = operator.fab("ci.key")
-    assert "1 key gets in: 0 changed" in again.out and ci.login in again.out
+    assert "1 CI key: 0 changed" in again.out and ci.login in again.out
     other = ci.key.with_name("other")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
     assert "1 would change" in operator.fab("ci.key", "--public", f"{other}.pub", "--check").out
     change_app(ci.project, "LOOK = 1")
     looked = ci.fab("deploy", "--check").out
-    assert "change webapp/__init__.py" in looked and "would change  traffic goes to" in looked
+    assert "change webapp/__init__.py" in looked and "would change  traffic: switched to" in looked
     assert server.state() == before
 
 
@@ -158,7 +158,7 @@ def test_every_other_command_is_refused_in_words(server: Server, ci: Holder):
     before = server.state()
     for words in OTHERS:
         said = ci.fab(*words.split(), status=1).err
-        assert "nothing else" in said or "may not replace" in said, said
+        assert "this key may only" in said or "may not replace" in said, said
         assert "state: nothing was changed" in said and "hint:" in said
     assert server.state() == before and server.idle()
 
@@ -237,13 +237,13 @@ def test_another_version_of_the_kit_on_the_server_is_told(server: Server, operat
     other = f"{kit[:-12]}{'0' * 12}"
     unit = "/etc/systemd/system/ashore-ci-visitors@.service"
     server.script(f"cp -a {kit} {other}; cp -a {unit} /root/unit; sed -i s,{kit},{other}, {unit}")
-    assert "another version of the kit" in ci.fab("deploy").out
-    assert "another version of the kit" in operator.fab("deploy").out
+    assert "another version of Ashore" in ci.fab("deploy").out
+    assert "another version of Ashore" in operator.fab("deploy").out
     server.script(f"sed -i 's/^PROTOCOL = .*/PROTOCOL = 99/' {other}/deploy/agent/layout.py")
     said = ci.fab("deploy", status=1).err
-    assert "does not understand this one" in said and "`fab ci.key` again" in said
+    assert "not compatible with this one" in said and "`fab ci.key` again" in said
     server.script(f"mv /root/unit {unit}; systemctl daemon-reload")
-    assert "copies of the kit that no unit starts" in operator.fab("ci.key").out
+    assert "unused copies of the kit" in operator.fab("ci.key").out
     assert server.script("ls -d /usr/local/lib/ashore/ci-*").strip() == kit
 
 
@@ -315,7 +315,7 @@ def test_settings_cannot_break_out_of_their_file_nor_loosen_the_box(server: Serv
     assert {end["state"] for end in ends} == {"refused"}, ends
     assert "an operator has allowed" in ends[-1]["what"] and "release_seconds = 86400" in ends[-1]["detail"]
     poisoned = ci.says(ci.survey(source), ci.deploy({"webapp/requirements.txt": f"{text}evil\n"}))[1]
-    assert "another one in the source than was announced" in poisoned["what"]
+    assert "does not match the file in the source" in poisoned["what"]
     assert server.state() == before
 
 
@@ -379,7 +379,7 @@ def test_another_app_s_key_reaches_nothing_of_this_one(server: Server, operator:
     other.fab("provision", "ci.key")
     blog = Holder(ci.project, other.home / ".ssh" / "ashore-ci-blog-production", "blog")
     before = server.state()
-    assert "for blog alone" in blog.fab("deploy", status=1).err  # with the deploy.toml of visitors
+    assert "only for blog" in blog.fab("deploy", status=1).err  # with the deploy.toml of visitors
     assert blog.ssh("-q", ci.login, seconds=30).returncode == 255  # nor as the other's user
     ends = blog.says(blog.survey(app="visitors"), ci.survey(), ci.rollback(""))
     assert {end["state"] for end in ends} == {"refused"}
@@ -413,7 +413,7 @@ def test_a_revoked_key_is_out_even_where_it_was_in_already(server: Server, opera
     assert "was revoked" in json.loads(talk.stdout.readline())["what"]
     talk.kill()
     talk.wait()
-    assert "does not let ci-visitors in" in other.fab("releases", status=1).err
+    assert "accepts none of the offered keys for ci-visitors" in other.fab("releases", status=1).err
     assert "current" in ci.fab("releases").out
 
 

@@ -58,7 +58,7 @@ def test_a_key_is_revoked_at_once_and_what_it_uploads_has_an_end(server: Server,
     assert "1 revoked" in said
     assert "this key was revoked" in ended(talk)
     assert server.idle() and server.current == server.release() == before
-    assert "does not let ci-visitors in" in second.fab("releases", status=1).err
+    assert "accepts none of the offered keys for ci-visitors" in second.fab("releases", status=1).err
     assert "`deploy` by ci-visitors" in operator.fab("deploy").out  # an operator is told how that ended
     assert server.leftovers() == []
 
@@ -79,8 +79,8 @@ def test_other_keys_go_on_while_one_is_revoked(server: Server, operator: Project
 def test_an_operator_does_not_wait_for_a_key(server: Server, operator: Project, ci: Holder):
     talk = dripping(server, ci)
     said = operator.fab("maintenance", "on").out
-    assert "it is stopped: operators come first" in said and "ci-visitors" in said
-    assert "an operator is at work on it now" in ended(talk)
+    assert "it is being stopped: operators come first" in said and "ci-visitors" in said
+    assert "an operator is working on the app now" in ended(talk)
     assert "the site is open" in operator.fab("maintenance", "off").out
     ci.project.write_config('release_command = "sleep 250"')
     change_app(ci.project, "SLOW = 1")
@@ -89,7 +89,7 @@ def test_an_operator_does_not_wait_for_a_key(server: Server, operator: Project, 
     served = operator.fab("restart").out
     assert "restarted" in served
     assert "operators come first" in served
-    assert "an operator is at work on it now" in process.ended()[0]
+    assert "an operator is working on the app now" in process.ended()[0]
     assert server.release() == server.current
     assert server.leftovers() == []
 
@@ -158,7 +158,7 @@ def test_a_build_that_fills_the_disk_is_stopped_and_leaves_nothing(server: Serve
     on_small_disk(server, 300)
     try:
         build(ci, "file = open(os.environ['HOME'] + '/large', 'wb')\nwhile True:\n    file.write(bytes(1 << 20))")
-        assert "would fill the disk" in ci.fab("deploy", status=1).err
+        assert "would fill the server's disk" in ci.fab("deploy", status=1).err
         assert built(server)
         assert int(server.script("df -m --output=avail /srv/visitors | tail -1")) > 200
     finally:

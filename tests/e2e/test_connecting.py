@@ -40,22 +40,22 @@ def test_a_host_that_does_not_answer(bare: sandbox.Machine, project: Project):
 def test_a_name_that_does_not_exist(bare: sandbox.Machine, project: Project):
     project.hosts = ["admin@no-such-host.invalid"]
     project.write_config()
-    assert "the name no-such-host.invalid is not known" in refused(project)
+    assert "DNS does not know the host no-such-host.invalid" in refused(project)
 
 
 def test_a_wrong_key(bare: sandbox.Machine, project: Project):
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", project.home / "other"], check=True)
     project.write_ssh_config(f"Host *\n  IdentityFile {project.home}/other\n")
-    assert f"{bare.address} does not let admin in with the keys that were offered" in refused(project)
+    assert f"{bare.address} accepts none of the offered keys for admin" in refused(project)
 
 
 def test_no_key_at_all_is_told_with_how_to_make_one(bare: sandbox.Machine, project: Project):
     project.write_ssh_config("")
     said = refused(project)
-    assert f"there is no SSH key to offer to {bare.address}" in said
+    assert f"there is no SSH key for {bare.address}" in said
     assert "ssh-keygen -t ed25519" in said and f"ssh-copy-id admin@{bare.address}" in said
     project.write_ssh_config("Host *\n  IdentityFile ~/.ssh/none\n")
-    assert f"the SSH key {project.home}/.ssh/none is not there" in refused(project)
+    assert f"the SSH key {project.home}/.ssh/none does not exist" in refused(project)
 
 
 def test_a_wrong_user(bare: sandbox.Machine, project: Project):
@@ -149,7 +149,7 @@ def limited(bare: sandbox.Machine, project: Project) -> Iterator[Project]:
 
 def test_a_user_without_sudo_rights(limited: Project):
     found = refused(limited)
-    assert "sudo on the server wants limited's password" in found
+    assert "sudo on the server needs limited's password" in found
 
 
 def test_a_terminal_is_asked_for_sudo_s_password_once(limited: Project):
@@ -166,7 +166,7 @@ def test_a_wrong_sudo_password_is_told(limited: Project):
     Server(limited.machine).script("echo 'limited ALL=(ALL) ALL' > /etc/sudoers.d/limited")
     status, text = at_a_terminal(limited, "provision", "--check", answers={"sudo password of": "ebb"})
     assert status == 1
-    assert "sudo did not take the password of limited" in text
+    assert "sudo did not accept the password of limited" in text
 
 
 def test_who_comes_with_a_password_is_told_to_bring_a_key_before_passwords_are_turned_off(limited: Project):
@@ -180,7 +180,7 @@ def test_who_comes_with_a_password_is_told_to_bring_a_key_before_passwords_are_t
         words = ("--prompt-for-login-password", "provision")
         status, text = at_a_terminal(limited, *words, answers={"login password": "tide"})
         assert status == 1 and "tide" not in text, text
-        assert f"you are logged in on {limited.machine.address} with a password" in text
+        assert f"you are logged in to {limited.machine.address} with a password" in text
         assert f"ssh-copy-id limited@{limited.machine.address}" in text
         assert server.state() == before
         status, text = at_a_terminal(limited, *words, "--check", answers={"login password": "tide"})

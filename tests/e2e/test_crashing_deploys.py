@@ -17,7 +17,7 @@ def test_a_deploy_that_is_killed_at_any_step_leaves_a_site_and_is_finished_by_th
             assert answers(crashed), halted
             ran = project.fab("deploy")
             if number > FIRST_CHANGE:
-                assert "was cut off; this run finishes the job" in ran.out, ran.out
+                assert "was cut off; this run finishes it" in ran.out, ran.out
             assert crashed.release() >= old
             assert crashed.leftovers() == [], halted
             change_app(project, f"STEP = {number}")
@@ -39,7 +39,7 @@ def test_a_deploy_whose_link_is_cut_finishes_by_itself_wherever_it_was(crashed: 
             project.through(None)
             ran = project.fab("deploy")
             if number > FIRST_CHANGE:
-                assert "went on without its operator and finished" in ran.out, (halted, ran.out)
+                assert "continued without its operator and finished" in ran.out, (halted, ran.out)
             assert crashed.release() >= old
             assert crashed.leftovers() == [], halted
             change_app(project, f"CUT = {number}")

@@ -31,8 +31,8 @@ def test_a_deploy_ends_with_the_three_answers(live: Server, project: Project):
     )
     assert f"what is running it?     visitors@{live.current}.service: Gunicorn" in ran.out
     assert f"how do users reach it?  http://{DOMAIN}/ → Nginx" in ran.out
-    assert re.search(rf"(from here|asked by its address \S+), http://{DOMAIN}/ answers 200", ran.out)
-    dns = ran.out.find(f"note: DNS knows no address of {DOMAIN}")  # nor does it, unless there is no DNS at all
+    assert re.search(rf"(from here|at its address \S+), http://{DOMAIN}/ answers 200", ran.out)
+    dns = ran.out.find(f"note: DNS has no address for {DOMAIN}")  # nor does it, unless there is no DNS at all
     assert dns < ran.out.index("answers 200") and (dns < 0 or f"{DOMAIN} A {live.machine.address}" in ran.out)
 
 
@@ -41,7 +41,7 @@ def test_nothing_new_is_not_the_last_word_where_the_firewall_is_gone(live: Serve
     live.run("nft", "delete", "table", "inet", "ashore")
     ran = project.fab("deploy")
     assert "nothing new: 0 changed" in ran.out
-    assert ran.out.splitlines()[-1].startswith("warning: the firewall's rules are not loaded")
+    assert ran.out.splitlines()[-1].startswith("warning: the firewall rules are not loaded")
     project.fab("provision")
     assert "warning" not in project.fab("deploy").out
 

@@ -59,7 +59,7 @@ def test_requirements_that_cannot_be_resolved_are_quoted_and_the_old_release_ser
     project.append("webapp/requirements.txt", "flask==99.99\n")
     project.commit()
     ran = project.fab("deploy", status=1)
-    assert "the packages that webapp/requirements.txt asks for could not be installed" in ran.err
+    assert "the packages in webapp/requirements.txt could not be installed" in ran.err
     assert "flask==99.99" in ran.err
     assert f"traffic stays on {before}" in ran.err
     assert live.release() == before
@@ -99,8 +99,8 @@ def test_a_disk_that_would_run_full_is_told_before_anything_is_sent(own: Server,
     big.write_bytes(b"\0" * (90 << 20))
     project.commit()
     ran = project.fab("deploy", status=1)
-    assert re.search(r"the disk of the server would run full: \d+ MB are missing", ran.err), ran.err
-    assert "make room" in ran.err and "state: nothing was changed" in ran.err
+    assert re.search(r"the server's disk is too full: \d+ MB more are needed", ran.err), ran.err
+    assert "free some space" in ran.err and "state: nothing was changed" in ran.err
     assert own.release() == before
     assert own.script("ls /srv/visitors") == there
 
@@ -166,18 +166,18 @@ def test_a_cut_link_does_not_stop_a_deploy_and_the_next_command_tells_how_it_end
     change_app(project, "import time; time.sleep(1)")
     process = project.start("deploy", "--json")
     for line in process.stdout:
-        if "link to the virtualenv" in line:
+        if "virtualenv: linked into the release" in line:
             break
     relay.cut()
     out, _ = process.ended()
     assert process.returncode == 1
-    assert "the link to the server dropped" in out and "it finishes or undoes by itself" in out
+    assert "the SSH connection was lost" in out and "the server finishes or undoes by itself" in out
     wait_for(lambda: live.release() > before, "the server to switch by itself")
     wait_for(live.idle, "the server to finish")
     project.through(None)
     ran = project.fab("deploy")
-    assert "went on without its operator and finished" in ran.out
-    assert "went on without its operator" not in project.fab("deploy").out
+    assert "continued without its operator and finished" in ran.out
+    assert "continued without its operator" not in project.fab("deploy").out
 
 
 def test_a_link_cut_during_the_upload_changes_nothing_and_what_came_is_not_sent_again(live: Server, project: Project):
@@ -188,7 +188,7 @@ def test_a_link_cut_during_the_upload_changes_nothing_and_what_came_is_not_sent_
     project.commit()
     project.through(Relay(live.machine.address, bytes_up=4_500_000).port)
     ran = project.fab("deploy", status=1)
-    assert "the link to the server dropped" in ran.err
+    assert "the SSH connection was lost" in ran.err
     wait_for(live.idle, "the server to give up")
     assert live.release() == before
     project.through(None)
@@ -209,13 +209,15 @@ def test_who_waits_goes_on_where_the_link_of_another_died_without_a_word(live: S
     assert not live.idle()
     project.through(None)
     ran = project.fab("deploy", "--wait")
-    assert "is at work on visitors: `deploy`, since" in ran.out
-    assert re.search(r"who is silent since \d\d:\d\d:\d\d UTC; it was asked to stop and undo", ran.out)
+    assert "is running `deploy` on visitors since" in ran.out
+    assert re.search(
+        r"it has heard nothing from its operator since \d\d:\d\d:\d\d UTC; it was asked to stop and undo", ran.out
+    )
     assert live.release() > before
     relay.cut()  # as TCP does in the end; until then, its agent waits for an operator who comes back
     wait_for(lambda: live.leftovers() == [], "nothing to be left")
     runs = project.fab("history", "-n", "2", "--json").events
-    assert "took the lock since nothing was heard of this run's operator" in runs[0]["why"]
+    assert "took the lock because nothing was heard from this run's operator" in runs[0]["why"]
     silent.kill()
     silent.communicate()
 
@@ -230,7 +232,7 @@ def test_break_lock_has_a_run_stop_and_undo_and_goes_on(live: Server, project: P
             break
     project.write_config()
     ran = project.fab("restart", "--break-lock")
-    assert "is at work on visitors: `deploy`" in ran.out and "it was asked to stop and undo" in ran.out
+    assert "is running `deploy` on visitors" in ran.out and "it was asked to stop and undo" in ran.out
     out, _ = process.ended()
     error = json.loads(out.splitlines()[-1])
     assert process.returncode == 1 and error["what"].endswith("took the lock with --break-lock"), out
@@ -242,9 +244,9 @@ def test_break_lock_has_a_run_stop_and_undo_and_goes_on(live: Server, project: P
 def test_a_second_operator_is_told_who_is_at_work(live: Server, project: Project):
     project.fab("deploy")
     change_app(project, "SECOND = 1")
-    process, halted = project.halted("traffic goes to", "deploy")
+    process, halted = project.halted("traffic: switched to", "deploy")
     ran = project.fab("deploy", status=1)
-    assert re.search(r"error: \S+@\S+ is at work on visitors: `deploy`, since \d\d:\d\d:\d\d UTC", ran.err)
+    assert re.search(r"error: \S+@\S+ is running `deploy` on visitors since \d\d:\d\d:\d\d UTC", ran.err)
     assert "nothing was changed" in ran.err
     resume(live, process, halted)
 
@@ -273,7 +275,7 @@ def test_a_power_cut_in_the_middle_leaves_a_site_and_the_next_deploy_finishes(ow
     wait_for(lambda: answers(own), "the old release after the power cut")
     assert own.release() == before
     ran = project.fab("deploy")
-    assert "was cut off; this run finishes the job" in ran.out
+    assert "was cut off; this run finishes it" in ran.out
     assert own.release() > before
 
 

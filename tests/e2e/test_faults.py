@@ -83,7 +83,7 @@ def test_a_good_release_passes_its_watch_though_some_requests_fail(faulty: Serve
     change_app(project, "WATCHED = 1")
     with faulty.requests("/no-such-page", clients=2):
         ran = project.fab("deploy")
-    assert "watching for 2 s that nothing is worse than before" in ran.out
+    assert "new release: watched for errors for 2 s" in ran.out
     assert re.search(r"\n0 of \d\d+ requests failed, slowest \d+ ms\n", ran.out)
 
 
@@ -147,7 +147,7 @@ def test_a_release_command_that_its_agent_left_behind_is_ended_by_the_next_run(f
     assert faulty.leftovers() == []
 
 
-@pytest.mark.parametrize("step", ["source of release", "virtualenv", "stay within reach", "traffic goes to"])
+@pytest.mark.parametrize("step", ["source of release", "virtualenv", "still served", "traffic: switched to"])
 def test_a_disk_that_fills_at_a_step_is_told_and_the_next_deploy_works_once_there_is_room(
     own: Server, tmp_path: Path, step: str
 ):
@@ -180,7 +180,7 @@ def test_two_operators_at_the_same_second_do_one_after_the_other_or_one_is_told(
     statuses = sorted(process.returncode for process in both)
     assert statuses in ([0, 0], [0, 1]), said
     if statuses == [0, 1]:
-        assert any("is at work on visitors: `deploy`, since" in err for _, err in said)
+        assert any("is running `deploy` on visitors since" in err for _, err in said)
     assert faulty.release() > before
     assert faulty.leftovers() == []
 
@@ -232,7 +232,7 @@ def test_ctrl_c_at_every_event_of_a_deploy_undoes_it_or_comes_too_late_for_that(
                 assert last["state"] == "nothing was changed" or f" on {before}; " in last["state"]
                 assert faulty.release() == before, seen[-1]
             else:  # it went on, and says so
-                assert process.returncode == 0 or err.startswith("interrupted: what is told above was done"), err
+                assert process.returncode == 0 or err.startswith("interrupted: the steps shown above were done"), err
                 assert last["event"] == "answers", said[-3:]
                 assert faulty.release() == last["release"] > before, seen[-1]
             assert "Traceback" not in err and "error" not in err, err

@@ -98,7 +98,7 @@ def test_a_deploy_goes_on_meanwhile_and_says_so(filled: Server, project: Project
     project.fab("run", f"head -c {SIZE} /dev/zero > /var/lib/visitors/fill")
     counted(filled)
     change_app(project, "FILLED = 1")
-    process, halted = project.halted("traffic goes to", "deploy")
+    process, halted = project.halted("traffic: switched to", "deploy")
     counted(filled)
     out, err = resume(filled, process, halted)
     assert "takes 30 MB of 20 MB (data_megabytes)" in "".join(process.said) + out + err

@@ -122,7 +122,7 @@ def test_an_ipv6_visitor_counts_by_64_in_connections(live: Server, project: Proj
 def test_nginx_that_ran_before_the_kit_came_gets_the_files_that_it_needs(live: Server, project: Project):
     limit = "prlimit --nofile --noheadings --output=SOFT,HARD --pid=$(cat /run/nginx.pid)"
     live.script("prlimit --nofile=1024: --pid=$(cat /run/nginx.pid)")
-    assert "nginx: 16384 connections for each worker" in project.fab("provision").out
+    assert "nginx: 16384 connections per worker" in project.fab("provision").out
     soft, hard = live.script(limit).split()
     assert int(soft) == min(int(hard), 65536)
     assert "0 changed" in project.fab("provision").out

@@ -52,11 +52,11 @@ def password_lets_in(server: Server, user: str, password: str) -> bool:
 @pytest.mark.parametrize(
     ("conditions", "said"),
     [
-        ("User bob", "lets in bob"),
-        ("Group swimmers", "lets in bob"),
-        ("User *,!admin Address 10.0.0.0/8,!10.76.99.0/24", "lets in bob"),
-        ("LocalPort 22", "lets in bob"),
-        ("all", "lets in bob"),
+        ("User bob", "users: bob"),
+        ("Group swimmers", "users: bob"),
+        ("User *,!admin Address 10.0.0.0/8,!10.76.99.0/24", "users: bob"),
+        ("LocalPort 22", "users: bob"),
+        ("all", "users: bob"),
     ],
 )
 def test_a_password_that_a_match_block_lets_in_is_found_by_every_provision(
@@ -67,7 +67,7 @@ def test_a_password_that_a_match_block_lets_in_is_found_by_every_provision(
     assert password_lets_in(server, "bob", "tide")
     before = server.state()
     ran = project.fab("provision", status=1)
-    assert "sshd lets in users with a password alone" in ran.err and said in ran.err
+    assert "sshd accepts logins with only a password" in ran.err and said in ran.err
     assert f"{OTHERS}, line 3: passwordauthentication yes, in `Match {conditions}`" in ran.err
     assert "nothing was changed" in ran.err and "AuthenticationMethods publickey" in ran.err
     assert server.state() == before
@@ -75,7 +75,7 @@ def test_a_password_that_a_match_block_lets_in_is_found_by_every_provision(
 
 def test_root_s_login_by_password_is_found_before_root_has_one(server: Server, project: Project):
     says(server, "Match Address *\\n  PermitRootLogin yes\\n  PasswordAuthentication yes\\n")
-    assert "(lets in root, bob)" in project.fab("provision", status=1).err
+    assert "(users: root, bob)" in project.fab("provision", status=1).err
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_a_file_that_sshd_reads_before_the_kit_s_is_found_after_a_restart_too(se
     says(server, "PasswordAuthentication yes\\n", EARLIER)
     assert password_lets_in(server, "bob", "tide")
     ran = project.fab("provision", status=1)
-    assert f"{EARLIER}, line 1: passwordauthentication yes (lets in bob)" in ran.err
+    assert f"{EARLIER}, line 1: passwordauthentication yes (users: bob)" in ran.err
     server.script("passwd -q -d bob")
-    assert "sshd would have passwordauthentication yes" in project.fab("provision", status=1).err
+    assert "sshd would use passwordauthentication yes" in project.fab("provision", status=1).err
     server.script("echo bob:tide | chpasswd")
 
 
@@ -112,8 +112,8 @@ def test_a_file_that_sshd_reads_before_the_kit_s_is_found_after_a_restart_too(se
     [
         ("AllowUsers admin\\n", "line 1: allowusers admin", "add ci-visitors to that line"),
         ("AllowGroups admin\\n", "line 1: allowgroups admin", "add ci-visitors to that line"),
-        ("DenyUsers ci-*\\n", "line 1: denyusers ci-*", "take ci-visitors out"),
-        ("DenyGroups ci-*\\n", "line 1: denygroups ci-*", "take ci-visitors out"),
+        ("DenyUsers ci-*\\n", "line 1: denyusers ci-*", "does not match ci-visitors"),
+        ("DenyGroups ci-*\\n", "line 1: denygroups ci-*", "does not match ci-visitors"),
         ("Match User *,!admin\\n  PubkeyAuthentication no\\n", "line 2: pubkeyauth", "PubkeyAuthentication yes"),
         ("Match User *,!admin\\n  AllowUsers admin\\n", "line 2: allowusers admin", "add ci-visitors to that line"),
         ("Match User *,!admin\\n  AuthorizedKeysFile /etc/keys/%%u\\n", "line 2: auth", "AuthorizedKeysFile /var/lib/"),
@@ -128,7 +128,7 @@ def test_a_ci_key_that_would_not_get_in_is_refused_with_what_is_in_the_way(
     says(server, text)
     before = server.state()
     ran = project.fab("ci.key", status=1)
-    assert "sshd would not let in ci-visitors" in ran.err and f"{OTHERS}, {said}" in ran.err, ran.err
+    assert "sshd does not let ci-visitors log in" in ran.err and f"{OTHERS}, {said}" in ran.err, ran.err
     assert hint in ran.err and "nothing was changed" in ran.err
     assert server.state() == before
 
@@ -148,12 +148,12 @@ def test_a_ci_key_that_gets_in_is_told_so_and_does(server: Server, project: Proj
     private = project.home / ".ssh" / "ashore-ci-visitors-production"
     ran = project.fab("-i", str(private), "-H", f"ci-visitors@{server.machine.address}", "releases")
     assert "current" in ran.out
-    assert "no key gets in" in project.fab("ci.key", "--revoke", "all").out
+    assert "no CI keys" in project.fab("ci.key", "--revoke", "all").out
 
 
 def test_looking_at_match_blocks_costs_little(server: Server, project: Project):
     says(server, "Match User eve\\n  PasswordAuthentication yes\\nMatch Address 10.0.0.0/8\\n  MaxAuthTries 5\\n")
     project.fab("provision")
     steps = [event for event in project.fab("provision", "--json").events if event["event"] == "step"]
-    looked = next(step["seconds"] for step in steps if step["step"] == "SSH takes keys only")
+    looked = next(step["seconds"] for step in steps if step["step"] == "SSH: login by key only")
     assert looked < 10  # one `sshd -T` for each user and block would be minutes

@@ -24,12 +24,12 @@ SYSTEM = "useradd --system --user-group --shell /usr/sbin/nologin"
 @pytest.mark.parametrize(
     ("name", "made", "gone", "said"),
     [
-        ("redis", f"{SYSTEM} --home-dir /var/lib/redis redis", "userdel redis", "did not make it"),
+        ("redis", f"{SYSTEM} --home-dir /var/lib/redis redis", "userdel redis", "did not create it"),
         (
             "postgres",
             f"{SYSTEM} --home-dir /var/lib/postgres postgres; install -d -o postgres /srv/postgres/releases",
             "userdel postgres; rm -r /srv/postgres",
-            "did not make it",
+            "did not create it",
         ),
         ("docker", "install -d /var/lib/docker/volumes", "rm -r /var/lib/docker", "/var/lib/docker"),
         ("kvm", "groupadd -f --system kvm", "true", "group kvm"),

@@ -343,11 +343,11 @@ def test_a_virtualenv_is_root_s_whoever_asked_for_it(server: Server, project: Pr
 
 def test_while_one_app_is_deployed_others_are_provisioned_and_deployed(server: Server, project: Project, blog: Project):
     change_app(project, "HALTED = 1")
-    process, halted = project.halted("traffic goes to", "deploy")
+    process, halted = project.halted("traffic: switched to", "deploy")
     assert "0 changed" in blog.fab("provision").out
     change_app(blog, "BESIDE = 1")
     blog.fab("deploy")
-    assert "is at work on visitors" in project.fab("deploy", status=1).err
+    assert "is running `deploy` on visitors" in project.fab("deploy", status=1).err
     resume(server, process, halted)
     assert server.release() == server.current
 
@@ -357,5 +357,5 @@ def test_while_one_app_is_provisioned_others_are_deployed(server: Server, projec
     process, halted = project.halted("timezone", "provision")
     change_app(blog, "BESIDE = 2")
     assert "requests failed" in blog.fab("deploy").out
-    assert "is at work on visitors: `provision`" in blog.fab("provision", status=1).err
+    assert "is running `provision` on visitors" in blog.fab("provision", status=1).err
     resume(server, process, halted)

@@ -87,7 +87,7 @@ def test_an_app_that_hangs_is_repaired_by_a_restart(failing: Server, project: Pr
         ask = ["curl", "-s", "-m", "0.5", "-o", "/dev/null", "--unix-socket", socket, "http://x/healthz"]
         wait_for(lambda: failing.run(*ask, "-w", "%{http_code}", check=False) != "200", "the app to hang")
         ran = project.fab("restart")
-    assert "restarted: " in ran.out and f"way back to {hung}" in ran.out
+    assert "restarted: " in ran.out and f"switch back to {hung}" in ran.out
     assert failing.release() > hung and answers(failing)
     assert failing.leftovers() == []
 
@@ -151,8 +151,8 @@ def test_a_site_whose_current_link_was_removed_is_brought_back_by_a_rollback(fai
     failing.run("rm", "/srv/visitors/current")
     wait_for(lambda: not answers(failing), "the outage")
     said = project.fab("restart", status=1).err
-    assert "no release of visitors has the traffic: /srv/visitors/current is not there" in said
-    assert "fab rollback gives it to the newest good release" in said
+    assert "no release of visitors gets traffic: /srv/visitors/current does not exist" in said
+    assert "fab rollback switches to the newest good release" in said
     assert f"rolled back to {newest}" in project.fab("rollback").out
     assert failing.release() == newest
     assert failing.leftovers() == []
@@ -167,7 +167,7 @@ def test_an_app_that_needs_a_secret_to_start_is_given_it_before_its_first_deploy
     assert "KeyError: 'STRIPE_API_KEY'" in project.fab("deploy", status=1).err
     (project.directory / "variables").write_text("STRIPE_API_KEY=tide\n")
     ran = project.fab("env.set", "--file", "variables")
-    assert "environment set; the first `fab deploy` takes it: 1 changed" in ran.out and "tide" not in ran.text
+    assert "environment set; the first `fab deploy` uses it: 1 changed" in ran.out and "tide" not in ran.text
     assert "STRIPE_API_KEY" in project.fab("env").out
     project.fab("deploy")
     shown = project.fab(

@@ -148,4 +148,4 @@ def test_a_shell_is_interactive_with_the_terminal_s_size_and_ctrl_c(live: Server
 
 def test_a_shell_without_a_terminal_says_so(live: Server, project: Project):
     ran = project.fab("shell", status=1)
-    assert "a shell wants a terminal" in ran.err and "fab run" in ran.err
+    assert "a shell needs a terminal" in ran.err and "fab run" in ran.err

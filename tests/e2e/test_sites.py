@@ -31,7 +31,7 @@ def test_a_second_app_is_refused_what_the_first_one_has_and_serves_with_a_name_o
     blog.fab("provision")
     said = refused(blog, own, "deploy")
     assert "visitors.example is the name of another site on this server: the app visitors (" in said
-    assert "give each app a `domain` of its own" in said
+    assert "give each app its own `domain`" in said
     blog.domain = "blog.example"
     blog.write_config(name="blog")
     blog.fab("deploy")
@@ -60,4 +60,4 @@ def test_a_second_app_in_a_sandbox_is_refused_its_bare_address(own: Server, proj
 def test_a_default_server_of_somebody_else_is_named_before_anything_is_changed(own: Server, project: Project):
     own.script("echo 'server { listen 80 default_server; }' > /etc/nginx/conf.d/own.conf")
     said = refused(project, own, "provision")
-    assert "/etc/nginx/conf.d/own.conf on the server answers for all names on *:80" in said
+    assert "/etc/nginx/conf.d/own.conf on the server answers all host names on *:80" in said

@@ -29,7 +29,7 @@ def test_a_uv_whose_hash_is_another_is_not_installed(server: Server, project: Pr
     hashes = re.findall(r"sha256:[0-9a-f]{64}", (REPO / WHEELS).read_text())
     project.kit = kit_with(tmp_path, *((WHEELS, known, f"sha256:{'0' * 64}") for known in hashes))
     ran = project.fab("provision", status=1)
-    assert "DO NOT MATCH THE HASHES" in ran.err and "not uv as it was published" in ran.err
+    assert "DO NOT MATCH THE HASHES" in ran.err and "the index did not serve the published uv" in ran.err
     assert server.run("ls", layout.KIT, check=False).count("uv-") == 0
     project.kit = REPO
     assert "1 changed" in project.fab("provision").out

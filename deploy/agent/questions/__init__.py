@@ -1,4 +1,4 @@
-"""What an operator may ask the agent: each module is sent when a question of it is asked.
+"""Questions to the agent: each module is sent when one of its functions is called.
 
 facts, dependencies   a look at the server; packages compared
 journal, oneoff       log lines; a command beside the app

@@ -1,4 +1,4 @@
-"""What this host is and what stands on it, for the operator's planning and for lists."""
+"""Facts about this host and its apps, for plans and lists."""
 
 import glob
 import json

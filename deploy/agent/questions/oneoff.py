@@ -1,4 +1,4 @@
-"""A command of the operator's, run beside the service with its input and output passed through."""
+"""Runs a command of the operator as the app, with its input and output passed through."""
 
 import base64
 import os
@@ -36,8 +36,8 @@ class Attached:
         try:
             release = os.path.basename(os.readlink(f"/srv/{app}/current"))
         except OSError:
-            hint = "fab deploy; where there are releases (`fab releases`), fab rollback gives it to the newest good one"
-            raise Refused(f"no release of {app} has the traffic", hint) from None
+            hint = "fab deploy; or, if `fab releases` lists releases, fab rollback"
+            raise Refused(f"no release of {app} gets traffic", hint) from None
         options = ["--pty", "-p", f"Environment=TERM={tty['term']}"] if tty else ["--pipe"]
         argv = transient(unit_text(app, release), app, release, self.unit, command, tuple(options))
         if tty:

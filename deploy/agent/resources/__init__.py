@@ -1,11 +1,11 @@
-"""The kinds of resource, by name: one class is one kind, with its check and its apply side by side.
+"""The kinds of resource, by name: one class is one kind, with its check and apply.
 
     files, config_files   what every server has: files, directories, links; files that only make sense together
-    host/      the machine: packages, users, swap, logs, what was noticed on it
-    access/    who gets in: sshd, logins, firewall, keys, and changes that are proven by a second login
+    host/      the machine: packages, users, swap, logs, warnings about it
+    access/    access: sshd, logins, firewall, keys, and changes that a second login must confirm
     release/   one release: its upload, source, virtualenv, environment, commands
-    serving/   what answers: services, health, the switch of traffic and its watch, sites
-    tls/       certificates, and how one is got
+    serving/   serving visitors: services, health, the switch of traffic and its watch, sites
+    tls/       certificates, and requesting them
 
 A kind's module is found by the name of its class, and imported on the server when a plan first names it.
 """

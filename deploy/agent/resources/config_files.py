@@ -1,4 +1,4 @@
-"""Files that a program reads together: either all of them are as planned and it accepts them, or none was changed."""
+"""Files that a program reads together: either all are as planned and accepted, or none is changed."""
 
 import os
 from contextlib import suppress
@@ -26,7 +26,7 @@ class ConfigFiles(Resource):
 
     @property
     def shares(self) -> str:
-        return self.test[0]  # with half of another run's files there, it would judge those
+        return self.test[0]  # it must not test half-written files of another run
 
     def check(self, system: System) -> list[Drift]:
         drifts = []
@@ -38,11 +38,13 @@ class ConfigFiles(Resource):
         changing = [part for part in self.parts if part.check(system)]
         before: list[Before] = []
         try:
-            for part in changing:  # all of them first: what cannot be kept must not be changed
+            for part in changing:  # back up all of them first: without a backup, nothing may change
                 before.append(Before(part.path))
             for part in changing:
                 part.apply(system)
-            system.run(self.test, hint="nothing was reloaded, the files were restored; fix the template and run again")
+            system.run(
+                self.test, hint="nothing was reloaded, and the files were restored; fix the template and run again"
+            )
         except (Refused, OSError) as error:
             if lost := [text for text in (kept.restore() for kept in before) if text]:
                 state = "not everything could be restored:\n" + "\n".join(lost)
@@ -54,7 +56,7 @@ class ConfigFiles(Resource):
 
 
 class Before:
-    """What is at a path now, under a second name beside it: restoring it is a rename, which needs no room."""
+    """A backup of a path under a second name next to it: restoring it is a rename, which needs no space."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -65,7 +67,7 @@ class Before:
             os.link(path, self.kept, follow_symlinks=False)
 
     def restore(self) -> str:
-        """Why it could not be restored, in words; "" where it was."""
+        """Why it could not be restored, as text; "" after success."""
         try:
             if self.existed:
                 os.replace(self.kept, self.path)

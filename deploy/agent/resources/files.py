@@ -1,4 +1,4 @@
-"""Files, directories and links: written whole or not at all, and never over somebody else's edit."""
+"""Files, directories and links: written completely or not at all, and never over an edit by hand."""
 
 import os
 import re
@@ -13,7 +13,7 @@ SEAL = re.compile(r" \[seal ([0-9a-f]{12})\]")
 
 
 def seal(text: str) -> str:
-    """The text with its own checksum at the end of its first line, by which a later run sees an edit by hand."""
+    """The text with its checksum at the end of the first line, so a later run can detect an edit by hand."""
     import hashlib  # late, as all that a look at a server as it should be does not need
 
     first, newline, rest = text.partition("\n")
@@ -21,19 +21,19 @@ def seal(text: str) -> str:
 
 
 def untouched(text: str) -> bool:
-    """Whether the text is as the kit wrote it. Without a seal it is not the kit's."""
+    """Whether the text is unchanged since the kit wrote it. Text without a seal is not from the kit."""
     first, newline, rest = text.partition("\n")
     found = SEAL.search(first)
     return bool(found) and seal(SEAL.sub("", first) + newline + rest) == text
 
 
 def beside(path: str) -> str:
-    """Where a new file or link waits for its name. Hidden, or a program would read what a power cut leaves behind."""
+    """The temporary name of a new file or link. Hidden, so no program reads it after a power cut."""
     return f"{os.path.dirname(path)}/.{os.path.basename(path)}.ashore"
 
 
 def replace(path: str, data: bytes, mode: int, uid: int, gid: int) -> None:
-    """Write so that a reader, or a power cut, meets the old file or the new one."""
+    """Write atomically: a reader, or a power cut, finds the old file or the new one."""
     fresh = beside(path)
     with suppress(FileNotFoundError):
         os.unlink(fresh)  # left by an interrupted run
@@ -53,14 +53,14 @@ def replace(path: str, data: bytes, mode: int, uid: int, gid: int) -> None:
 
 
 def text_of(path: str) -> str | None:
-    """A file's text as it stands, odd bytes and line ends included; None where there is none."""
+    """A file's text, unchanged; None if the file does not exist."""
     try:
         with open(path, encoding="utf-8", errors="replace", newline="") as file:
             return file.read()
     except (FileNotFoundError, ProcessLookupError):  # the latter: below /proc, of a process that has just ended
         return None
     except IsADirectoryError:
-        raise Refused(f"{path} is a directory on the server, not a file", "move it away") from None
+        raise Refused(f"{path} on the server is a directory, not a file", "move it away") from None
 
 
 def link_target(path: str) -> str:
@@ -80,7 +80,7 @@ def sync_directory(path: str) -> None:
 
 
 def account_ids(owner: str, group: str) -> tuple[int, int] | None:
-    """uid and gid; None while an earlier step of the plan has yet to make them."""
+    """uid and gid; None if an earlier step of the plan has not created them yet."""
     if owner == group == "root":
         return 0, 0
     import grp
@@ -100,8 +100,8 @@ def required_ids(owner: str, group: str) -> tuple[int, int]:
 
 
 def not_found(what: str, name: str) -> Failed:
-    """An account that a step needs; also where the file of accounts could not be opened."""
-    hint = f"`id {name}`: if there is none, `fab provision` makes it; else the server lacks memory or open files"
+    """The error for a missing account, or if the file of accounts could not be opened."""
+    hint = f"if `id {name}` finds none, run `fab provision`; otherwise the server lacks memory or open files"
     return Failed(f"{what} cannot be found on the server", hint)
 
 
@@ -156,15 +156,15 @@ class File(Resource):
             return owner_and_mode(self.path, self.owner, self.group, self.mode)
         if untouched(self.text) and not untouched(found) and not self.force:
             raise Refused(
-                f"{self.path} on the server was edited by hand (or is not the kit's)",
-                "move the edit into the template that the file's first line names, or give it up: run again with"
-                " --force (a copy stays beside it)",
+                f"{self.path} on the server was edited by hand, or was not written by Ashore",
+                "move the edit into the template named in the file's first line, or discard it: run again with"
+                " --force (a copy is kept next to it)",
                 self._diff(found),
             )
         return [Drift("text", "different", "as rendered", self._diff(found))]
 
     def _diff(self, found: str) -> str:
-        """Of configuration; what else we write is our own book-keeping, or secret."""
+        """Only for config files; other files are internal, or secret."""
         if isinstance(self.content, Secret):
             return "[hidden]"
         return unified(self.path, found, self.text) if untouched(self.text) else ""
@@ -206,7 +206,7 @@ class Directory(Resource):
 
 @dataclass(frozen=True)
 class Link(Resource):
-    """A symlink. Repointing is atomic: a reader meets the old target or the new one. name: what it is for."""
+    """A symlink. Changing the target is atomic: a reader finds the old one or the new one. name: its purpose."""
 
     path: str
     target: str
@@ -231,13 +231,13 @@ class Link(Resource):
 
 @dataclass(frozen=True)
 class Absent(Resource):
-    """No file, link or directory tree at the path. What mounts or other trees hold behind a link is not touched."""
+    """No file, link or directory tree at the path. The target of a link is not touched."""
 
     path: str
 
     @property
     def title(self) -> str:
-        return f"no {self.path}"
+        return f"{self.path}: absent"
 
     def check(self, system: System) -> list[Drift]:
         return [Drift("path", "present", "absent")] if os.path.lexists(self.path) else []

@@ -1,4 +1,4 @@
-"""What visitors' connections come to. One file a proxy, found by its name; nothing else in the kit names one.
+"""What accepts visitors' connections. One file per proxy, found by its name; nothing else in the kit names one.
 
 A new proxy is a module here with a class of `base.Proxy` and `PROXY = ThatClass()`, its templates, and a test of its
 files.

@@ -1,4 +1,4 @@
-"""What a proxy is to the kit."""
+"""The interface of a proxy."""
 
 from abc import ABC, abstractmethod
 
@@ -12,9 +12,9 @@ from ...config.site import Site
 
 
 class Proxy(ABC):
-    """The program that visitors reach: it holds their connections, and passes them on to the release that is current.
+    """The program that accepts visitors' connections, and passes their requests to the current release.
 
-    name: of its package and its option of `fab logs`. front: what steps must know of it. user: who its workers are.
+    name: of its package and its option of `fab logs`. front: its values for steps. user: of its workers.
     access_line: a regular expression for a line of its access log, see `traffic.Log`.
     """
 
@@ -32,15 +32,15 @@ class Proxy(ABC):
         """The directory of its log files for an app: access.log and error.log."""
         return f"/var/log/{self.name}/{app}"
 
-    # What it is for all apps, as steps of `fab provision`, in this order.
+    # Steps of `fab provision` for all apps, in this order.
 
     @abstractmethod
     def free(self) -> tuple[Resource, ...]:
-        """Its ports are free for it, and nobody else's server answers for all names."""
+        """Its ports are available, and no other site is the default server."""
 
     @abstractmethod
     def confined(self, force: bool) -> tuple[Resource, ...]:
-        """What is there before its package, which starts it: it runs in its box from the first."""
+        """Its sandbox, configured before the package is installed, which starts it."""
 
     @abstractmethod
     def scripts(self, force: bool) -> tuple[Resource, ...]:
@@ -48,32 +48,32 @@ class Proxy(ABC):
 
     @abstractmethod
     def rotated(self, force: bool) -> tuple[Resource, ...]:
-        """Its log files have an end."""
+        """Its log files are rotated."""
 
     @abstractmethod
     def serving(self, force: bool) -> tuple[Resource, ...]:
-        """It runs, and gives nothing to those who ask for a site that nobody has."""
+        """It runs, and does not answer requests for unknown hosts."""
 
     @abstractmethod
     def since_http3(self, step: File) -> Resource:
-        """The step, where the server's version has HTTP/3."""
+        """The step, if the server's version supports HTTP/3."""
 
-    # What it is for one app, as steps of a change of the release.
+    # Steps for one app, in a change of the release.
 
     @abstractmethod
     def names(self, app: App, site: Site) -> Resource:
-        """The site's names are no other site's."""
+        """The site's names are not used by another site."""
 
     @abstractmethod
     def site(self, app: App, site: Site, static_before: dict[str, str], version: str, force: bool) -> ConfigFiles:
-        """The app's site. static_before: `app.static` of the release before, whose files stay within reach.
+        """The app's site. static_before: `app.static` of the previous release, whose files are still served.
 
-        version: the server's, as its package has it, "1.22.1-9+deb12u3".
+        version: of the package on the server, "1.22.1-9+deb12u3".
         """
 
     @abstractmethod
     def service(self, enabled: bool | None = None) -> Service:
-        """It runs with its configuration as it is. enabled: at boot, too; None leaves that."""
+        """It runs with the current config. enabled: start it at boot; None: leave that unchanged."""
 
     @abstractmethod
     def described(self, site: Site, version: str) -> str:

@@ -25,13 +25,13 @@ from .base import Proxy
 HOME = "/etc/nginx"
 READS = tuple(f"{HOME}/{name}" for name in ("nginx.conf", "conf.d", "sites-enabled", "sites-available", "ashore"))
 SITES = f"{HOME}/sites-available"
-STRANGERS = (  # who answers for names that nobody has; Debian's own is taken away
+STRANGERS = (  # the sites for unknown hosts; Debian's own is removed
     *(f"{SITES}/ashore-{name}.conf" for name in ("strangers", "strangers-tls", "http3")),
     *(f"{HOME}/{directory}/default" for directory in ("sites-available", "sites-enabled")),
 )
 REJECTS_SINCE = "1.19.4"  # it can refuse a TLS handshake since then
 KEEPS_FOR_SINCE = "1.19.10"  # keepalive_time
-HTTP3_SINCE = "1.25.1"  # with it came another way to say HTTP/2
+HTTP3_SINCE = "1.25.1"  # since then, HTTP/2 has its own directive
 WORKER_CONNECTIONS = 16384  # Debian's 768 are what one visitor's machine can hold; these take 7 MB of each worker
 DIRECTORIES = ("body", "fastcgi", "proxy", "scgi", "uwsgi")  # Debian's: for what does not fit into memory
 DROP_IN = "/etc/systemd/system/nginx.service.d"
@@ -56,14 +56,14 @@ class Nginx(Proxy):
 
     def confined(self, force: bool) -> tuple[Resource, ...]:
         drop_in = file(f"{DROP_IN}/50-ashore.conf", "systemd/nginx.conf.j2", force)
-        return (  # in its box it may not make these
+        return (  # in its sandbox, it cannot create these
             *(Directory(f"/var/lib/nginx/{kind}", 0o700, self.user) for kind in DIRECTORIES),
             Directory(DROP_IN),
-            ConfigFiles("Nginx is confined, and comes back by itself", (drop_in,), ("systemctl", "daemon-reload")),
+            ConfigFiles("nginx.service: sandboxed, restarts automatically", (drop_in,), ("systemctl", "daemon-reload")),
         )
 
     def scripts(self, force: bool) -> tuple[Resource, ...]:
-        """It has visitors' kept connections closed before a reload."""
+        """The script that closes kept connections before a reload."""
         return (file(f"{layout.KIT}/drain.sh", "nginx/drain.sh.j2", force),)
 
     def rotated(self, force: bool) -> tuple[Resource, ...]:
@@ -74,8 +74,8 @@ class Nginx(Proxy):
             Directory(f"{HOME}/ashore"),
             self._common(force),
             WorkerConnections(WORKER_CONNECTIONS),
-            _shared(REJECTS_SINCE, "strangers get no TLS handshake", "strangers-tls", force),
-            _shared(HTTP3_SINCE, "HTTP/3, where Nginx has it", "http3", force),
+            _shared(REJECTS_SINCE, "Nginx: no TLS handshake for unknown hosts", "strangers-tls", force),
+            _shared(HTTP3_SINCE, "Nginx: HTTP/3 if supported", "http3", force),
             self.service(enabled=True),
         )
 
@@ -92,13 +92,13 @@ class Nginx(Proxy):
             *_site_of("strangers-tls", force),
             Absent(f"{HOME}/sites-enabled/default"),
         )
-        return ConfigFiles("Nginx serves known sites and gives strangers nothing", parts, TEST)
+        return ConfigFiles("Nginx shared config: no response to unknown hosts", parts, TEST)
 
     def since_http3(self, step: File) -> Resource:
         return SinceVersion(self.name, HTTP3_SINCE, step)
 
     def names(self, app: App, site: Site) -> Resource:
-        """Where visitors come by a bare address, Nginx tells sites by that."""
+        """For a site with a bare address, Nginx selects the site by that address."""
         names = tuple(dict.fromkeys((*site.names, *site.aliases)))
         alone = tuple(f"{address}:443" for address in site.addresses)
         return ServerNames(names, (80, 443) if site.encrypted else (80,), alone, f"{SITES}/{app.name}.conf")
@@ -111,7 +111,7 @@ class Nginx(Proxy):
             File(f"{SITES}/{name}", text, force=force),
             Link(f"{HOME}/sites-enabled/{name}", f"../sites-available/{name}"),
         )
-        return ConfigFiles(f"Nginx site {site.names[0]}", parts, TEST)
+        return ConfigFiles(f"Nginx site {site.names[0]}: configured", parts, TEST)
 
     def service(self, enabled: bool | None = None) -> Service:
         return Service(self.front.unit, enabled=enabled, watches=READS)
@@ -124,19 +124,19 @@ class Nginx(Proxy):
 
 
 def _site_of(name: str, force: bool) -> tuple[File, Link]:
-    """One that all apps share, by its template."""
+    """A site that all apps share, by its template."""
     written = f"ashore-{name}.conf"
     text = file(f"{SITES}/{written}", f"nginx/{name}.conf.j2", force)
     return text, Link(f"{HOME}/sites-enabled/{written}", f"../sites-available/{written}")
 
 
 def _shared(version: str, what: str, name: str, force: bool) -> SinceVersion:
-    """Such a site, where Nginx is recent enough for it."""
+    """Such a site, if Nginx is recent enough for it."""
     return SinceVersion("nginx", version, ConfigFiles(what, _site_of(name, force), TEST))
 
 
 def site_text(app: App, site: Site, static_before: dict[str, str], version: str) -> str:
-    """Of `static` it has the prefixes; each release has links to its directories, so that another needs no reload."""
+    """It contains the prefixes of `static`; each release links its directories, so a change needs no reload."""
     prefixes = sorted({**dict(app.static), **static_before})
     static = [(prefix, re.escape(prefix), layout.static_name(prefix)) for prefix in prefixes]
     return render(
@@ -156,7 +156,7 @@ def site_text(app: App, site: Site, static_before: dict[str, str], version: str)
 
 
 def open_path(health_path: str) -> str:
-    """What maintenance leaves open: the path as Nginx compares it; "" for the front page, which it is to close."""
+    """The path that stays open in maintenance, as Nginx compares it; "" for the front page, which is closed."""
     path = unquote(health_path.partition("?")[0])
     path = posixpath.normpath(re.sub("/+", "/", path)) + ("/" if re.search(r"/\.{0,2}$", path) else "")
     return path if path.strip("/") and re.fullmatch(PATH, path) else ""

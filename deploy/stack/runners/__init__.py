@@ -1,4 +1,4 @@
-"""What runs an app. One file a runner, found by its name; nothing else in the kit names one.
+"""What runs an app. One file per runner, found by its name; nothing else in the kit names one.
 
 A new runner is a module here with a class of `base.Runner` and `RUNNER = ThatClass()`, and a test of its unit.
 """

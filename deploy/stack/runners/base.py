@@ -1,4 +1,4 @@
-"""What a runner is to the kit."""
+"""The interface of a runner."""
 
 from abc import ABC, abstractmethod
 
@@ -13,9 +13,9 @@ UNIT = "systemd/app@.service.j2"
 class Runner(ABC):
     """One program that serves an app on a unix socket, with processes of its own.
 
-    title: as people write it. package: what the app's requirements must bring. restarts: how its journal tells of
-    processes that were started anew. notifies: whether it tells systemd when it is ready. about_…: comments of the
-    unit. calls: system calls that it makes beside the usual ones, and why.
+    title: as people write it. package: what the app's requirements must contain. restarts: how its journal reports
+    restarted processes. notifies: whether it tells systemd when it is ready. about_…: comments of the
+    unit. calls: system calls that it needs besides the usual ones, and why.
     """
 
     title: str
@@ -32,18 +32,18 @@ class Runner(ABC):
 
     @abstractmethod
     def environment(self, app: App, cpus: int) -> dict[str, str]:
-        """What it reads from the environment of a release, which rolls back with the release."""
+        """Its variables in the environment of a release, which roll back with the release."""
 
     @abstractmethod
     def processes(self, app: App, cpus: int) -> str:
-        """How many requests it takes at a time, in words: "2 workers × 8 threads"."""
+        """How many requests it handles at the same time, as text: "2 workers × 8 threads"."""
 
     def burst(self, app: App, cpus: int) -> int:
-        """So many requests at the same time reach each of its processes."""
+        """How many simultaneous requests reach each of its processes."""
         return 2 * (app.workers or cpus)
 
     def stop_seconds(self, app: App) -> int:
-        """After so long, systemd ends what has not ended by itself."""
+        """After how many seconds systemd kills an instance that has not stopped."""
         return app.timeout_seconds + 10
 
     def unit(self, app: App, room: str) -> str:

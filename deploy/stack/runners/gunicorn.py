@@ -19,7 +19,7 @@ class Gunicorn(Runner):
         "Workers, their class and threads are in GUNICORN_CMD_ARGS, in the release's env, and so roll back with it."
     )
     about_stop = "Open requests are finished: Gunicorn gives them its graceful timeout, systemd ten seconds more."
-    calls = ("@chown", "Gunicorn changes the owner of its socket.")  # system calls beside the usual ones, and why
+    calls = ("@chown", "Gunicorn changes the owner of its socket.")  # system calls besides the usual ones, and why
 
     def command(self, app: App, release: str) -> str:
         program = f"/srv/{app.name}/releases/{release}/venv/bin/gunicorn"

@@ -1,4 +1,4 @@
-"""A user of keys whom sshd must let in: looked at before a key is said to get in."""
+"""Checks that sshd lets a user log in by key, before a key is added for that user."""
 
 import os
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ KEY_ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 class Admitted(Resource):
     """sshd lets a user in by the keys in this file, from anywhere or from some addresses at least.
 
-    types: of the keys, like "ssh-ed25519". The user may be yet to be created, with a group of the same name.
+    types: of the keys, like "ssh-ed25519". The user may not exist yet; its group will have the same name.
     """
 
     user: str
@@ -24,7 +24,7 @@ class Admitted(Resource):
 
     @property
     def title(self) -> str:
-        return f"sshd lets in {self.user} with its keys"
+        return f"sshd: login of {self.user} by key allowed"
 
     def check(self, system: System) -> list[Drift]:
         config = lines()
@@ -37,17 +37,17 @@ class Admitted(Resource):
             line = responsible(config, keyword, applying)
             obstacles.append((f"{line}: {line.keyword} {line.value}" if line else keyword, hint))
         said = "\n".join(dict.fromkeys(where for where, _ in obstacles))
-        raise Refused(f"sshd would not let in {self.user}, whatever key it shows", obstacles[0][1], said)
+        raise Refused(f"sshd does not let {self.user} log in, with any key", obstacles[0][1], said)
 
     def _obstacle(self, found: Settings, login: Login) -> tuple[str, str]:
         """(keyword, hint); ("", "") where there is none."""
         own = f"at the end of {SSHD_CONFIG}, add `Match User {self.user}` and below it"
-        reload = "then `systemctl reload ssh`, and run again"
+        reload = "then `systemctl reload ssh`, and run this again"
         keyword = barred(found, login, anywhere=True)
         if keyword in ("allowusers", "allowgroups"):
             return keyword, f"add {self.user} to that line, {reload}"
         if keyword:
-            return keyword, f"take {self.user} out of what that line fits, {reload}"
+            return keyword, f"change that line so that it does not match {self.user}, {reload}"
         if one(found, "pubkeyauthentication", "yes") != "yes":
             return "pubkeyauthentication", f"{own} `PubkeyAuthentication yes`, {reload}"
         ways = one(found, "authenticationmethods", "any").split()

@@ -1,4 +1,4 @@
-"""What the network may reach: the kit's own table of nftables, and nobody else's rules."""
+"""The firewall: the kit's own table of nftables; rules of others are not changed."""
 
 import glob
 import os
@@ -22,7 +22,7 @@ OTHERS = "firewalld.service"
 
 
 def table() -> str:
-    """Our table as the kernel has it, without what its sets hold; "" where it is not loaded, or there is no nft."""
+    """Our table in the kernel, without the elements of its sets; "" if it is not loaded, or there is no nft."""
     try:
         listed = subprocess.run(
             ["nft", "-s", "-t", "list", "table", "inet", "ashore"], capture_output=True, env=ENVIRONMENT
@@ -33,7 +33,7 @@ def table() -> str:
 
 
 def fingerprint() -> str:
-    """Another one for every change of the rules' files or of the table in the kernel."""
+    """A checksum of the rules' files and of the table in the kernel."""
     texts = [RULES, *(path for directory in ADDED for path in sorted(glob.glob(f"{directory}/*.nft")))]
     seen = [(path, text_of(path)) for path in texts]
     return f"{zlib.crc32(repr((seen, table())).encode()):08x}"
@@ -77,8 +77,8 @@ def sshd_texts() -> str:
 class SshPorts(Resource):
     """The firewall's file for SSH: the ports that sshd listens on, those of its configuration, and the operator's own.
 
-    rule: what is done with them, `%s` standing for the ports, and `%u` for the ID of `user`. If sshd moves, one must be
-    able to get in by the old port and by the new one.
+    rule: `%s` stands for the ports, `%u` for the ID of `user`. If sshd's port changes, the old and the new port must
+    both be open.
     """
 
     path: str
@@ -113,15 +113,15 @@ class SshPorts(Resource):
         try:
             return str(pwd.getpwnam(self.user).pw_uid) if self.user else ""
         except KeyError:
-            return self.user  # which an earlier step is yet to make
+            return self.user  # an earlier step will create it
 
 
 @dataclass(frozen=True)
 class ConnectionLimit(Resource):
     """The firewall's file for how many connections one address may hold to the proxy.
 
-    A connection belongs to no app before its first line is read, so all apps share one number: the largest that one of
-    them asks for, and no limit if one asks for none (0). Each says so in its app-NAME.nft. rules: `%s` is the number.
+    A connection belongs to no app before its first line is read, so all apps share one number: the largest of their
+    settings, and no limit if one of them is 0. Each app's setting is in its app-NAME.nft. rules: `%s` is the number.
     """
 
     path: str
@@ -160,15 +160,15 @@ def limits_of_others(directory: str, app: str) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Firewall(Resource):
-    """The kernel has our table as our files say, and gets it at every boot.
+    """Our table is loaded in the kernel as in our files, and at every boot.
 
-    By what the kernel lists, against what it listed when it was loaded: a rule that somebody added or took away at run
-    time is seen, too.
+    The kernel's list is compared with the list after loading, so rules that somebody added or removed at run time are
+    detected, too.
     """
 
     @property
     def title(self) -> str:
-        return "the rules are loaded"
+        return "firewall rules: loaded"
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -180,34 +180,34 @@ class Firewall(Resource):
             other = "firewalld"
         if other:
             raise Refused(
-                f"{other} is the server's firewall, and the kit would put another beside it",
-                f"leave it to {other} with `firewall = false` in the stage of deploy.toml (it must let in 80 and 443),"
+                f"{other} is active on the server, and Ashore would add a second firewall",
+                f"keep {other}: set `firewall = false` in the stage of deploy.toml (it must allow 80 and 443),"
                 f" or turn it off (`{'ufw disable' if other == 'ufw' else 'systemctl disable --now firewalld'}`)",
             )
         if text_of(LOADED) != fingerprint():
-            return [Drift("rules in the kernel", "not as the files say", "as the files say")]
+            return [Drift("rules in the kernel", "differ from the files", "as in the files")]
         return []
 
     def apply(self, system: System) -> None:
-        hint = "nothing was loaded; fix the file that nft names, then run again"
+        hint = "nothing was loaded; fix the file in nft's message, then run again"
         system.run(["nft", "-c", "-f", RULES], hint=hint)
-        system.run(["systemctl", "daemon-reload"])  # an undo may have taken the unit's file away, and now it is back
+        system.run(["systemctl", "daemon-reload"])  # an undo may have removed the unit's file, and now it is back
         system.run(["systemctl", "restart", UNIT])
         replace(LOADED, fingerprint().encode(), 0o600, 0, 0)
 
 
 @dataclass(frozen=True)
 class NoFirewall(Resource):
-    """The kit's firewall is not there: the stage leaves that to somebody else."""
+    """The kit's firewall is removed: the stage uses another one, or none."""
 
     guards = True
 
     @property
     def title(self) -> str:
-        return "the firewall is left to you (firewall = false)"
+        return "firewall: not managed (firewall = false)"
 
     def check(self, system: System) -> list[Drift]:
-        return [Drift("the kit's rules", "present", "absent")] if os.path.exists(RULES) else []
+        return [Drift("Ashore's rules", "present", "absent")] if os.path.exists(RULES) else []
 
     def apply(self, system: System) -> None:
         import shutil

@@ -1,7 +1,7 @@
-"""The way into the server: what could close it is undone unless a new login works, whatever happens in between.
+"""Changes of SSH access: a change that could lock the operator out is undone unless a new login works.
 
-How the way was is on disk before anything is changed. The agent puts that back, or a timer, or the next boot: whether
-the agent is killed, the link cut, or the plug pulled. `templates/ssh/undo.sh.j2` is what they run.
+A backup is on disk before anything is changed. The agent restores it, or a timer, or the next boot, even if the agent
+is killed, the connection is lost or the power is cut. They all run `templates/ssh/undo.sh.j2`.
 """
 
 import glob
@@ -23,10 +23,10 @@ HOST_KEYS = "/etc/ssh/ssh_host_*_key.pub"
 
 @dataclass(frozen=True)
 class Guarded(Resource):
-    """Steps that could close the way in: they stay if the operator gets in anew, while the old login is held.
+    """Steps that could lock the operator out: they stay only if a new login works while the old one is open.
 
-    keeps: more paths, beside the steps' own, that are put back. undo_seconds: when the timer does that, if nobody has;
-    prove_seconds, less than that: how long the operator may take.
+    keeps: paths to restore besides the steps' own. undo_seconds: when the timer restores them, if nobody has;
+    prove_seconds, less than that: how long the new login may take.
     """
 
     name: str
@@ -47,24 +47,24 @@ class Guarded(Resource):
 
     def check(self, system: System) -> list[Drift]:
         unproved = pending() and not system.memory.proof
-        drifts = [Drift("an earlier change", "was not proved", "undone, then made anew")] if unproved else []
+        drifts = [Drift("an earlier change", "not confirmed", "undone, then applied again")] if unproved else []
         for step in self.steps:
             drifts += [Drift(f"{step.title}: {d.what}", d.found, d.wanted, d.diff) for d in step.check(system)]
         return drifts
 
     def apply(self, system: System) -> None:
-        if pending():  # of a run that died: we hold its lock
+        if pending():  # left by a run that died: we hold its lock
             undo(system)
             system.forget()
         remember([*paths_of(self.steps), *self.keeps, *keys_of_operators()])
         arm(system, self.undo_seconds)
         try:
-            with system.alone("access"):  # what undoes the change waits for the end of this, as long as we live
+            with system.alone("access"):  # the undo waits for the end of this, while we live
                 for step in self.steps:
                     if step.check(system):
                         step.apply(system)
                         system.forget()
-            system.observer.at(f"proof that {self.name}")
+            system.observer.at(f"proof: {self.name}")
         except BaseException:
             undo(system)
             system.forget()
@@ -72,7 +72,7 @@ class Guarded(Resource):
         system.memory.proof = Proof(self, system)
 
     def prove(self, system: System) -> None:
-        """Have the operator log in anew; Failed if that does not work, or no answer comes."""
+        """Ask the operator's side to log in again; Failed if that fails, or no answer comes."""
         keys = [text_of(path) or "" for path in sorted(glob.glob(HOST_KEYS))]
         system.operator.emit({"event": "prove", "step": self.name, "keys": keys})
         deadline = time.monotonic() + self.prove_seconds
@@ -84,14 +84,14 @@ class Guarded(Resource):
             if isinstance(answer, dict) and answer["request"] == "cancel":
                 raise Stopped
         if answer is None:
-            why, hint = f"no word of a new login came within {self.prove_seconds} s, or the link dropped", ""
+            why, hint = f"no new login was reported within {self.prove_seconds} s, or the connection was lost", ""
         elif answer["ok"]:
             return
         else:
             why, hint = answer["why"], answer["hint"]
         raise Failed(
-            f"with this step, a new login did not work: {why}",
-            "the change was undone, and the old way in works as before; " + (hint or "run the same command again"),
+            f"after this change, a new login failed: {why}",
+            "the change was undone, and your login works as before; " + (hint or "run the same command again"),
         )
 
 
@@ -137,7 +137,7 @@ def pending() -> bool:
 
 
 def paths_of(steps: tuple[Resource, ...]) -> list[str]:
-    """The files of the steps, and of those that they are made of."""
+    """The files of the steps and of their parts."""
     found = []
     for step in steps:
         for value in (step, *vars(step).values()):
@@ -148,7 +148,7 @@ def paths_of(steps: tuple[Resource, ...]) -> list[str]:
 
 
 def keys_of_operators() -> list[str]:
-    """The files that say whose keys get in: of who is logged in, and of root."""
+    """The authorized_keys files of the current login and of root."""
     import pwd
 
     found = []
@@ -159,12 +159,12 @@ def keys_of_operators() -> list[str]:
 
 
 def remember(paths: list[str]) -> None:
-    """Put on disk how these files and our table of the firewall are now."""
+    """Back up these files and our table of the firewall."""
     import shutil
 
     from .firewall import table
 
-    shutil.rmtree(UNDO, ignore_errors=True)  # what an undo left that had ended
+    shutil.rmtree(UNDO, ignore_errors=True)  # left by an undo that has ended
     os.makedirs(f"{UNDO}/files", 0o700)
     absent = [path for path in paths if not os.path.lexists(path)]
     for path in paths:
@@ -182,7 +182,7 @@ def remember(paths: list[str]) -> None:
 def arm(system: System, seconds: int) -> None:
     stop_timer(system)
     replace(ARMED, b"", 0o600, 0, 0)
-    os.sync()  # a boot, too, must find it all
+    os.sync()  # a boot must find all of it, too
     options = [f"--on-active={seconds}", "--timer-property=AccuracySec=100ms", f"--unit={SERVICE}"]
     try:
         system.run(["systemd-run", "--quiet", *options])
@@ -192,11 +192,11 @@ def arm(system: System, seconds: int) -> None:
 
 
 def disarm(system: System) -> None:
-    """The change stays. Whoever renames `armed` first decides: the timer may be a moment faster."""
+    """Keep the change. Renaming `armed` decides: the timer may have done so first."""
     try:
         os.rename(ARMED, f"{UNDO}/proved")
     except FileNotFoundError:
-        what = "the new login took too long: the server had undone the change by itself"
+        what = "the new login took too long: the server has already undone the change"
         raise Failed(what, "run the same command again") from None
     sync_directory(UNDO)
     stop_timer(system)
@@ -204,18 +204,21 @@ def disarm(system: System) -> None:
 
 
 def undo(system: System) -> None:
-    """Put it all back, or find it put back."""
+    """Restore everything, unless that was already done."""
     if pending():
         try:
             system.run(["systemctl", "start", SERVICE])
         except Failed as failed:
             raise Failed(
                 f"SSH access could not be restored: {failed.what}",
-                f"keep this login; on the server, `journalctl -u {SERVICE}` says why; it tries again by itself",
+                f"keep this login open; `journalctl -u {SERVICE}` on the server shows why; the server keeps trying",
                 failed.detail,
             ) from failed
         if pending():
-            raise Failed("SSH access could not be restored", f"keep this login; `journalctl -u {SERVICE}` says why")
+            raise Failed(
+                "SSH access could not be restored",
+                f"keep this login open; `journalctl -u {SERVICE}` on the server shows why",
+            )
     stop_timer(system)
     forget()
 

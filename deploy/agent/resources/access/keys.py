@@ -1,4 +1,4 @@
-"""Keys that may do a few things only, and the root-owned copy of the kit that does these for them."""
+"""CI keys, which may do only a few things, and the root-owned copy of the kit that does these for them."""
 
 import os
 import re
@@ -37,8 +37,8 @@ def line_of(key: Key, kit: str) -> str:
 class Keyring(Resource):
     """The keys in an authorized_keys: those that are there, with `add`, and without those of the IDs in `revoke`.
 
-    What is there is looked at in the moment of writing: of two operators at a time, one cannot give back what the other
-    has taken away. kit: the copy of the kit that serves them; "": as it is. add: (type, base64, name, ID) of each.
+    The file is read at the moment of writing, so of two operators at the same time, one cannot restore a key that the
+    other has revoked. kit: the copy of the kit that serves them; "": unchanged. add: (type, base64, name, ID) of each.
     """
 
     path: str
@@ -63,7 +63,7 @@ class Keyring(Resource):
             return File(self.path, text).check(system)  # edited by hand: refused, with the difference
         if found == text or (found is None and not self._keys()):
             return []
-        return [Drift("keys", "others", "as wanted", unified(self.path, found or "", text))]
+        return [Drift("keys", "different", "as wanted", unified(self.path, found or "", text))]
 
     def apply(self, system: System) -> None:
         replace(self.path, self._text().encode(), 0o644, 0, 0)
@@ -75,7 +75,7 @@ class Keyring(Resource):
         return [key for id_, key in known.items() if id_ not in self.revoke and EVERY not in self.revoke]
 
     def _text(self) -> str:
-        """Only our own lines: in a file that somebody has edited, the edit goes with a key that is revoked."""
+        """Only our own lines: revoking a key also removes edits by hand from the file."""
         if self.kit:
             return seal(HEAD + "".join(line_of(key, self.kit) for key in self._keys()))
         left = {(key["id"], key["base64"]) for key in self._keys()}
@@ -86,21 +86,21 @@ class Keyring(Resource):
 
 @dataclass(frozen=True)
 class Disconnected(Resource):
-    """No connection of a key that does not get in any more is at work on the app."""
+    """Connections and runs of revoked keys are ended."""
 
     app: str
     path: str
 
     @property
     def title(self) -> str:
-        return "what revoked keys had under way has ended"
+        return "runs and connections of revoked keys: ended"
 
     def check(self, system: System) -> list[Drift]:
         from ...overrule import at_work, connections
 
         holder = at_work(self.app)
         if holder and holder["ci"] not in {key["id"] for key in keys_in(self.path)}:
-            return [Drift(str(holder.get("verb")), "at work", "ended")]
+            return [Drift(str(holder.get("verb")), "running", "ended")]
         return (
             [Drift("connections", "open", "ended")] if self not in system.memory.done and connections(self.app) else []
         )
@@ -111,18 +111,18 @@ class Disconnected(Resource):
 
         for pid in connections(self.app):
             with suppress(ProcessLookupError):
-                os.kill(pid, KEYS_CHANGED)  # each looks whether its own key still gets in
+                os.kill(pid, KEYS_CHANGED)  # each checks whether its own key is still valid
         system.memory.done.add(self)
         overrule = Overrule(self.app, system.operator.emit, KEYS_CHANGED)
         while self.check(system):
             holder = at_work(self.app)
             if holder and not overrule(holder):
-                raise Failed(f"{described(holder)}, and does not end", "on the server, end its process", str(holder))
+                raise Failed(f"{described(holder)}, and does not end", "end its process on the server", str(holder))
 
 
 @dataclass(frozen=True)
 class LoginUser(User):
-    """A user whom a key logs in, and who owns nothing, its home included: it cannot let others in."""
+    """A user for logins by key, who owns nothing, not even its home, so it cannot add keys."""
 
     shell: str = "/bin/sh"
 
@@ -130,20 +130,22 @@ class LoginUser(User):
         import pwd
 
         if len(self.name) > 32:
-            hint = "CI keys are for apps whose name has 29 letters at most"
-            raise Refused(f"a user's name has 32 letters at most, and {self.name} has {len(self.name)}", hint)
+            hint = "CI keys need an app name of at most 29 characters"
+            raise Refused(f"the user name {self.name} has {len(self.name)} characters; the maximum is 32", hint)
         try:
             found = pwd.getpwnam(self.name)
         except KeyError:
             return [Drift("user", "absent", "present")]
         if found.pw_dir != self.home:
-            raise Refused(f"{self.name} is already somebody else on this server", f"its home is {found.pw_dir}")
+            raise Refused(
+                f"the user {self.name} exists on this server for another purpose", f"its home is {found.pw_dir}"
+            )
         return [*super().check(system), *([] if self._unlocked() else [Drift("login by key", "locked", "possible")])]
 
     def apply(self, system: System) -> None:
         if any(drift.what != "login by key" for drift in self.check(system)):
             super().apply(system)
-        system.run(["usermod", "--password", "*", self.name])  # none fits; "!", as useradd leaves it, can shut out keys
+        system.run(["usermod", "--password", "*", self.name])  # no password matches; useradd's "!" can block keys
 
     def _proved(self) -> bool:
         return True  # its home, which is compared before, is below a directory of the kit
@@ -154,7 +156,7 @@ class LoginUser(User):
 
 @dataclass(frozen=True)
 class Tree(Resource):
-    """A directory with these files and no others: root's, readable by all, complete once it has its name."""
+    """A directory of root with exactly these files, readable by all; it gets its name when it is complete."""
 
     directory: str
     files: tuple[tuple[str, str], ...]
@@ -170,7 +172,7 @@ class Tree(Resource):
         wanted = dict(self.files)
         found = {path: text_of(f"{self.directory}/{path}") for path in self._paths()}
         changed = sorted(path for path in {*wanted, *found} if wanted.get(path) != found.get(path))
-        return [Drift(path, "another text" if path in found else "absent", "as it was put there") for path in changed]
+        return [Drift(path, "changed" if path in found else "absent", "as installed") for path in changed]
 
     def _paths(self) -> list[str]:
         found = []
@@ -192,14 +194,14 @@ class Tree(Resource):
 
 @dataclass(frozen=True)
 class Unused(Resource):
-    """No copy of the kit is left that no unit starts: those of older versions, and those of keys that are gone."""
+    """Copies of the kit that no unit uses are removed: of older versions, and of removed keys."""
 
     parent: str
     prefix: str
 
     @property
     def title(self) -> str:
-        return "copies of the kit that no unit starts are removed"
+        return "unused copies of the kit: removed"
 
     def check(self, system: System) -> list[Drift]:
         return [Drift(path, "present", "absent") for path in self._unused()]

@@ -1,4 +1,4 @@
-"""Who gets in by SSH, and how, by what sshd itself says for each login that its configuration tells apart."""
+"""Who can log in by SSH, and how: asks sshd itself about each kind of login that its config distinguishes."""
 
 import os
 import subprocess
@@ -23,13 +23,13 @@ def settings(text: str) -> Settings:
 
 
 def asked(login: Login, first: str = "") -> Settings:
-    """What sshd's files come to for a login. first: text that counts before them all."""
+    """sshd's effective settings for a login. first: text that takes precedence over all files."""
     told = f"{first}\nInclude {SSHD_CONFIG}\n" if first else ""
     argv = [SSHD, "-T", *(["-f", "/dev/stdin"] if told else []), "-C", login.specification]
     ran = subprocess.run(argv, input=told.encode(), capture_output=True, env=ENVIRONMENT)
     if ran.returncode:
         detail = ran.stderr.decode(errors="replace").strip()
-        raise Failed("sshd does not accept its configuration", "fix the line that sshd names, then run again", detail)
+        raise Failed("sshd does not accept its configuration", "fix the line in sshd's message, then run again", detail)
     return settings(ran.stdout.decode(errors="replace"))
 
 
@@ -43,7 +43,7 @@ def own_connection() -> dict[str, str]:
 
 
 def groups_of(user: str) -> tuple[str, ...]:
-    """() for one whom this server does not have."""
+    """() for an unknown user."""
     import grp
     import pwd
 
@@ -61,7 +61,7 @@ def groups_of(user: str) -> tuple[str, ...]:
 
 
 def passwords(shadow: str) -> dict[str, bool]:
-    """Users whom some password fits, from /etc/shadow → whether that is the empty one; and root, who may get one."""
+    """Users with a password, from /etc/shadow → whether it is empty; and root, who may get one."""
     found = {"root": False}
     for line in shadow.splitlines():
         name, _, rest = line.partition(":")
@@ -72,7 +72,7 @@ def passwords(shadow: str) -> dict[str, bool]:
 
 
 def password_keyword(found: Settings, user: str, empty: bool) -> str:
-    """The keyword that lets this user in with nothing but a password; "" where none does."""
+    """The keyword that lets this user log in with only a password; "" if none does."""
     if user == "root" and one(found, "permitrootlogin") != "yes":
         return ""
     if empty and one(found, "permitemptypasswords") != "yes":
@@ -88,7 +88,7 @@ def password_keyword(found: Settings, user: str, empty: bool) -> str:
 
 
 def barred(found: Settings, login: Login, anywhere: bool = False) -> str:
-    """The keyword that keeps a user out whatever they show; "" where none does.
+    """The keyword that blocks a user's logins; "" if none does.
 
     anywhere: AllowUsers for one address only counts as allowed, and DenyUsers for one only does not bar.
     """
@@ -134,7 +134,7 @@ def responsible(config: list[Line], keyword: str, applying: frozenset[Chain]) ->
 
 
 def by_password(first: str = "") -> list[str]:
-    """How passwords alone get in, for people: who, from where, by which line. first: see `asked`."""
+    """Logins that need only a password, as text: users and line. first: see `asked`."""
     config = lines()
     empty = passwords(text_of("/etc/shadow") or "")
     users = [(name, groups_of(name)) for name in empty]
@@ -148,15 +148,15 @@ def by_password(first: str = "") -> list[str]:
                 block = f", in `{line.blocks[-1]}`" if line and line.blocks else ""
                 how = f"{line}: {keyword} yes{block}" if line else f"{keyword} yes, sshd's default"
                 said.setdefault(how, []).append(login.user)
-    return [f"{how} (lets in {', '.join(dict.fromkeys(who))})" for how, who in said.items()]
+    return [f"{how} (users: {', '.join(dict.fromkeys(who))})" for how, who in said.items()]
 
 
 def require_keys_only(path: str, first: str = "") -> None:
-    """Refused where a password alone gets in, in spite of our file at `path`."""
+    """Refused if a login needs only a password, despite our file at `path`."""
     if said := by_password(first):
         raise Refused(
-            "sshd lets in users with a password alone, in spite of " + path,
+            "sshd accepts logins with only a password, despite " + path,
             "remove the line, or add `AuthenticationMethods publickey` to its block, reload sshd, then run again;\n"
-            "a user who needs no password loses it with `passwd -l USER`",
+            "or lock a password that is not needed: `passwd -l USER`",
             "\n".join(said),
         )

@@ -1,4 +1,4 @@
-"""sshd's own settings: one file of ours, what they come to together with everybody else's, and the running sshd."""
+"""sshd's settings: our file, the effective settings together with other files, and the running sshd."""
 
 import base64
 import os
@@ -38,7 +38,7 @@ def rsa_bits(public_key: str) -> int:
 
 
 def rsa_is_weak() -> bool:
-    """Whether the host's RSA key is short, and there is a better one for every login."""
+    """Whether the host's RSA key is short, and there is a better key."""
     key = text_of(RSA_KEY)
     return bool(key) and os.path.exists(OTHER_KEY) and rsa_bits(key or "") < RSA_BITS
 
@@ -63,7 +63,7 @@ def read_at(unit: str) -> float:
 
 
 def image_of(pid: str) -> bytes:
-    """Another one each time that a process executes a program anew: where the kernel has put it in memory."""
+    """Differs after each exec of a process: the kernel's memory addresses of its program."""
     try:
         with open(f"/proc/{pid}/auxv", "rb") as file:
             return file.read()
@@ -84,7 +84,7 @@ class Sshd(Resource):
 
     @property
     def title(self) -> str:
-        return f"sshd has loaded {self.file.path}"
+        return f"sshd: {self.file.path} loaded"
 
     @property
     def path(self) -> str:
@@ -98,13 +98,13 @@ class Sshd(Resource):
         config = text_of(SSHD_CONFIG)
         if config is None or system.unit(self.unit).get("LoadState", "loaded") != "loaded":
             raise Refused(
-                "the SSH server is not OpenSSH as Debian and Ubuntu bring it",
+                "the SSH server is not OpenSSH as packaged by Debian and Ubuntu",
                 f"install openssh-server (the kit looks for {SSHD_CONFIG} and {self.unit})",
             )
         if not re.search(rf"(?mi)^\s*Include\s+.*{re.escape(SSHD_CONFIG)}\.d/\*\.conf", config):
             raise Refused(
                 f"{SSHD_CONFIG} does not read the files in {SSHD_CONFIG}.d",
-                f"put `Include {SSHD_CONFIG}.d/*.conf` at its beginning, as Debian and Ubuntu have it",
+                f"add `Include {SSHD_CONFIG}.d/*.conf` at its beginning, as Debian and Ubuntu do",
             )
         drifts = [Drift(d.what, d.found, d.wanted, d.diff) for d in self._file().check(system)]
         written = lines()
@@ -115,7 +115,7 @@ class Sshd(Resource):
     def apply(self, system: System) -> None:
         if self._file().check(system):
             self._file().apply(system)
-        hint = "sshd did not load it, and SSH access is as it was; fix the file that is named, then run again"
+        hint = "sshd did not load it, SSH access is unchanged; fix the file in the message, then run again"
         system.run([SSHD, "-t"], hint=hint)
         self._must_hold()
         if self._stale(system, lines()):
@@ -136,10 +136,10 @@ class Sshd(Resource):
             return []
         paths = {SSHD_CONFIG, *walk(f"{SSHD_CONFIG}.d"), *(line.path for line in written)}
         changed = max(os.lstat(path).st_ctime for path in paths)
-        return [Drift("configuration", "older than its files", "reloaded")] if changed > read_at(self.unit) else []
+        return [Drift("config", "changed since sshd loaded it", "reloaded")] if changed > read_at(self.unit) else []
 
     def _must_hold(self, first: str = "") -> None:
-        """What all files come to, for this login and for whom a password fits. first: text that is to come before."""
+        """Check the effective settings for this login and for users with a password. first: see `asked`."""
         from .logins import asked, groups_of, one, own_connection, require_keys_only
 
         user, port = os.environ.get("SUDO_USER") or "root", ssh_connection()[1]
@@ -150,19 +150,19 @@ class Sshd(Resource):
         for keyword, wanted in MUST_BE.items():
             if not found.get(keyword, set(wanted)) & set(wanted) and not with_key:
                 raise Refused(
-                    f"sshd would have {keyword} {' '.join(sorted(found[keyword]))} in spite of {self.path}",
-                    f"another file says it first: `grep -ri {keyword} {SSHD_CONFIG} {SSHD_CONFIG}.d`, on the server",
+                    f"sshd would use {keyword} {' '.join(sorted(found[keyword]))}, despite {self.path}",
+                    f"another file sets it first; on the server: `grep -ri {keyword} {SSHD_CONFIG} {SSHD_CONFIG}.d`",
                 )
         if port and str(port) not in found.get("port", {str(port)}):
             raise Refused(
-                f"sshd listens on port {port}, but by its configuration it would not any more",
-                f"connect by the new port from now on (`systemctl restart ssh`, with a second login held),"
-                f" or give `Port {port}` back in {SSHD_CONFIG}",
+                f"sshd listens on port {port}, but its config no longer has this port",
+                f"connect on the new port (first `systemctl restart ssh`, with a second login open),"
+                f" or add `Port {port}` to {SSHD_CONFIG} again",
             )
 
 
 def wait_until_reloaded(pid: str, before: bytes) -> None:
-    """A reload has sshd execute itself anew: before that, a login would meet the old settings, or nobody at all."""
+    """A reload makes sshd execute itself again: until then, a login meets the old settings, or nobody listens."""
     deadline = time.monotonic() + RELOAD_SECONDS
     while image_of(pid) == before or not ports_of(pid, tcp_sockets()):
         if time.monotonic() > deadline:

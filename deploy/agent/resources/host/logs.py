@@ -1,4 +1,4 @@
-"""Where the proxy writes an app's lines: root opens these files, so nobody else may say what they are."""
+"""The proxy's log files of an app: root opens them, so nobody else may replace them."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""What the machine must be before anything is built on it."""
+"""What must be true of the machine before anything is installed."""
 
 import glob
 import os
@@ -21,7 +21,7 @@ class Platform(Resource):
 
     @property
     def title(self) -> str:
-        return f"system is {' or '.join(name.capitalize() for name in self.ids)}"
+        return f"operating system: {' or '.join(name.capitalize() for name in self.ids)}"
 
     def check(self, system: System) -> list[Drift]:
         release = os_release()
@@ -35,14 +35,14 @@ class Platform(Resource):
 
 @dataclass(frozen=True)
 class Port(Resource):
-    """A TCP port that is free, or in the hands of the named program."""
+    """A TCP port that is free, or used by the named program."""
 
     number: int
     program: str
 
     @property
     def title(self) -> str:
-        return f"port {self.number} is free for {self.program}"
+        return f"port {self.number}: available for {self.program}"
 
     def check(self, system: System) -> list[Drift]:
         sockets = listening_sockets(system.tcp(), self.number)
@@ -50,18 +50,18 @@ class Port(Resource):
             if name != self.program:
                 raise Refused(
                     f"port {self.number} is taken by {name} (process {pid})",
-                    f"stop it and keep it from starting (a service: `systemctl disable --now {name}`), then run again",
+                    f"stop and disable it (for a service: `systemctl disable --now {name}`), then run again",
                 )
         return []
 
 
 @dataclass(frozen=True)
 class HostNames(Resource):
-    """/etc/hosts knows localhost and the host's own name; or every sudo complains and may wait for DNS."""
+    """/etc/hosts has localhost and the host's own name; otherwise sudo warns and may wait for DNS."""
 
     @property
     def title(self) -> str:
-        return f"host names in {HOSTS}"
+        return f"{HOSTS}: localhost and the host name present"
 
     def check(self, system: System) -> list[Drift]:
         found, hostname = self._read(), os.uname().nodename
@@ -88,7 +88,7 @@ class SecretKey(Resource):
 
     @property
     def title(self) -> str:
-        return f"{self.name}, generated on the server"
+        return f"{self.name}: generated on the server"
 
     def check(self, system: System) -> list[Drift]:
         if os.path.exists(self.path) and os.path.getsize(self.path):

@@ -1,4 +1,4 @@
-"""What is wrong on the server beside what a plan is about, as far as it is cheap to see."""
+"""Problems on the server outside of the plan, as far as they are cheap to detect."""
 
 import json
 import os
@@ -35,7 +35,7 @@ class Noticed(Resource):
 
     @property
     def title(self) -> str:
-        return "the server's disks, firewall, certificate and units: looked at"
+        return "disks, firewall, certificate and units of the server: checked"
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ def apt(system: System, words: list[str], what: str) -> None:
     system.operator.emit({"event": "output", "argv": argv, "text": text + errors})
     if process.returncode:
         message, detail = complaint(["apt-get", *words], process.returncode, errors or text)
-        raise Failed(message, "look at what apt says above; then run the same command again", detail)
+        raise Failed(message, "fix what apt reports above, then run the same command again", detail)
 
 
 def apt_percent(line: str) -> float | None:
@@ -156,7 +156,7 @@ class Uv(Resource):
 
     @property
     def title(self) -> str:
-        return f"uv {self.version}"
+        return f"uv {self.version}: installed"
 
     def check(self, system: System) -> list[Drift]:
         return [] if os.access(f"{self.directory}/bin/uv", os.X_OK) else [Drift("uv", "absent", self.version)]
@@ -164,7 +164,9 @@ class Uv(Resource):
     def apply(self, system: System) -> None:
         wheels = sorted(glob.glob("/usr/share/python-wheels/pip-*.whl"))
         if not wheels:
-            raise Failed("the pip wheel of package python3-pip-whl is not on the server", "run `fab provision` again")
+            raise Failed(
+                "the pip wheel from the package python3-pip-whl is missing on the server", "run `fab provision` again"
+            )
         import shutil
         import subprocess
 
@@ -186,14 +188,14 @@ class Uv(Resource):
             system.run(
                 [*pip, *options, "-r", listed],
                 environment={"PIP_ROOT_USER_ACTION": "ignore", "PIP_RETRIES": "3"},
-                hint="can the server reach the Python package index? Behind a proxy or mirror, set /etc/pip.conf;\n"
-                "if pip says that hashes do not match, what it was given is not uv as it was published",
+                hint="can the server reach the Python package index? For a proxy or mirror, set /etc/pip.conf;\n"
+                "if pip says that hashes do not match, the index did not serve the published uv",
             )
             subprocess.run([f"{building}/bin/uv", "--version"], check=True, capture_output=True)
             shutil.rmtree(self.directory, ignore_errors=True)
             os.rename(building, self.directory)
         except subprocess.SubprocessError as error:
-            raise Failed(f"uv {self.version} was installed but does not run on this server") from error
+            raise Failed(f"uv {self.version} was installed, but does not run on this server") from error
         finally:
             shutil.rmtree(building, ignore_errors=True)
             with suppress(FileNotFoundError):

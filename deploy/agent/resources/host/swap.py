@@ -1,4 +1,4 @@
-"""Swap for small machines: a peak of memory makes them slow, where it would end a process."""
+"""Swap for small machines: a peak in memory use makes them slow instead of killing a process."""
 
 import os
 from contextlib import suppress
@@ -42,7 +42,7 @@ class Swap(Resource):
 
     @property
     def title(self) -> str:
-        return "swap, where memory is small"
+        return "swap: configured if needed"
 
     def check(self, system: System) -> list[Drift]:
         if os.path.exists("/run/systemd/container"):
@@ -54,7 +54,7 @@ class Swap(Resource):
 
         if reason := hindrance(self.path, size):
             if self not in system.memory.done:
-                system.operator.emit({"event": "said", "text": f"no swap file is made: {reason}"})
+                system.operator.emit({"event": "said", "text": f"no swap file created: {reason}"})
                 system.memory.done.add(self)
             return []
         return [Drift("swap", "none", f"{size >> 20} MB in {self.path}")]

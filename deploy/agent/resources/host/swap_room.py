@@ -19,7 +19,7 @@ def hindrance(path: str, size: int) -> str:
     directory = os.path.dirname(path)
     kind = file_system(text_of("/proc/mounts") or "", directory)
     if kind not in PLAIN:
-        return f"{directory} is on {kind}"
+        return f"{directory} is on {kind}, not ext4 or xfs"
     space = os.statvfs(directory)
     if not os.path.exists(path) and space.f_bavail * space.f_frsize < 2 * size:
         return f"{directory} has less than {2 * size >> 20} MB free"

@@ -40,12 +40,12 @@ class User(Resource):
             return [Drift("user", "absent", "present")]
         person = found.pw_uid >= 1000
         if found.pw_uid < 100 or (person and self.shell == "/usr/sbin/nologin"):
-            kind = "a person" if person else "part of the system"
-            raise Refused(f"{self.name} is already {kind} on this server, not an app's user", ANOTHER)
+            kind = "a person's account" if person else "a system account"
+            raise Refused(f"the user {self.name} is {kind} on this server, not an app's user", ANOTHER)
         if person:
             return []  # somebody's own account: used as it is, never changed
         if grp.getgrgid(found.pw_gid).gr_name != self.name:
-            raise Refused(f"user {self.name} exists with another primary group", ANOTHER)
+            raise Refused(f"the user {self.name} exists with another primary group", ANOTHER)
         drifts = [] if self._marked(found.pw_gecos, found.pw_dir) else [Drift("mark", found.pw_gecos, MARK)]
         if found.pw_dir != self.home:
             drifts.append(Drift("home", found.pw_dir, self.home))
@@ -71,8 +71,8 @@ class User(Resource):
         if home == self.home and self._proved():
             return False
         raise Refused(
-            f"user {self.name} exists on this server, and this kit did not make it",
-            f"{ANOTHER}; or, if nothing needs that user any more, `userdel {self.name}`",
+            f"the user {self.name} exists on this server, but Ashore did not create it",
+            f"{ANOTHER}; or, if the user is no longer needed, `userdel {self.name}`",
             f"its home is {home}" + (f", its comment {comment}" if comment else ""),
         )
 
@@ -90,8 +90,8 @@ class User(Resource):
         units = (f"{directory}/{self.name}@.service" for directory in UNIT_PATHS)
         taken += [path for path in units if os.path.lexists(path)]
         if taken:
-            what = f"the name {self.name} is already in use on this server, and not by this kit"
-            raise Refused(what, f"{ANOTHER}; or move away what is named above, if it is not needed", "\n".join(taken))
+            what = f"the name {self.name} is already used on this server, but not by Ashore"
+            raise Refused(what, f"{ANOTHER}; or remove what is listed above, if it is not needed", "\n".join(taken))
 
 
 def unused(path: str, system: System) -> bool:
@@ -110,7 +110,7 @@ class Member(Resource):
 
     @property
     def title(self) -> str:
-        return f"{self.user} in group {self.group}"
+        return f"user {self.user}: member of group {self.group}"
 
     def check(self, system: System) -> list[Drift]:
         import grp

@@ -1,6 +1,6 @@
-"""Building an app's packages in a box like the app's own: a build runs code, which may do no more than the app.
+"""Builds an app's packages in a sandbox like the app's: a build runs code, which must not be able to do more.
 
-For operators and CI keys alike: what it makes is root's afterwards, and no process and no cache of it is left.
+The same for operators and CI keys: its files belong to root afterwards, and no process or cache of it is left.
 """
 
 import os
@@ -82,9 +82,9 @@ def build(
         try:
             system.operator.stop_if_cancelled()
             if system.operator.unwanted():
-                raise Cancelled("the client that asked for it has gone")
+                raise Cancelled("the client disconnected")
             if lacking := short_of(room(top), least):
-                what = f"the packages would fill the disk of the server ({lacking}); their build was stopped"
+                what = f"the packages would fill the server's disk ({lacking}); the build was stopped"
                 raise Failed(what, MAKE_ROOM)
             orphans.end()
         except Failed:
@@ -100,21 +100,21 @@ def build(
     if process.returncode:
         what, detail = complaint(argv, process.returncode, err or out)
         if lacking or NO_SPACE.search(err):
-            lacking = lacking or "no space, or no more files"
-            raise Failed(f"the disk of the server has no room for the packages ({lacking})", MAKE_ROOM, detail)
+            lacking = lacking or "no space or no free inodes"
+            raise Failed(f"the server's disk has no room for the packages ({lacking})", MAKE_ROOM, detail)
         raise Failed(what, "", detail)
     return out
 
 
 # ENOSPC and EDQUOT, as Rust and Python write them: a build that failed has often removed what it made.
 NO_SPACE = re.compile(r"\b(os error|Errno) (28|122)\b")
-MAKE_ROOM = "make room (`df -h`, `df -i`), or ask for smaller packages, then deploy again"
+MAKE_ROOM = "free some space (`df -h`, `df -i`), or use smaller packages, then deploy again"
 
 
 def short_of(free: tuple[int, int], least: list[int]) -> str:
-    """What of bytes and files there is less than wanted of, in words; "" where there is enough of both."""
-    found = [f"{free[0] >> 20} MB are left"] if free[0] < least[0] else []
-    return " and ".join(found + ([f"{free[1]} more files fit"] if free[1] < least[1] else []))
+    """Which of bytes and files are scarce, as text; "" if there is enough of both."""
+    found = [f"{free[0] >> 20} MB left"] if free[0] < least[0] else []
+    return " and ".join(found + ([f"room for {free[1]} more files"] if free[1] < least[1] else []))
 
 
 def room(path: str) -> tuple[int, int]:
@@ -159,7 +159,7 @@ class Orphans:
 
 
 def hand_over(top: str) -> None:
-    """All of a tree is root's from now on, and nobody else's to write. Links are not followed.
+    """Make root the owner of a tree, and remove write access of others. Links are not followed.
 
     Only for a tree that no process of its owner can write to any more.
     """

@@ -1,4 +1,4 @@
-"""Commands beside the service: as the app's user, with a release's environment, in the same sandbox."""
+"""Commands as the app: its user, a release's environment, the same sandbox."""
 
 import re
 import subprocess
@@ -64,7 +64,7 @@ def unit_text(app: str, release: str) -> str:
     ran = subprocess.run(argv, capture_output=True, env=ENVIRONMENT)
     if ran.returncode:
         what = f"the unit {app}@{release}.service is not on the server"
-        raise Failed(what, "fab deploy, which puts it back", ran.stderr.decode(errors="replace"))
+        raise Failed(what, "fab deploy restores it", ran.stderr.decode(errors="replace"))
     return ran.stdout.decode(errors="replace")
 
 
@@ -103,7 +103,7 @@ def follow(
 
 @dataclass(frozen=True)
 class ReleaseCommand(Resource):
-    """A command that a release wants run once before it gets traffic, such as a migration of its database.
+    """A command that runs once before a release gets traffic, such as a database migration.
 
     It is part of a plan only where it has to run; what runs of it when an agent dies is ended by the next run.
     """
@@ -122,7 +122,7 @@ class ReleaseCommand(Resource):
         return f"{self.app}-release.service"
 
     def check(self, system: System) -> list[Drift]:
-        return [] if self in system.memory.done else [Drift("command", "to be run", f"within {self.seconds} s")]
+        return [] if self in system.memory.done else [Drift("command", "not run yet", f"run within {self.seconds} s")]
 
     def apply(self, system: System) -> None:
         stop(self.unit)
@@ -160,5 +160,5 @@ class ReleaseCommand(Resource):
         from ..serving.reasons import advice
 
         lacking = advice(self.app, self.release, "\n".join(said))
-        hint = lacking or "fix it and deploy again; `fab run` tries a command out, release_seconds gives it longer"
+        hint = lacking or "fix it and deploy again; try commands with `fab run`, or set a longer release_seconds"
         raise Failed(f"the release command `{self.command}` {how}", hint, "\n".join(said))

@@ -67,7 +67,7 @@ class Environment(Resource):
 
     @property
     def title(self) -> str:
-        return "environment of the release"
+        return "environment of the release: written"
 
     @property
     def path(self) -> str:
@@ -123,7 +123,7 @@ def resolved(layers: Layers, secrets: Mapping[str, str]) -> dict[str, str]:
         if name in asked:
             raise Refused(f"env in deploy.toml: {name} refers to itself", "write $$ for a plain $")
         if name not in values:
-            what = f"env in deploy.toml: {asked[-1]} refers to ${name}, which the release does not have"
+            what = f"env in deploy.toml: {asked[-1]} refers to ${name}, which is not set"
             raise Refused(what, f"set it on the server (fab env.set {name}), or write $$ for a plain $")
         return value_of(name, asked)
 
@@ -148,7 +148,7 @@ class FirstEnvironment(Resource):
 
     @property
     def title(self) -> str:
-        return "environment for the first release"
+        return "environment of the first release: stored"
 
     def check(self, system: System) -> list[Drift]:
         found = news(self.directory, self.change)

@@ -1,4 +1,4 @@
-"""A Python package that a virtualenv must have."""
+"""A Python package that a virtualenv must contain."""
 
 import glob
 import os
@@ -23,11 +23,11 @@ class Package(Value):
     def require(self, venv: str, requirements: str) -> None:
         """Failed for a virtualenv that could not run the app. requirements: where its packages are named."""
         if not os.path.exists(f"{venv}/bin/{self.name}"):
-            raise Failed(f"{requirements} does not bring {self.name}", f"add a line `{self.name}` to {requirements}")
+            raise Failed(f"{requirements} does not install {self.name}", f"add a line `{self.name}` to {requirements}")
         for path in glob.glob(f"{venv}/lib/python*/site-packages/{self.name}-*.dist-info"):
             version = os.path.basename(path).removesuffix(".dist-info").partition("-")[2]
             if upstream(version)[: len(self.since)] < self.since:
                 raise Failed(
-                    f"{requirements} brings {self.title} {version}; the kit's units need {self.least} or later",
-                    f"ask for {self.name}>={self.least} in {requirements}",
+                    f"{requirements} installs {self.title} {version}, but Ashore needs {self.least} or later",
+                    f"require {self.name}>={self.least} in {requirements}",
                 )

@@ -1,4 +1,4 @@
-"""What makes a release on the server: its source tree, its virtualenv, and the end of old ones."""
+"""The parts of a release on the server: its source tree, its virtualenv, and the removal of old releases."""
 
 import json
 import os
@@ -31,7 +31,7 @@ class Source(Resource):
 
     @property
     def title(self) -> str:
-        return f"source of release {self.release}" + (f", as in {self.base}" if self.base else "")
+        return f"source of release {self.release}: " + (f"copied from {self.base}" if self.base else "stored")
 
     @property
     def directory(self) -> str:
@@ -46,7 +46,7 @@ class Source(Resource):
         if self.base:
             entries = manifest_of(f"{self.app_directory}/releases/{self.base}")
         if wrong := escaping(entries):
-            raise Refused(f"the source has a name that could leave its directory: {wrong}")
+            raise Refused(f"the source has a path that leads outside it: {wrong}")
         have = known_files(self.app_directory)
         partial = f"{self.directory}/source.partial"
         shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted run
@@ -108,7 +108,7 @@ class Virtualenv(Resource):
 
     @property
     def title(self) -> str:
-        return f"virtualenv {os.path.basename(self.path)} from {self.requirements}"
+        return f"virtualenv {os.path.basename(self.path)}: built from {self.requirements}"
 
     @property
     def marker(self) -> str:
@@ -146,8 +146,8 @@ class Virtualenv(Resource):
             shutil.rmtree(top, ignore_errors=True)
             if failure.hint:
                 raise
-            what = f"the packages that {self.requirements} asks for could not be installed"
-            raise Failed(what, f"fix {self.requirements}; the lines above are uv's", failure.detail) from failure
+            what = f"the packages in {self.requirements} could not be installed"
+            raise Failed(what, f"fix {self.requirements}; see uv's output above", failure.detail) from failure
         with suppress(FileNotFoundError):
             os.unlink(f"{top}/.lock")  # uv's
         replace(f"{top}/{MARKER}", b"", 0o644, 0, 0)
@@ -197,7 +197,7 @@ class Pruned(Resource):
 
     @property
     def title(self) -> str:
-        return f"at most {self.keep} older releases are kept, and nothing that is half done"
+        return f"older releases: at most {self.keep} kept, no unfinished releases"
 
     def check(self, system: System) -> list[Drift]:
         return [Drift(path, "present", "absent") for path in self._surplus()]

@@ -1,4 +1,4 @@
-"""The way from the proxy to a release's static files."""
+"""Links by which the proxy finds a release's static files."""
 
 import os
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class StaticLinks(Resource):
 
     @property
     def title(self) -> str:
-        return f"static files of {os.path.basename(self.directory)}: links for {self.reader}"
+        return f"static files of {os.path.basename(self.directory)}: linked for {self.reader}"
 
     def check(self, system: System) -> list[Drift]:
         return [drift for link in self._links() for drift in link.check(system)]

@@ -1,4 +1,4 @@
-"""Files on their way to a release: a manifest, the bytes that the server lacks, and names that must not escape."""
+"""Uploads: a manifest, the bytes that the server lacks, and paths that must not leave the source."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ SPARE_FILES = 5000  # a virtualenv's, among others
 VENV_BYTES = 150 << 20
 MOST_HOPS = 200  # parts of a link's target, with those of the links that it leads through
 BLOCK = 1 << 20
-BROKE_OFF = "the upload broke off"
+BROKE_OFF = "the upload was interrupted"
 
 
 def escaping(entries: Iterable[Entry]) -> str:
@@ -29,9 +29,9 @@ def escaping(entries: Iterable[Entry]) -> str:
     for entry in entries:
         parts = entry.path.split("/")
         if not entry.path or entry.path.startswith("/") or "\0" in entry.path or {"", ".", ".."} & set(parts):
-            return f"{entry.path!r} is not a name inside the source"
+            return f"{entry.path!r} is not a path inside the source"
         if entry.path in paths:
-            return f"{entry.path!r} is there twice"
+            return f"{entry.path!r} is listed twice"
         paths.add(entry.path)
         if entry.kind == "l":
             links[entry.path] = entry.hash
@@ -87,30 +87,30 @@ class Room(Resource):
 
     @property
     def title(self) -> str:
-        return "room on the disk"
+        return "disk space: sufficient"
 
     def check(self, system: System) -> list[Drift]:
         missing = [
             system.operator.manifest[index].size for index in missing_from(self.app_directory, system.operator.manifest)
         ]
-        needs = {"the upload": sum(missing), "to spare": SPARE_BYTES}
+        needs = {"upload": sum(missing), "reserve": SPARE_BYTES}
         if not os.path.exists(f"{self.venv}/.complete"):
-            needs["the virtualenv, about"] = self._virtualenv_bytes()
+            needs["virtualenv, about"] = self._virtualenv_bytes()
         space = os.statvfs(self.app_directory)
         free, needed = space.f_bavail * space.f_frsize, sum(needs.values())
         if needed > free:
             listed = ", ".join(f"{what} {megabytes(size)}" for what, size in needs.items())
             raise Refused(
-                f"the disk of the server would run full: {megabytes(needed - free)} are missing",
-                "make room (`df -h`, `journalctl --vacuum-size=200M`, lower keep_releases), then deploy again",
+                f"the server's disk is too full: {megabytes(needed - free)} more are needed",
+                "free some space (`df -h`, `journalctl --vacuum-size=200M`, lower keep_releases), then deploy again",
                 f"this release needs {megabytes(needed)} ({listed})\n"
                 f"{megabytes(free)} are free in {self.app_directory}",
             )
         directories = {parent for entry in system.operator.manifest for parent in ancestors_of(entry.path)}
         if space.f_files and space.f_favail < 2 * len(system.operator.manifest) + len(directories) + SPARE_FILES:
             raise Refused(
-                f"the disk of the server has room for {space.f_favail} more files only",
-                "remove what is small and many there (`df -i`, `du --inodes -x / | sort -n | tail`), then deploy again",
+                f"the server's disk has room for only {space.f_favail} more files",
+                "delete many small files (`df -i`, `du --inodes -x / | sort -n | tail`), then deploy again",
             )
         return []
 
@@ -142,7 +142,7 @@ class Uploaded(Resource):
 
     def check(self, system: System) -> list[Drift]:
         missing = missing_from(self.app_directory, system.operator.manifest)
-        return [Drift("files", f"{len(missing)} not here", "here")] if missing else []
+        return [Drift("files", f"{len(missing)} missing", "uploaded")] if missing else []
 
     def apply(self, system: System) -> None:
         try:
@@ -164,7 +164,7 @@ class Discarded(Resource):
 
     @property
     def title(self) -> str:
-        return "no uploaded files are left"
+        return "uploaded files: removed"
 
     def check(self, system: System) -> list[Drift]:
         if BROKE_OFF in system.memory.done or not os.path.isdir(f"{self.app_directory}/incoming"):
@@ -198,7 +198,7 @@ def receive(app_directory: str, entries: list[Entry], next_blob: Callable[[], An
     A link that breaks leaves the files that came whole, so the next try goes on; a full disk leaves nothing.
     """
     if wrong := escaping(entries):
-        raise Refused(f"the source has a name that could leave its directory: {wrong}")
+        raise Refused(f"the source has a path that leads outside it: {wrong}")
     incoming = f"{app_directory}/incoming"
     os.makedirs(incoming, 0o700, exist_ok=True)
     wanted = missing_from(app_directory, entries)
@@ -221,19 +221,21 @@ def write_incoming(incoming: str, wanted: list[Entry], next_blob: Callable[[], A
             while left:
                 block = rest or next(stream, b"")
                 if not block:
-                    raise Failed("the upload broke off", "deploy again: what came whole is kept and not sent twice")
+                    raise Failed(
+                        "the upload was interrupted", "deploy again: complete files are kept and not sent again"
+                    )
                 part, rest = block[:left], block[left:]
                 file.write(part)
                 digest.update(part)
                 left -= len(part)
         if digest.hexdigest() != entry.hash:
             raise Failed(
-                f"{entry.path} arrived with other bytes than it was announced with",
-                "did it change while deploying? Deploy again",
+                f"{entry.path} does not match its checksum",
+                "did the file change during the deploy? Deploy again",
             )
         os.rename(f"{path}.partial", path)
     if rest or next(stream, b""):  # it is to end here, even where nothing was wanted
-        raise Failed("the upload has more bytes than were announced", "deploy again")
+        raise Failed("the upload is longer than announced", "deploy again")
 
 
 def unpacked(next_blob: Callable[[], Any]) -> Iterator[bytes]:

@@ -1,1 +1,1 @@
-"""What answers visitors: services, health checks, the proxy and its sites, the switch of traffic and the way back."""
+"""Serving visitors: services, health checks, the proxy and its sites, the switch of traffic and the switch back."""

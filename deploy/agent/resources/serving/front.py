@@ -1,4 +1,4 @@
-"""The program that visitors' connections come to, as far as a step has to know it."""
+"""The proxy, as far as steps need to know it."""
 
 import subprocess
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Front(Value):
         return subprocess.run(argv, env=ENVIRONMENT).returncode == 0
 
     def said(self) -> str:
-        """The end of what it wrote: into the journal since its last start, and into its own log."""
+        """Its last log lines: in the journal since its last start, and in its own log."""
         errors = (text_of(self.errors) or "").splitlines()[-QUOTED_LINES:]
         return "\n".join([*journal(self.unit, QUOTED_LINES).splitlines(), *errors])
 
@@ -36,5 +36,5 @@ class Front(Value):
 
 
 def quoted(unit: str, front: Front) -> str:
-    """What to quote where the site fails: the proxy's own words if that has ended, else the unit's. See `journal`."""
-    return journal(unit) if front.runs() else f"{front.title} does not run:\n{front.said()}"
+    """What to quote if the site fails: the proxy's log if it is not running, else the unit's. See `journal`."""
+    return journal(unit) if front.runs() else f"{front.title} is not running:\n{front.said()}"

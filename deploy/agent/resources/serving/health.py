@@ -1,4 +1,4 @@
-"""Whether what a unit runs answers over HTTP, for itself and through the proxy."""
+"""Whether an instance answers over HTTP, on its own socket and through the proxy."""
 
 import os
 import signal
@@ -19,13 +19,13 @@ WARM_ROUNDS, WARM_SECONDS = 3, 5  # bursts for each path, and how long one may t
 MOST_WARM_SECONDS = 30  # for all of them
 MOST_FILES = 1 << 16
 VISITOR = "www-data"  # the proxy's user
-SETTLED_SECONDS = 3  # so long the same 3xx or 4xx, and it is the answer
+SETTLED_SECONDS = 3  # after this long with the same 3xx or 4xx, the wait ends
 
 
 def as_visitor(ask: Callable[[], str], seconds: float) -> str:
-    """What `ask` answers, in a process of the proxy's user: root has no business at a socket that an app has made.
+    """The result of `ask`, in a process of the proxy's user: root must not use a socket that an app has created.
 
-    It has `seconds`, and a moment: what drips its answer is not waited for.
+    It is ended after `seconds` and a moment, even if an answer is still arriving.
     """
     if os.geteuid():
         return ask()
@@ -40,7 +40,7 @@ def as_visitor(ask: Callable[[], str], seconds: float) -> str:
     pid = os.fork()
     if pid == 0:
         try:
-            os.closerange(3, writing)  # the lock of the run among them, which is not to outlive us in this process
+            os.closerange(3, writing)  # also the lock of the run, which must not stay open in this process
             os.closerange(writing + 1, MOST_FILES)
             os.setgroups(groups)
             os.setgid(account.pw_gid)
@@ -68,7 +68,7 @@ class Healthy(Resource):
 
     @property
     def title(self) -> str:
-        return f"{self.unit.removesuffix('.service')} answers GET {self.path}"
+        return f"{self.unit.removesuffix('.service')}: answers GET {self.path}"
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -91,7 +91,7 @@ class Healthy(Resource):
             system.forget()
             found = system.unit(self.unit)
             if found.get("ActiveState") == "failed" or found.get("NRestarts", "0") != "0":
-                self._fail(system, f"{self.unit} ended while starting")
+                self._fail(system, f"{self.unit} ended while it was starting")
             if answer.settled and time.monotonic() - since >= SETTLED_SECONDS:
                 what = f"{self.unit} answers GET {self.path} with {answer.short}, not with 200"
                 self._fail(system, what, settled_hint(answer, self.host))
@@ -104,7 +104,7 @@ class Healthy(Resource):
     def _fail(self, system: System, what: str, hint: str = "") -> None:
         said = journal(self.unit, since=system.memory.started.get(self.unit, 0))
         if self.unit not in system.memory.started:
-            hint = hint or "it was running before this command; `fab restart` replaces its processes"
+            hint = hint or "it was already running before this command; `fab restart` replaces its processes"
         raise Failed(what, f"{hint}\n{hint_logs(self.unit)}" if hint else hint_for(self.unit, said), said)
 
     def _ask(self, system: System, seconds: float) -> Answer:
@@ -114,7 +114,7 @@ class Healthy(Resource):
         def ask() -> None:
             try:
                 found.append(as_visitor(lambda: http_answer(self.socket, self.host, self.path, seconds).lines, seconds))
-            except OSError as error:  # this machine cannot ask: no process or no file is to be had
+            except OSError as error:  # this machine cannot ask: no more processes or files
                 found.append(error.strerror or "no answer")
             except Failed as error:
                 found.append(error.what)
@@ -129,21 +129,21 @@ class Healthy(Resource):
 
 def settled_hint(answer: Answer, host: str) -> str:
     """Why an app may answer so, and what to do."""
-    other = "set health_path in deploy.toml to a path that answers 200 to everybody"
+    other = "set health_path in deploy.toml to a path that answers 200 without a login"
     if answer.status[0] == "3":
-        return f"it redirects to {answer.location or 'another place'}: {other}"
+        return f"it redirects to {answer.location or 'another URL'}: {other}"
     if answer.status == "400":
-        return f"does the app accept {host} as its host (Django: ALLOWED_HOSTS)? Or {other}"
-    reasons = {"401": "it wants a login", "403": "it lets nobody in there", "404": "the app has no such path"}
-    return f"{reasons.get(answer.status, 'it takes no such request')}: {other}"
+        return f"does the app accept the host name {host} (Django: ALLOWED_HOSTS)? Or {other}"
+    reasons = {"401": "it needs a login", "403": "the app refuses access", "404": "the app has no such path"}
+    return f"{reasons.get(answer.status, 'the app refuses the request')}: {other}"
 
 
 @dataclass(frozen=True)
 class Warmed(Resource):
-    """Every worker of the instance has answered GET `paths` before, so that no visitor waits for what is done once.
+    """Every worker of the instance has answered GET `paths` before the first visitor.
 
-    Templates are compiled then, connections to databases made. What it answers is not judged. current: the link to the
-    release that visitors get: one that serves is warm. burst: requests at the same time, enough to reach each worker.
+    By then, templates are compiled and databases connected. The answers do not matter. current: the link to the serving
+    release, which is already warm. burst: how many simultaneous requests reach each worker.
     """
 
     unit: str
@@ -155,11 +155,11 @@ class Warmed(Resource):
 
     @property
     def title(self) -> str:
-        return f"{self.unit.removesuffix('.service')} is warmed up by GET {', '.join(self.paths)}"
+        return f"{self.unit.removesuffix('.service')}: warmed up with GET {', '.join(self.paths)}"
 
     def check(self, system: System) -> list[Drift]:
         serves = os.path.realpath(f"{self.current}/http.sock") == os.path.realpath(self.socket)
-        return [] if serves or self in system.memory.done else [Drift("first answers", "slow", "given")]
+        return [] if serves or self in system.memory.done else [Drift("workers", "cold", "warmed up")]
 
     def apply(self, system: System) -> None:
         ends = time.monotonic() + MOST_WARM_SECONDS
@@ -168,7 +168,7 @@ class Warmed(Resource):
             began = time.monotonic()
             as_visitor(lambda path=path: self._burst(path), WARM_SECONDS)  # type: ignore[misc]
             if time.monotonic() - began >= WARM_SECONDS or time.monotonic() > ends:
-                break  # that one is slow at all times
+                break  # this path is always slow
         system.memory.done.add(self)
 
     def _burst(self, path: str) -> str:
@@ -187,7 +187,7 @@ class Warmed(Resource):
 class Reachable(Resource):
     """The site answers GET `path` with 200 through the proxy, as visitors reach it.
 
-    Once is enough: right after a switch, a connection that the proxy keeps may still lead to a release that is dead.
+    One answer is enough: right after a switch, a kept connection of the proxy may still lead to a dead release.
     """
 
     host: str
@@ -198,7 +198,7 @@ class Reachable(Resource):
 
     @property
     def title(self) -> str:
-        return f"{self.front.title} passes visitors of {self.host} to it"
+        return f"{self.front.title}: answers GET {self.path} for {self.host}"
 
     def check(self, system: System) -> list[Drift]:
         if self in system.memory.done:
@@ -219,8 +219,8 @@ class Reachable(Resource):
             time.sleep(0.05)
         name, said = self.front.title, self.front.said()
         if not self.front.runs():
-            hint = f"see the output of {name} above; `fab provision` repairs its configuration and starts it"
-            raise Failed(f"{name} does not run, so nobody reaches {self.host}", hint, said)
+            hint = f"see the output of {name} above; `fab provision` repairs its config and starts it"
+            raise Failed(f"{name} is not running, so nobody can reach {self.host}", hint, said)
         raise Failed(
             f"GET {scheme}://{self.host}{self.path} through {name} did not answer with 200 (last answer: {answer})",
             f"fab logs --{name.lower()}",

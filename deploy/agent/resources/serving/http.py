@@ -1,4 +1,4 @@
-"""One GET, and what it is answered with."""
+"""One GET request and its answer."""
 
 import errno
 import io
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     import ssl
 
 LATER = ("408", "425", "429")  # statuses that say: not now
-NOT_ASKED = "not asked: "  # begins what is told in place of an answer where this process could not ask
+NOT_ASKED = "not asked: "  # prefix of the answer if this process could not ask
 MOST_BYTES = 1 << 14  # of an answer that are looked at
 GOOD = re.compile(rb"HTTP/\S+ 2[^\n]*\n")
 OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 class Answer(NamedTuple):
-    """status: the code, or what was in the way. location: where a redirect leads. text: an error page's first line."""
+    """status: the code, or why there is none. location: of a redirect. text: an error page's first line."""
 
     status: str
     location: str = ""
@@ -39,12 +39,12 @@ class Answer(NamedTuple):
 
     @property
     def settled(self) -> bool:
-        """Whether asking again would get the same: the app is up, and says no."""
+        """Whether asking again would get the same answer: the app is up, and refuses."""
         return re.fullmatch(r"[34]\d\d", self.status) is not None and self.status not in LATER
 
 
 def http_status(address: str | tuple[str, int], host: str, path: str, seconds: float) -> str:
-    """The status code of GET, or what was in the way: see `http_answer`."""
+    """The status code of GET, or why there is none: see `http_answer`."""
     return http_answer(address, host, path, seconds).status
 
 
@@ -89,7 +89,7 @@ def received(connection: socket.socket, seconds: float) -> bytes:
 
 
 def in_the_way(error: OSError) -> str:
-    """What is told in place of an answer."""
+    """The text in place of an answer."""
     text = (error.strerror or str(error) or "no answer").replace("\n", " ")
     return NOT_ASKED + text if error.errno in OURS else text
 
@@ -121,7 +121,7 @@ def connected(address: str | tuple[str, int], seconds: float) -> socket.socket:
 
 
 def tls(address: str | tuple[str, int], host: str, seconds: float) -> "ssl.SSLSocket":
-    """A connection over TLS, the certificate taken as it is: what is asked for is whether it answers."""
+    """A TLS connection without a check of the certificate: only whether it answers matters."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

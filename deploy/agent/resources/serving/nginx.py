@@ -1,4 +1,4 @@
-"""Nginx's own configuration, as far as it is not the kit's: how much it can hold, and which names are taken."""
+"""Nginx's main config file, which is not the kit's: its limit of connections."""
 
 import os
 import re
@@ -32,7 +32,7 @@ class WorkerConnections(Resource):
 
     @property
     def title(self) -> str:
-        return f"nginx: {self.number} connections for each worker"
+        return f"nginx: {self.number} connections per worker"
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -75,7 +75,7 @@ class WorkerConnections(Resource):
         before = Before(path)
         try:
             replace(path, encoded(f"{found[:start]}{self.number}{found[end:]}"), *kept)
-            system.run(self.test, hint="nothing was reloaded, and the file is as it was")
+            system.run(self.test, hint="nothing was reloaded, and the file was restored")
         except (Failed, OSError):
             before.restore()
             raise
@@ -100,8 +100,8 @@ def place_of(text: str) -> tuple[int, int]:
     numbers = list(NUMBER.finditer(bare, *blocks[0].span(1))) if len(blocks) == 1 else []
     if len(numbers) != 1:
         raise Refused(
-            f"{CONFIG} does not set worker_connections in one place, as Debian's does",
-            "have it say `events { worker_connections 16384; }`, then run again",
+            f"{CONFIG} does not set worker_connections exactly once, as Debian's does",
+            "write `events { worker_connections 16384; }` in it, then run again",
         )
     return numbers[0].span(1)
 

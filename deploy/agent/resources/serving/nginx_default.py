@@ -1,4 +1,4 @@
-"""Who answers for names that Nginx does not know: the kit's own server, and nobody else's."""
+"""The default server for unknown hosts: the kit's own, and no other site."""
 
 import os
 import re
@@ -15,9 +15,9 @@ SUSPECT = re.compile(r"""\blisten\b[^;]*\bdefault|\binclude\b[^;]*(\.\.|[\s"']/(
 
 @dataclass(frozen=True)
 class DefaultServer(Resource):
-    """Nobody else's server answers for names that Nginx does not know; the kit's own gives them nothing.
+    """No other site is the default server for unknown hosts; the kit's own does not answer them.
 
-    ours: the files of the kit, and those that it takes away.
+    ours: the files of the kit, and those that it removes.
     """
 
     listens: tuple[str, ...]
@@ -26,7 +26,7 @@ class DefaultServer(Resource):
 
     @property
     def title(self) -> str:
-        return f"{', '.join(self.listens)}: no other default server"
+        return f"default server on {', '.join(self.listens)}: no other site"
 
     def check(self, system: System) -> list[Drift]:
         if any(suspect(path) for path in walk(os.path.dirname(self.main)) if os.path.realpath(path) not in self.ours):
@@ -40,9 +40,9 @@ class DefaultServer(Resource):
             taken = [listen for listen in server.defaults if listen in self.listens]
             if taken and server.path not in self.ours:
                 raise Refused(
-                    f"{server.path} on the server answers for all names on {taken[0]} (default_server)",
-                    "take `default_server` out of its listen lines, or remove that site; unknown names get no answer"
-                    " then",
+                    f"{server.path} on the server answers all host names on {taken[0]} (default_server)",
+                    "remove `default_server` from its listen lines, or remove that site; unknown host names then get no"
+                    " answer",
                 )
 
 

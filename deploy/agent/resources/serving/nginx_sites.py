@@ -1,4 +1,4 @@
-"""Who else answers visitors: the names and addresses of Nginx's other sites, the kit's and anybody's."""
+"""The names and addresses of Nginx's other sites, the kit's and others."""
 
 import glob
 import os
@@ -30,7 +30,7 @@ class Server:
 
     @property
     def whose(self) -> str:
-        """Of which app it is, and in which file; or in which file of somebody else's."""
+        """The app and its file; or only the file, if the site is not the kit's."""
         with open(self.path, encoding="utf-8", errors="replace") as file:
             ours = OURS.match(file.readline())
         name = os.path.basename(self.path).removesuffix(".conf")
@@ -41,8 +41,8 @@ class Server:
 class ServerNames(Resource):
     """The site's names, and what it listens on for itself alone, are no other site's.
 
-    Nginx only warns of a name that two sites have, and gives it to the one that it reads first. So a site that has it
-    already, and is read first, keeps it.
+    If two sites have the same name, Nginx only warns, and uses the one that it reads first. So a site that already has
+    the name, and is read first, keeps it.
 
     own: the site's file. listens: each "ADDRESS:PORT" of which the site is the default.
     """
@@ -55,7 +55,7 @@ class ServerNames(Resource):
 
     @property
     def title(self) -> str:
-        return f"names {', '.join(self.names)}: no other site has them"
+        return f"server names {', '.join(self.names)}: not used by another site"
 
     def check(self, system: System) -> list[Drift]:
         ports = {str(port) for port in self.ports}
@@ -73,10 +73,10 @@ class ServerNames(Resource):
 
 
 ADDRESS = re.compile(r"[\d.]+|.*:.*")
-BY_ADDRESS = "a host named by -H is a name of the site, too: put it into `hosts` in deploy.toml in place of -H"
+BY_ADDRESS = "with -H, the host is also a name of the site: put it into `hosts` in deploy.toml instead of using -H"
 HINT = (
-    "give each app a `domain` of its own in deploy.toml, or deploy this one to another host; if that site is not needed"
-    " any more, remove its link from /etc/nginx/sites-enabled and run `systemctl reload nginx`"
+    "give each app its own `domain` in deploy.toml, or deploy this one to another host; if that site is not needed,"
+    " remove its link from /etc/nginx/sites-enabled and run `systemctl reload nginx`"
 )
 
 

@@ -1,4 +1,4 @@
-"""The site as visitors meet it while a release takes over: our own requests, on fresh connections and on a kept one."""
+"""The probe: our own requests to the site during a switch, on new connections and on a kept one."""
 
 import os
 import threading
@@ -38,7 +38,7 @@ class Kept:
         self.answered = 0.0  # when the last answer came
 
     def ask(self) -> str:
-        """The status code, or what was in the way."""
+        """The status code, or why there is none."""
         from http.client import HTTPException
 
         if time.monotonic() - self.answered > IDLE_SECONDS and self._ended():
@@ -60,7 +60,7 @@ class Kept:
         return str(answer.status)
 
     def _ended(self) -> bool:
-        """Whether the other side has something to say, which can only be its end."""
+        """Whether the other side has closed the connection."""
         import select
 
         sock = self.connection.sock if self.connection else None
@@ -106,11 +106,11 @@ class Probe:
         due = time.monotonic()
         on_kept = False
         while not self._ended.wait(max(0.0, due - time.monotonic())):
-            due = max(due + 1 / PROBES_PER_SECOND, time.monotonic() - 1)  # a stopped clock is not made up for
+            due = max(due + 1 / PROBES_PER_SECOND, time.monotonic() - 1)  # missed requests are not made up for
             asking = threading.Thread(target=self._ask, args=(on_kept,), daemon=True)
             on_kept = not on_kept
             self._open = [thread for thread in self._open if thread.is_alive()]
-            with suppress(RuntimeError):  # no thread is to be had: that is no fault of the site
+            with suppress(RuntimeError):  # no more threads: not a failure of the site
                 asking.start()
                 self._open.append(asking)
 
@@ -184,7 +184,7 @@ class Probed(Resource):
 
     @property
     def title(self) -> str:
-        return f"asking {self.host} for {self.path} through {self.through}, {PROBES_PER_SECOND} times a second"
+        return f"probe of {self.host}{self.path} through {self.through}: {PROBES_PER_SECOND} requests per second"
 
     def check(self, system: System) -> list[Drift]:
         return [] if system.memory.probe else [Drift("probe", "none", "running")]

@@ -1,4 +1,4 @@
-"""Why what a unit runs does not answer: what its journal says of this start, and what to do about it."""
+"""Why an instance does not answer: its journal since this start, and what to do."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def hint_for(unit: str, said: str) -> str:
 
 
 def advice(app: str, release: str, said: str) -> str:
-    """What the release lacks, by its own words; "" where they do not tell."""
+    """What is missing in the release, by its output; "" if that does not show it."""
     found = NO_MODULE.findall(said)
     return missing_module(found[-1], f"/srv/{app}/releases/{release}") if found else ""
 
@@ -82,14 +82,14 @@ def missing_module(module: str, release: str) -> str:
     served = str(made.get("wsgi", "")).partition(":")[0]
     places = places_of(top, f"{release}/source")
     if "." in places or (not places and top == served.partition(".")[0]):
-        return f"what is deployed has no module {module}: is it in git, and in `include`? Is `wsgi` right?"
+        return f"the deployed files have no module {module}: is it in git and in `include`? Is `wsgi` right?"
     if places:
         inside = f"{places[0]}/{top}"
         return (
-            f"{top} is a module of the app, in {places[0]}/ of the source, and Python looks in its top directory:\n"
-            f'name it from there, as in wsgi = "{inside.replace("/", ".")}:app", or move it up'
+            f"{top} is in {places[0]}/ of the source, but Python searches only the top directory:\n"
+            f'use its full name, as in wsgi = "{inside.replace("/", ".")}:app", or move it up'
         )
-    return f"add the package that has the module {module} to {made.get('requirements', 'the requirements')}"
+    return f"add the package that contains the module {module} to {made.get('requirements', 'the requirements')}"
 
 
 def places_of(module: str, source: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""systemd units: running or not, at boot or not, with their files as they are."""
+"""systemd units: running or stopped, enabled or not, with their current files."""
 
 import os
 import subprocess
@@ -37,9 +37,9 @@ class Service(Resource):
     def title(self) -> str:
         unit = self.unit.removesuffix(".service")
         if not self.active:
-            return f"{unit} is stopped"
-        files = ", with its files as they are" if self.watches else ""
-        return f"{unit} runs{files}{', and at boot' if self.enabled else ''}"
+            return f"{unit}: stopped"
+        files = " with the current config" if self.watches else ""
+        return f"{unit}: running{files}{', enabled' if self.enabled else ''}"
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ class Service(Resource):
             words = ("disabled", "enabled")
             drifts.append(Drift("at boot", words[not self.enabled], words[self.enabled]))
         if state == "active" and self.watches and not loaded(self.unit, found, self.watches):
-            drifts.append(Drift("configuration", "older than its files", f"{self.refresh}ed"))
+            drifts.append(Drift("config", "changed since it was loaded", f"{self.refresh}ed"))
         return drifts
 
     def apply(self, system: System) -> None:
@@ -73,7 +73,7 @@ class Service(Resource):
             else:
                 system.run(["systemctl", "stop", self.unit])
                 system.run(["systemctl", "reset-failed", self.unit], accept=(0, 1))  # 1: nothing had failed
-        if "configuration" in drifts:
+        if "config" in drifts:
             seen = fingerprint(self.watches)
             before = children(system.unit(self.unit).get("MainPID", ""))
             system.run(["systemctl", self.refresh, self.unit])
@@ -122,7 +122,7 @@ def children(pid: str) -> set[str]:
 
 
 def wait_for_the_old(workers: set[str]) -> None:
-    """A reload is over when no worker from before takes a connection any more: gone, or shutting down."""
+    """Wait until no old worker accepts connections: each has ended, or is shutting down."""
     deadline = time.monotonic() + RELOAD_SECONDS
     while time.monotonic() < deadline:
         titles = [text_of(f"/proc/{pid}/cmdline") or "" for pid in workers]
@@ -148,7 +148,7 @@ class UnitFile(Resource):
 
     @property
     def title(self) -> str:
-        return f"unit {self.unit}"
+        return f"unit file {self.unit}"
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -157,7 +157,7 @@ class UnitFile(Resource):
     def check(self, system: System) -> list[Drift]:
         drifts = self.file.check(system)
         if system.unit(self.unit).get("NeedDaemonReload") == "yes":
-            drifts.append(Drift("what systemd knows of it", "older than its files", "the same"))
+            drifts.append(Drift("unit in systemd", "older than its file", "reloaded"))
         return drifts
 
     def apply(self, system: System) -> None:
@@ -208,7 +208,7 @@ def walk(top: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Retired(Resource):
-    """No instance of the template but one runs or starts at boot; open requests of the others are finished first."""
+    """Only one instance of the template runs and starts at boot; the others finish their open requests first."""
 
     template: str  # "shop" for shop@.service
     keep: str  # the instance that stays
@@ -216,7 +216,7 @@ class Retired(Resource):
 
     @property
     def title(self) -> str:
-        return f"older instances of {self.template} are stopped"
+        return f"older instances of {self.template}: stopped"
 
     def check(self, system: System) -> list[Drift]:
         return [Drift(unit, "running or enabled", "stopped") for unit in self._others(system)]
@@ -224,7 +224,7 @@ class Retired(Resource):
     def apply(self, system: System) -> None:
         for unit in self._others(system):
             release = unit.partition("@")[2].removesuffix(".service")
-            system.operator.progress(0, f"{unit}: finishing open requests")
+            system.operator.progress(0, f"{unit}: waiting for open requests")
             drain(f"/run/{self.template}/{release}/", self.drain_seconds)
             system.run(["systemctl", "stop", unit])
             with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""What visitors get while a release takes over: read from the proxy's log, and from what our own requests come to."""
+"""What visitors get during a switch: from the proxy's log, and from the probe."""
 
 import os
 import re
@@ -21,7 +21,7 @@ BEFORE_SECONDS = 300  # of the journal, to know whether workers ended before, to
 
 @dataclass
 class Counts:
-    """Requests and their 5xx answers, and processes that were started anew, within `seconds`."""
+    """Requests, their 5xx responses, and restarted processes, within `seconds`."""
 
     requests: int = 0
     errors: int = 0
@@ -30,16 +30,20 @@ class Counts:
 
 
 def worse(before: Counts, after: Counts) -> str:
-    """What is clearly worse than before, in words; "" where nothing is.
+    """What is clearly worse than before, as text; "" if nothing is.
 
-    Some errors are nobody's release: two always pass, and one in 200 requests, beside twice what was usual.
+    Some errors are normal: two, plus one in 200 requests, plus twice the usual rate.
     """
     usual = before.errors / max(before.requests, 1)
     if after.errors > 2 + (0.005 + 2 * usual) * after.requests:
-        was = f"before the switch {before.errors} of {before.requests}" if before.requests else "none known from before"
-        return f"{after.errors} of {after.requests} requests were answered with 5xx ({was})"
+        was = (
+            f"before the switch: {before.errors} of {before.requests}"
+            if before.requests
+            else "no requests before the switch"
+        )
+        return f"{after.errors} of {after.requests} requests got a 5xx response ({was})"
     if after.restarts > 1 + 2 * before.restarts / before.seconds * after.seconds:
-        return f"its processes were started anew {after.restarts} times within {after.seconds:.0f} s"
+        return f"its processes were restarted {after.restarts} times within {after.seconds:.0f} s"
     return ""
 
 
@@ -97,14 +101,14 @@ class Log:
 
 @dataclass(frozen=True)
 class Restarts(Value):
-    """What a runner writes to its journal as it starts, and for each process that it starts."""
+    """What a runner logs when it starts, and for each process that it starts."""
 
     starts: str
     process: str
 
 
 def restarts(unit: str, workers: int, told: Restarts) -> int:
-    """How many processes a runner started anew in the last BEFORE_SECONDS, by what it wrote to the journal."""
+    """How many processes a runner restarted in the last BEFORE_SECONDS, by its journal."""
     argv = [
         "journalctl",
         *namespace(unit),
@@ -142,14 +146,14 @@ class Watched(Resource):
 
     @property
     def title(self) -> str:
-        return f"watching for {self.seconds} s that nothing is worse than before"
+        return f"new release: watched for errors for {self.seconds} s"
 
     @property
     def units(self) -> tuple[str, ...]:
         return (self.unit, self.previous)
 
     def check(self, system: System) -> list[Drift]:
-        return [] if self in system.memory.done else [Drift("watch", "to come", f"{self.seconds} s")]
+        return [] if self in system.memory.done else [Drift("watch", "not done", f"{self.seconds} s")]
 
     def apply(self, system: System) -> None:
         log = Log(self.log, self.line)
@@ -177,14 +181,14 @@ class Watched(Resource):
             main, seen = found["MainPID"], seen | children(found["MainPID"])
             failures = system.memory.probe.failures(began) if system.memory.probe else []
             if len(failures) > 2:
-                self._fail(f"{len(failures)} of our own requests failed (the first: {failures[0]})")
+                self._fail(f"{len(failures)} probe requests failed (the first: {failures[0]})")
             if what := worse(before, after):
                 self._fail(what)
             system.operator.progress(
-                100 * passed / self.seconds, f"{after.errors} of {after.requests} requests got 5xx"
+                100 * passed / self.seconds, f"{after.errors} of {after.requests} requests got a 5xx response"
             )
             time.sleep(LOOK_SECONDS)
         system.memory.done.add(self)
 
     def _fail(self, what: str) -> None:
-        raise Failed(f"after the switch {what}", hint_logs(self.unit), quoted(self.unit, self.front))
+        raise Failed(f"after the switch, {what}", hint_logs(self.unit), quoted(self.unit, self.front))

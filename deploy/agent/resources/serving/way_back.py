@@ -1,4 +1,4 @@
-"""The way back to the release that had the traffic: made before the switch, and taken only if that one answered."""
+"""The switch back to the old release: prepared before the switch, and used only if that release answered."""
 
 import os
 from contextlib import suppress
@@ -20,9 +20,9 @@ def back_of(current: str) -> str:
 
 @dataclass(frozen=True)
 class WayBack(Resource):
-    """A link to the release that has the traffic lies ready, so that going back is one rename: it needs no inode.
+    """A second link to the old release is ready, so that going back is one rename, which needs no inode.
 
-    Whether that release answers at all is found out now, and remembered: nobody goes back to one that is dead.
+    Whether that release answers is checked now, and remembered: traffic never goes back to a dead release.
     socket, path, host: where and how it is asked. Any answer below 500 is one.
     """
 
@@ -34,7 +34,7 @@ class WayBack(Resource):
 
     @property
     def title(self) -> str:
-        return f"way back to {self.release}: ready"
+        return f"switch back to {self.release}: ready"
 
     @property
     def target(self) -> str:
@@ -43,14 +43,14 @@ class WayBack(Resource):
     def check(self, system: System) -> list[Drift]:
         if link_target(self.current) != self.release:
             return []  # the switch has been made
-        return [] if self in system.memory.done else [Drift("link back", "to come", self.target)]
+        return [] if self in system.memory.done else [Drift("link back", "absent", self.target)]
 
     def apply(self, system: System) -> None:
         Link(back_of(self.current), self.target).apply(system)
         answer = as_visitor(self._answer, PATIENCE_SECONDS)
         if answer.startswith(NOT_ASKED):
             why = answer.removeprefix(NOT_ASKED)
-            what = f"the server could not ask {self.release} whether it answers: {why}"
+            what = f"the server could not check whether {self.release} answers: {why}"
             raise Failed(what, f"{SHORT}run the same command again")
         if not answer.isdigit() or answer >= "500":
             system.memory.silent[self.release] = answer
@@ -62,7 +62,7 @@ class WayBack(Resource):
 
 @dataclass(frozen=True)
 class TrafficBack(Resource):
-    """Traffic goes to the release that had it before, or stays where it is if that one did not answer before.
+    """Traffic goes back to the old release, or stays if that one did not answer before.
 
     unit: its instance, which is started if it does not run any more.
     """
@@ -73,7 +73,7 @@ class TrafficBack(Resource):
 
     @property
     def title(self) -> str:
-        return f"traffic is back on {self.release}"
+        return f"traffic: back on {self.release}"
 
     @property
     def units(self) -> tuple[str, ...]:

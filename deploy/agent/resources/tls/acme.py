@@ -1,4 +1,4 @@
-"""Certificates that an authority gives out for nothing, once a name is proved to be ours (ACME, by certbot)."""
+"""Certificates from an authority, after it has validated the names (ACME, by certbot)."""
 
 import os
 import re
@@ -36,23 +36,23 @@ class Issued(Resource):
 
     @property
     def title(self) -> str:
-        return f"certificate for {', '.join(self.names)}"
+        return f"certificate for {', '.join(self.names)}: issued"
 
     def check(self, system: System) -> list[Drift]:
         if self.anew:
-            return [] if self in system.memory.done else [Drift("key", "the old one", "a new one")]
+            return [] if self in system.memory.done else [Drift("key", "old", "new")]
         found = read_certificate(f"{self.directory}/live/fullchain.pem")
         missing = self._missing(found)
         if found is None or not trusted(self.directory):
-            return [Drift("certificate", "signed by the server itself", f"of {authority(self.server)}")]
+            return [Drift("certificate", "self-signed", f"from {authority(self.server)}")]
         if missing:
             return [Drift("certificate", f"not for {', '.join(missing)}", "for all names")]
         if text_of(f"{LIVE}/{self.app}/fullchain.pem") != text_of(f"{self.directory}/live/fullchain.pem"):
-            return [Drift("certificate", f"of {found.issuer}", f"of {authority(self.server)}, renewed by certbot")]
+            return [Drift("certificate", f"from {found.issuer}", f"from {authority(self.server)}, renewed by certbot")]
         if found.ends < time.time():
-            return [Drift("certificate", f"ran out on {found.day}", "a new one")]
+            return [Drift("certificate", f"expired on {found.day}", "new")]
         if found.late:
-            return [Drift("certificate", f"runs out on {found.day}, and was not renewed", "a new one")]
+            return [Drift("certificate", f"expires on {found.day}, not renewed", "new")]
         return []
 
     def _missing(self, found: Certificate | None) -> list[str]:
@@ -69,7 +69,7 @@ class Issued(Resource):
         argv += ["-m", self.email] if self.email else ["--register-unsafely-without-email"]
         argv += ["--force-renewal"] if self.anew or self._stale() else ["--keep-until-expiring"]
         argv += [word for name in self.names for word in ("-d", name)]
-        system.operator.progress(0, f"{authority(self.server)} looks whether {self.names[0]} is ours")
+        system.operator.progress(0, f"{authority(self.server)} validates {self.names[0]}")
         try:
             system.run(argv)
         except Failed as failed:
@@ -96,8 +96,10 @@ class Issued(Resource):
         """A rate limit that the authority told us of is not tried again before its end."""
         until = (text_of(f"{self.directory}/.not-before") or "").strip()
         if until and time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()) < until:
-            hint = f"wait until then; after {until} UTC: fab deploy"
-            raise Failed(f"{authority(self.server)} takes no more requests before {until} UTC", hint, "", self._state())
+            hint = f"run `fab deploy` after {until} UTC"
+            raise Failed(
+                f"{authority(self.server)} accepts no more requests before {until} UTC", hint, "", self._state()
+            )
 
     def _note(self, until: str) -> None:
         with open(f"{self.directory}/.not-before", "w", encoding="ascii") as file:
@@ -111,23 +113,21 @@ class Issued(Resource):
         """How the site stands without the new certificate."""
         found = read_certificate(f"{self.directory}/live/fullchain.pem")
         if not trusted(self.directory) or found is None:
-            return (
-                "the site answers over http; over https browsers warn, its certificate is signed by the server itself"
-            )
+            return "the site answers over http; over https browsers warn, because its certificate is self-signed"
         if found.ends < time.time():
-            return f"the site answers over https, but browsers warn: its certificate ran out on {found.day}"
-        return f"the site answers over https with the certificate it has, good until {found.day}"
+            return f"the site answers over https, but browsers warn: its certificate expired on {found.day}"
+        return f"the site answers over https with its current certificate, valid until {found.day}"
 
 
 @dataclass(frozen=True)
 class NotRenewed(Resource):
-    """certbot renews nothing for the app: its certificate comes from elsewhere, or it wants none."""
+    """certbot does not renew for the app: its certificate comes from elsewhere, or it has none."""
 
     app: str
 
     @property
     def title(self) -> str:
-        return "certbot renews nothing for it"
+        return "certbot: no renewal for this app"
 
     def check(self, system: System) -> list[Drift]:
         found = os.path.exists(f"{RENEWALS}/{self.app}.conf")
@@ -139,7 +139,7 @@ class NotRenewed(Resource):
 
 @dataclass(frozen=True)
 class Revoked(Resource):
-    """The certificate with this serial number is declared void, since somebody else may have its key."""
+    """The certificate with this serial number is revoked, because somebody else may have its key."""
 
     app: str
     serial: str
@@ -147,10 +147,10 @@ class Revoked(Resource):
 
     @property
     def title(self) -> str:
-        return f"certificate {self.serial} is revoked"
+        return f"certificate {self.serial}: revoked"
 
     def check(self, system: System) -> list[Drift]:
-        return [Drift("certificate", "valid", "void")] if self._kept() else []
+        return [Drift("certificate", "valid", "revoked")] if self._kept() else []
 
     def _kept(self) -> str:
         """certbot's archive keeps what it got; those that were revoked are removed from it."""
@@ -174,7 +174,7 @@ class Revoked(Resource):
 
 @dataclass(frozen=True)
 class TrustedAuthority(Resource):
-    """The server trusts one more CA, that of an ACME server of one's own."""
+    """The server trusts the CA of a private ACME server."""
 
     name: str
     certificate: str
@@ -185,7 +185,7 @@ class TrustedAuthority(Resource):
 
     @property
     def title(self) -> str:
-        return f"the server trusts the CA in {self.path}"
+        return f"CA {self.path}: trusted by the server"
 
     def check(self, system: System) -> list[Drift]:
         known = self.certificate.strip() in (text_of(BUNDLE) or "")

@@ -102,19 +102,19 @@ def listing(app: str, directory: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Placeholder(Resource):
-    """Some certificate is there, if only one that the server has signed itself: no proxy starts without."""
+    """A certificate exists, self-signed if necessary: no proxy starts without one."""
 
     directory: str
     app: str
 
     @property
     def title(self) -> str:
-        return "a certificate to begin with"
+        return "certificate: present, self-signed at first"
 
     def check(self, system: System) -> list[Drift]:
         live = f"{self.directory}/live"
         there = all(os.path.exists(f"{live}/{name}") for name in ("fullchain.pem", "privkey.pem"))
-        return [] if there else [Drift("certificate", "none", "signed by the server itself")]
+        return [] if there else [Drift("certificate", "none", "self-signed")]
 
     def apply(self, system: System) -> None:
         made = f"{self.directory}/self-signed"
@@ -146,7 +146,7 @@ class OwnCertificate(Resource):
 
     @property
     def title(self) -> str:
-        return "your own certificate is in use"
+        return "your own certificate: in use"
 
     def check(self, system: System) -> list[Drift]:
         live = f"{self.directory}/live"
@@ -154,8 +154,11 @@ class OwnCertificate(Resource):
         if same and trusted(self.directory):
             return []
         if self.ended:
-            raise Refused(f"the certificate ran out on {self.ended}", "put a new one into the files of `certificate`")
-        return [Drift("certificate", "another", "yours")]
+            raise Refused(
+                f"the certificate expired on {self.ended}",
+                "replace the files set by `certificate` and `certificate_key`",
+            )
+        return [Drift("certificate", "another one", "yours")]
 
     def apply(self, system: System) -> None:
         import shutil
@@ -167,7 +170,7 @@ class OwnCertificate(Resource):
             for name, text in (("fullchain.pem", self.certificate), ("privkey.pem", self.key.value)):
                 with open(os.open(f"{brought}/{name}", os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="ascii") as file:
                     file.write(text)
-            system.run(["sh", self.hook, brought, self.app], hint="the certificate before stays in use")
+            system.run(["sh", self.hook, brought, self.app], hint="the previous certificate stays in use")
         finally:
             shutil.rmtree(brought, ignore_errors=True)
 
@@ -179,7 +182,7 @@ def trusted(directory: str) -> bool:
 
 @dataclass(frozen=True)
 class Presented(Resource):
-    """The proxy shows visitors the certificate that is in use; asked of itself, whoever changed it and when."""
+    """The proxy serves the certificate in use; checked with a connection to it."""
 
     host: str
     directory: str
@@ -189,7 +192,7 @@ class Presented(Resource):
 
     @property
     def title(self) -> str:
-        return f"{self.front.title} shows the certificate of {self.host}"
+        return f"{self.front.title}: serves the certificate of {self.host}"
 
     def check(self, system: System) -> list[Drift]:
         import ssl
@@ -203,13 +206,11 @@ class Presented(Resource):
             return [Drift("handshake", error.strerror or str(error), "a certificate")]
         wanted = text_of(f"{self.directory}/live/fullchain.pem") or ""
         # Compared without white space: PEM files have their lines in many ways.
-        return (
-            [] if "".join(shown.split()) in "".join(wanted.split()) else [Drift("certificate", "an older one", "new")]
-        )
+        return [] if "".join(shown.split()) in "".join(wanted.split()) else [Drift("certificate", "old", "new")]
 
     def apply(self, system: System) -> None:
         if self._comes(SETTLE_SECONDS, system):
-            return  # a reload was under way
+            return  # a reload was in progress
         self.front.reread(system)
         self._comes(self.seconds, system)
 

@@ -1,4 +1,4 @@
-"""What stands between a name and its certificate, in words: DNS that points elsewhere, port 80 closed, a rate limit."""
+"""Why a certificate cannot be issued, as text: DNS that points elsewhere, port 80 closed, a rate limit."""
 
 import os
 import re
@@ -17,7 +17,7 @@ def authority(server: str) -> str:
 
 
 class Facing:
-    """How the world would find a name: by DNS, and by what then answers on port 80. seen: name → its addresses."""
+    """How the internet sees a name: its DNS records, and what answers on port 80. seen: name → its addresses."""
 
     def __init__(self, webroot: str, address: str, system: System) -> None:
         self.webroot, self.system = webroot, system
@@ -26,22 +26,20 @@ class Facing:
         self.seen: dict[str, list[str]] = {}
 
     def complaint(self, name: str) -> tuple[str, str]:
-        """(what, hint) if asking the authority would be in vain; ("", "") where it may work."""
+        """(what, hint) if a request to the authority would fail; ("", "") if it may work."""
         addresses = self.seen[name] = dns(name, self.system)
         point = (
-            f"at your DNS provider, let {name} point to {self.shown} (an A record), wait some minutes, then: fab deploy"
+            f"at your DNS provider, point {name} to {self.shown} (an A record), wait a few minutes, then: fab deploy"
         )
         if not addresses:
-            return f"DNS knows no address of {name}", point
+            return f"DNS has no address for {name}", point
         strange = [address for address in addresses if address not in self.own]
         if strange and not all(self._is_here(name, address) for address in strange):
             kind = "AAAA" if all(":" in address for address in strange) else "A"
             also = " too" if len(strange) < len(addresses) else ""
-            what = f"DNS points {name} to {', '.join(strange)}{also}, and this server is {self.shown}"
+            what = f"DNS points {name} to {', '.join(strange)}{also}, but this server is {self.shown}"
             if kind == "AAAA":
-                point = (
-                    f"at your DNS provider, take the AAAA record of {name} away or let it point here, then: fab deploy"
-                )
+                point = f"at your DNS provider, remove the AAAA record of {name} or point it here, then: fab deploy"
             return what, point
         return "", ""
 
@@ -117,20 +115,20 @@ def explained(
     again = "then: fab deploy"
     if kind == "rateLimited":
         until = retry_after(detail)
-        when = f" before {until} UTC" if until else " for now (mostly for some hours)"
-        return f"{who} takes no more requests for {name}{when}", f"wait; {again}"
+        when = f" before {until} UTC" if until else " at the moment, usually for some hours"
+        return f"{who} accepts no more requests for {name}{when}", f"wait; {again}"
     if kind == "connection":
-        hint = f"open port 80 (and 443) to everybody in your provider's firewall, {again}"
+        hint = f"open ports 80 and 443 to all addresses in your provider's firewall, {again}"
         return f"port 80 of {name} ({where}) cannot be reached from outside", hint
     if kind == "dns":
-        return f"{who} finds no address of {name} in DNS", f"look at the records at your DNS provider, {again}"
+        return f"{who} finds no address for {name} in DNS", f"check the records at your DNS provider, {again}"
     if kind == "caa":
-        hint = f"add {who} to the CAA record at your DNS provider or take that record away, {again}"
-        return f"a CAA record in DNS forbids {who} to certify {name}", hint
+        hint = f"at your DNS provider, add {who} to the CAA record or remove that record, {again}"
+        return f"a CAA record in DNS forbids {who} to issue a certificate for {name}", hint
     if kind in ("unauthorized", "incorrectResponse"):
-        what = f"{who} asked {name} on port 80, and something else than this server answered"
-        return what, f"is there a CDN, a redirect or another server between? Let {name} lead here, {again}"
+        what = f"{who} asked {name} on port 80, but another server answered"
+        return what, f"is there a CDN, a redirect or another server in front? Point {name} to this server, {again}"
     if not kind and re.search(r"Requesting |ConnectionError|Max retries|CERTIFICATE_VERIFY_FAILED|timed out", printed):
-        hint = "can the server connect to it (outgoing firewall)? Is acme_directory right, acme_ca its CA?"
-        return f"the server cannot talk to {who} ({server})", hint
-    return f"{who} gave no certificate for {name}", f"its words are above; {again}"
+        hint = "can the server connect to it (outgoing firewall)? Are acme_directory and acme_ca right?"
+        return f"the server cannot connect to {who} ({server})", hint
+    return f"{who} issued no certificate for {name}", f"see its message above; {again}"
