@@ -220,3 +220,14 @@ def test_under_sudo_with_a_password_the_agent_says_when_sudo_reads_no_more(tmp_p
     ran = subprocess.run(["sh", "-c", line], input=first, capture_output=True, env=environment, timeout=120)
     assert json.loads(ran.stdout) == {"event": "hello"} and ran.returncode == 0
     assert ran.stderr.decode() == f"{payload.PROMPT}{payload.READY}\n" and payload.plain(ran.stderr.decode()) == ""
+
+
+def test_a_module_of_the_agent_that_is_missing_does_not_look_like_a_python_that_lacks_one():
+    """For the latter, Python is installed on the server."""
+    sent = payload.sources(payload.core())
+    for lacking, status in (("agent.locks", 1), ("", 93)):
+        sources = {name: text for name, text in sent.items() if name != lacking}
+        broken = "" if lacking else "sys.modules['json'] = None\n"
+        program = f"import sys\n{broken}SOURCES = {sources!r}\n{payload.LOADER.replace('MAIN', 'agent.loop')}"
+        ran = subprocess.run([sys.executable, "-ISc", program], input="", capture_output=True, text=True)
+        assert ran.returncode == status and (lacking or "json") in ran.stderr

@@ -9,7 +9,7 @@ import pytest
 
 from deploy import sandbox
 from deploy.errors import SandboxError
-from deploy.sandbox import authority, disk, host, image, lent, making, network
+from deploy.sandbox import authority, disk, image, lent, local, making, network
 from deploy.sandbox.disk import Disk, Record
 from deploy.sandbox.lent import AptSource
 
@@ -166,12 +166,15 @@ def test_others_chains_that_drop_what_is_forwarded_are_found():
 
 
 def test_os_release_is_read_unquoted():
-    assert host.os_release('ID=debian\nPRETTY_NAME="Debian 12"\n#X=y\n') == {"ID": "debian", "PRETTY_NAME": "Debian 12"}
+    assert local.os_release('ID=debian\nPRETTY_NAME="Debian 12"\n#X=y\n') == {
+        "ID": "debian",
+        "PRETTY_NAME": "Debian 12",
+    }
 
 
 def test_missing_programs_are_named_by_their_debian_packages():
     present = {"ip", "ssh", "nft"}
-    assert host.missing_packages(lambda name: name if name in present else None) == [
+    assert local.missing_packages(lambda name: name if name in present else None) == [
         "systemd-container",
         "mmdebstrap",
         "e2fsprogs",
@@ -179,10 +182,10 @@ def test_missing_programs_are_named_by_their_debian_packages():
 
 
 def test_missing_programs_on_another_distribution_are_an_error_that_names_them(monkeypatch):
-    monkeypatch.setattr(host, "missing_packages", lambda: ["mmdebstrap", "nftables"])
-    monkeypatch.setattr(host, "this_system", lambda: {"ID": "fedora", "PRETTY_NAME": "Fedora Linux 40"})
+    monkeypatch.setattr(local, "missing_packages", lambda: ["mmdebstrap", "nftables"])
+    monkeypatch.setattr(local, "this_system", lambda: {"ID": "fedora", "PRETTY_NAME": "Fedora Linux 40"})
     with pytest.raises(SandboxError, match="mmdebstrap, nftables") as caught:
-        host.require_packages(print)
+        local.require_packages(print)
     assert "Fedora Linux 40" in caught.value.where
 
 
@@ -209,13 +212,13 @@ def test_the_sandbox_imports_where_unix_modules_are_missing():
 
 @pytest.mark.parametrize("name", ["", "-x", "x-", "Shop", "a/b", "a" * 21, "..", "x\n"])
 def test_a_name_that_could_be_no_host_name_is_refused(name, monkeypatch):
-    monkeypatch.setattr(host, "require_linux_root", lambda: None)
+    monkeypatch.setattr(local, "require_linux_root", lambda: None)
     with pytest.raises(SandboxError, match="not a valid sandbox name"):
         sandbox.down(name)
 
 
 def test_an_unknown_sandbox_is_an_error_that_lists_those_there_are(monkeypatch, tmp_path):
-    monkeypatch.setattr(host, "require_linux_root", lambda: None)
+    monkeypatch.setattr(local, "require_linux_root", lambda: None)
     monkeypatch.setattr(disk, "STATE", tmp_path)
     disk.write_machine(Record("shop", 2, Disk("bookworm", "bookworm-1")))
     with pytest.raises(SandboxError, match="no sandbox 'shpo'") as caught:
@@ -231,12 +234,12 @@ def test_an_unknown_release_is_an_error_that_lists_those_there_are():
 
 def test_a_full_disk_is_noticed_before_anything_is_built(tmp_path):
     with pytest.raises(SandboxError, match="too full"):
-        host.require_space(tmp_path, megabytes=10**12)
+        local.require_space(tmp_path, megabytes=10**12)
 
 
 def test_a_failed_command_is_told_with_its_arguments_status_and_last_words():
     with pytest.raises(SandboxError, match="no such thing") as caught:
-        host.run(["sh", "-c", "echo because >&2; exit 3"], failed="no such thing")
+        local.run(["sh", "-c", "echo because >&2; exit 3"], failed="no such thing")
     assert caught.value.detail.splitlines()[-2:] == ["exit status 3", "because"]
 
 

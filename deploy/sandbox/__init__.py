@@ -15,9 +15,9 @@ from pathlib import Path
 
 from ..config.reader import Stage
 from ..errors import SandboxError
-from . import boot, disk, host, image, lent, making, network
+from . import boot, disk, image, lent, local, making, network
 from .disk import Disk, Record
-from .host import Say
+from .local import Say
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def up(
     with _working_on(name, say):
         record = disk.read_machine(name)
         if record is None:
-            host.require_packages(say)
+            local.require_packages(say)
             record = making.create(name, _origin(release, snapshot, say), snapshot, megabytes)
         elif snapshot is not None and snapshot != record.snapshot:
             raise _exists(name, f"from {_described(record)}", f"snapshot {snapshot}")
@@ -64,7 +64,7 @@ def reset(
 ) -> Machine:
     """Delete its disk and boot from a new one, with new host keys: from the snapshot or release, by default its own."""
     with _working_on(name, say):
-        host.require_packages(say)
+        local.require_packages(say)
         record = disk.read_machine(name)
         fallback = record.disk.release if record else "bookworm"
         origin = _origin(release or fallback, snapshot, say)
@@ -142,7 +142,7 @@ def reboot(name: str = "default") -> None:
 
 def machines() -> list[Machine]:
     """All there are, by name."""
-    host.require_linux_root()
+    local.require_linux_root()
     return [_seen(record) for record in disk.machine_records()]
 
 
@@ -163,7 +163,7 @@ def save(name: str, label: str) -> None:
 
 def delete_snapshot(label: str) -> None:
     """Machines made from it keep what they have."""
-    host.require_linux_root()
+    local.require_linux_root()
     _snapshot(label)
     with disk.lock("disks"):
         disk.snapshot_path(label).unlink(missing_ok=True)
@@ -172,7 +172,7 @@ def delete_snapshot(label: str) -> None:
 
 def shell(name: str = "default") -> int:
     """A login on it for the person at the terminal; the exit status of ssh."""
-    host.require_linux_root()
+    local.require_linux_root()
     record = _existing(name)
     machine = _seen(record)
     known_hosts = record.folder / "known_hosts"
@@ -185,7 +185,7 @@ def shell(name: str = "default") -> int:
 @contextlib.contextmanager
 def _working_on(name: str, say: Say | None = None) -> Iterator[None]:
     """Lock machine `name`, and turn OSErrors into SandboxErrors."""
-    host.require_linux_root()
+    local.require_linux_root()
     _check_name(name, "sandbox name")
     try:
         with disk.lock(f"machine-{name}", say, f"waiting for another process that uses sandbox {name}"):
@@ -255,7 +255,7 @@ def _boot(record: Record, say: Say) -> Machine:
     name, console = record.name, record.folder / "console.log"
     if not boot.is_running(name):
         _stop(record)  # what a killed nspawn left behind
-        host.require_packages(say)
+        local.require_packages(say)
         say(f"booting sandbox {name} ({_described(record)})")
         if not disk.image_path(record.disk.image).is_dir():
             raise SandboxError(

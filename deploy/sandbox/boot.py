@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import SandboxError
-from .host import ELSEWHERE, SYSTEM_PATH
+from .local import ELSEWHERE, SYSTEM_PATH
 from .network import BRIDGE, machine_name
 
 # Unified comes first: it is the hierarchy that can tell and kill. Hybrid hosts have systemd's own beside it.

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from . import layers
-from .host import Say, run
+from .local import Say, run
 
 STATE = Path("/var/lib/ashore-sandbox")
 

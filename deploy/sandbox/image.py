@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import SandboxError
 from . import disk, lent
-from .host import SYSTEM_PATH, Say, require_space, run
+from .local import SYSTEM_PATH, Say, require_space, run
 
 RELEASES = ("bookworm", "trixie")
 PACKAGES = (

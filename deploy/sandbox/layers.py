@@ -11,7 +11,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from .host import run
+from .local import run
 
 MEGABYTES = 8000
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SandboxError
-from .host import run, this_system
+from .local import run, this_system
 
 DEBIAN_COMPONENTS = {"main", "contrib", "non-free", "non-free-firmware"}
 KEYRINGS = ("/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp")

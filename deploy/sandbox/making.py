@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from . import disk, host, layers, lent
+from . import disk, layers, lent, local
 from .disk import Disk, Record
 
 USER = "admin"
@@ -29,7 +29,7 @@ def fingerprint(public_key: str) -> str:
 
 def create(name: str, origin: Disk, snapshot: str | None, megabytes: int = 0) -> Record:
     """A machine with an empty disk over `origin` and an identity of its own, in place of one of that name."""
-    host.require_space(disk.STATE, 300)
+    local.require_space(disk.STATE, 300)
     with disk.lock("disks"):
         previous = disk.read_machine(name)
         taken = {record.number for record in disk.machine_records()}
@@ -66,10 +66,10 @@ def _give_identity(record: Record) -> None:
     for path in (root / "etc/ssh").glob("ssh_host_*"):
         path.unlink()
     failed = f"could not create SSH keys for sandbox {record.name}"
-    host.run(["ssh-keygen", "-A", "-f", root], failed=failed)
+    local.run(["ssh-keygen", "-A", "-f", root], failed=failed)
     key = key_file()
     if not key.exists():
-        host.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ashore-sandbox", "-f", key], failed=failed)
+        local.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ashore-sandbox", "-f", key], failed=failed)
     authorized = root / f"home/{USER}/.ssh/authorized_keys"
     home = authorized.parent.parent.stat()
     authorized.parent.mkdir(mode=0o700, exist_ok=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SandboxError
-from .host import run
+from .local import run
 
 BRIDGE = "ashore0"
 TABLE = "ashore_sandbox"

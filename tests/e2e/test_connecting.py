@@ -61,7 +61,7 @@ def test_no_key_at_all_is_told_with_how_to_make_one(bare: sandbox.Machine, proje
 def test_a_wrong_user(bare: sandbox.Machine, project: Project):
     project.hosts = [f"nobody-here@{bare.address}"]
     project.write_config()
-    assert f"{bare.address} does not let nobody-here in" in refused(project)
+    assert f"{bare.address} accepts none of the offered keys for nobody-here" in refused(project)
 
 
 def test_an_unknown_host_key_is_refused_and_its_fingerprint_shown(bare: sandbox.Machine, project: Project):

@@ -144,7 +144,7 @@ def test_a_ci_key_that_would_not_get_in_is_refused_with_what_is_in_the_way(
 )
 def test_a_ci_key_that_gets_in_is_told_so_and_does(server: Server, project: Project, text: str):
     says(server, text)
-    assert "1 key gets in" in project.fab("ci.key").out
+    assert "1 CI key" in project.fab("ci.key").out
     private = project.home / ".ssh" / "ashore-ci-visitors-production"
     ran = project.fab("-i", str(private), "-H", f"ci-visitors@{server.machine.address}", "releases")
     assert "current" in ran.out

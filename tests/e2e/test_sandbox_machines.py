@@ -13,8 +13,8 @@ import pytest
 from deploy import sandbox
 from deploy.errors import SandboxError
 from deploy.sandbox import boot, disk, image
-from deploy.sandbox.host import Say
 from deploy.sandbox.lent import private_cas
+from deploy.sandbox.local import Say
 
 CHECKOUT = Path(sandbox.__file__).parents[2]
 Boot = Callable[..., sandbox.Machine]
