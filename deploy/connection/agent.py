@@ -52,6 +52,11 @@ class Agent:
         self._closed = threading.Event()
 
     @property
+    def ours(self) -> bool:
+        """Whether what answers is the agent that we sent, which takes more modules, and ends if it hears nothing."""
+        return not self.ci
+
+    @property
     def asked(self) -> bool:
         """Whether the server was asked for anything."""
         with self._start_or_cancel:
@@ -77,7 +82,7 @@ class Agent:
             if started.line() is None:
                 raise dropped(*started.end(), self.where)
         self.modules = set(core() | modules)
-        if not self.ci:
+        if self.ours:
             threading.Thread(target=self._beat, args=(started,), daemon=True).start()
         return started
 
@@ -205,7 +210,7 @@ class Agent:
         if self.running is None:
             self.running = self._start(frame(message), needed)
             return self.running
-        lacking = set() if self.ci else needed - self.modules
+        lacking = needed - self.modules if self.ours else set()
         more = frame({"request": "modules", "sources": sources(lacking)}) if lacking else b""
         self.running.send(more + frame(message))
         self.modules |= lacking
@@ -255,10 +260,10 @@ class Agent:
         asked = {key: message[key] for key in ("request", "units", "check")} | {"plan": looking.plan(plan)}
         asked["run"] = {key: message["run"][key] for key in ("app", "verb")}
         started = self._begin(looking.program + frame(asked))
-        if self.ci:
-            self.running = started
-        else:
+        if self.ours:
             self._looked = started
+        else:
+            self.running = started
         return self._answer(started, on_event)
 
     def carry(
