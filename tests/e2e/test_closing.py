@@ -221,7 +221,7 @@ def test_open_ports_are_open_and_the_firewall_can_be_left_to_others(closed: Serv
     closed.script("mkdir -p /etc/ufw; echo ENABLED=yes > /etc/ufw/ufw.conf")
     try:
         ran = project.fab("provision", status=1)
-        assert "ufw is the server's firewall" in ran.err and "nothing was changed" in ran.err
+        assert "ufw is active on the server" in ran.err and "nothing was changed" in ran.err
         assert "firewall = false" in ran.err
         project.write_config(stage="firewall = false")
         project.fab("provision")

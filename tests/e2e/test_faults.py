@@ -51,8 +51,8 @@ def test_a_release_whose_health_says_500_gets_no_traffic(faulty: Server, project
 @pytest.mark.parametrize(
     ("fault", "shown"),
     [
-        ("os.kill(os.getpid(), signal.SIGKILL)", "requests were answered with 5xx|started anew|failed"),
-        ("raise RuntimeError('no tide')", "requests were answered with 5xx .before the switch "),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "requests got a 5xx response|were restarted|failed"),
+        ("raise RuntimeError('no tide')", "requests got a 5xx response .before the switch"),
     ],
     ids=["its worker is killed", "it raises"],
 )
@@ -69,7 +69,7 @@ def test_a_release_that_breaks_on_real_traffic_is_switched_back_by_itself(
         count = len(answered.statuses)
         wait_for(lambda: len(answered.statuses) > count + 20, "visitors after the way back")
         last = answered.statuses[-10:]
-    assert re.search(f"after the switch .*({shown})", ran.err), ran.err
+    assert re.search(f"after the switch.*({shown})", ran.err), ran.err
     assert f"state: traffic is back on {before}; " in ran.err and "stopped and removed" in ran.err
     assert set(last) == {200}
     assert faulty.release() == before

@@ -135,7 +135,7 @@ def test_units_may_use_systemds_sandboxing(machine):
 
 
 def test_another_release_than_the_machine_has_is_refused(machine):
-    with pytest.raises(SandboxError, match="made with Debian bookworm, not Debian trixie"):
+    with pytest.raises(SandboxError, match="created with Debian bookworm, not Debian trixie"):
         sandbox.up("t-sandbox", "trixie", say=silent)
 
 
