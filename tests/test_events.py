@@ -12,7 +12,7 @@ from samples import KINDS, MADE, SENT, names, sample
 
 from deploy.agent.events import Event
 from deploy.connection.imports import module_named, reached
-from deploy.screen.json import BETWEEN_SIDES
+from deploy.screen.events import BETWEEN_SIDES
 from deploy.screen.lines import QUIET, lines
 from deploy.screen.screen import Screen
 

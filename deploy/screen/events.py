@@ -5,6 +5,10 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from ..agent.events import From, RunFields
 
+BETWEEN_SIDES = (  # kinds of the agent's events that neither people nor programs get
+    "hello", "reply", "missing", "looked", "whole", "planned", "prove", "data", "took",
+)  # fmt: skip
+
 
 class Note(TypedDict):
     event: Literal["note"]

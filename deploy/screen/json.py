@@ -6,20 +6,9 @@ from datetime import datetime, timezone
 from typing import Any, TextIO
 
 from ..agent.events import Event
-from .events import Note, Result
+from .events import BETWEEN_SIDES, Note, Result
 from .tables import Row
 
-BETWEEN_SIDES = (
-    "hello",
-    "reply",
-    "missing",
-    "looked",
-    "whole",
-    "planned",
-    "prove",
-    "data",
-    "took",
-)  # kinds that programs do not get
 MOMENTS = ("time", "started", "made", "not_before")  # seconds since 1970, or ISO 8601 in UTC
 
 

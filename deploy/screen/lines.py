@@ -3,6 +3,7 @@
 import time
 
 from ..agent.events import DriftShown, Event, LastRun, LogLine, Output, Step
+from .events import BETWEEN_SIDES
 
 Styled = tuple[str, str]  # text, and the style that it has at a terminal
 STYLES = {"ok": "dim", "changed": "green", "would change": "yellow", "undone": "yellow", "failed": "bold red"}
@@ -12,18 +13,8 @@ INDENT = " " * (WIDTH + 2)
 ERROR_LEVEL, WARNING_LEVEL = 3, 4  # syslog's
 HIDDEN = "[hidden]"
 QUIET = (  # kinds of the agent's events that have no line of their own
-    *(
-        "hello",
-        "reply",
-        "missing",
-        "looked",
-        "whole",
-        "planned",
-        "prove",
-        "data",
-        "took",
-        "halted",
-    ),  # between the two sides
+    *BETWEEN_SIDES,
+    "halted",  # for tests
     *("start", "progress"),  # a progress bar, at a terminal
     *("noticed", "end"),  # what there is to say about them comes as notes, see `summary`
     "line",  # see `log_line`
