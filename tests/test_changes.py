@@ -31,6 +31,11 @@ def test_over_a_ci_key_the_plan_is_the_operator_s_but_for_who_builds_packages():
     assert titles[0] == titles[1]
 
 
+def test_an_upload_is_said_in_words():
+    assert changes.uploaded(1, 1, "9 bytes") == "1 new of 1 file, 9 bytes"
+    assert changes.uploaded(2, 13) == "2 new of 13 files" and changes.uploaded(0, 13, "0 bytes") == "nothing new"
+
+
 def test_the_same_source_again_is_nothing_new():
     first = changes.deploy(SHOP, BY, FACTS, BROUGHT, "1 file")
     facts = replace(FACTS, records={**FACTS.records, OLD: {**first.release.record, "state": "good"}})

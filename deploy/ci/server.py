@@ -215,7 +215,7 @@ class Endpoint(Conversation):
         by, facts = self.start("deploy", who, app, check, wait)
         self.require_allowed(app)
         lacking = missing(layout.home(self.app), self.manifest, False)["missing"]
-        news = f"{len(lacking)} new of {len(self.manifest)} files" if lacking else "nothing new"
+        news = decide.uploaded(len(lacking), len(self.manifest))
         return self.finish(decide.deploy(app, by, facts, brought, news), by, facts, check, wait)
 
     def rollback(self, message: dict[str, Any]) -> "End":

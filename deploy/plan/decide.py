@@ -75,6 +75,12 @@ class Decision:
     done: str
 
 
+def uploaded(new: int, total: int, size: str = "") -> str:
+    """What is uploaded, in words: "2 new of 13 files, 2.5 kB"."""
+    files = f"{new} new of {total} file{'' if total == 1 else 's'}"
+    return ", ".join(filter(None, (files, size))) if new else "nothing new"
+
+
 def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Decision:
     """upload: what is uploaded, as text."""
     last = () if by.confined else certified(app, by.site, by.address)

@@ -2,6 +2,7 @@
 
 from ..config.reader import App, Config
 from ..connection.payload import pack_ahead
+from ..plan.decide import uploaded
 from ..screen.columns import size
 from ..session.operation import Operation, change_each
 from ..session.planner import planner_of
@@ -37,8 +38,8 @@ def deploy_on(change: Operation, local: Local) -> None:
     for note in notes:
         change.screen.say(f"note: {note}", "yellow", host.name)
     missing: list[int] = reply["missing"]
-    new = f"{len(missing)} new of {len(source.entries)} files, {size(local.size_bytes(missing))}"
-    planner_of(change).deploy(local, facts, reply, new if missing else "nothing new")
+    news = uploaded(len(missing), len(source.entries), size(local.size_bytes(missing)))
+    planner_of(change).deploy(local, facts, reply, news)
 
 
 def warn_of_pins(change: Operation, local: Local) -> None:
