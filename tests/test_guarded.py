@@ -11,7 +11,7 @@ from deploy.agent.resources.access import guarded
 from deploy.agent.resources.access.guarded import Guarded
 from deploy.agent.resources.files import File
 from deploy.agent.system import System
-from deploy.agent.wire import Plan
+from deploy.agent.wire import Drift, Plan
 
 GOOD = {"request": "proved", "step": "SSH", "ok": True, "why": "", "hint": ""}
 BAD = {**GOOD, "ok": False, "why": "no such account", "hint": ""}
@@ -88,6 +88,24 @@ def test_a_login_that_does_not_work_undoes_the_change_and_ends_the_run(run: Run)
     end = run.ended(Guarded("SSH", (run.file("sshd"),)), run.file("behind"), Guarded("SSH", (run.file("firewall"),)))
     assert (end["state"], end["step"]) == ("failed", "SSH") and "no such account" in end["what"]
     assert run.noted[:3] == ["remembered", "armed", "undone"] and not (run.tmp_path / "firewall").exists()
+
+
+@pytest.mark.parametrize("word", [BAD, {"request": "cancel"}])
+def test_a_change_that_is_undone_before_it_is_looked_at_again_says_why(
+    run: Run, monkeypatch: pytest.MonkeyPatch, word: dict[str, Any]
+):
+    class Late(Guarded):
+        def check(self, system: System) -> list[Drift]:
+            if system.memory.proof:
+                system.memory.proof.thread.join()
+            return super().check(system)
+
+    monkeypatch.setattr(guarded, "undo", lambda system: (run.tmp_path / "sshd").unlink())
+    run.word = word
+    run.logged_in.set()
+    end = run.ended(Late("SSH", (run.file("sshd"),)), run.file("behind"))
+    assert end["step"] == "SSH" and end.get("by_operator", False) == (word is not BAD)
+    assert "no such account" in end["what"] or word is not BAD
 
 
 def test_a_login_that_fails_behind_the_last_step_ends_the_run_too(run: Run):

@@ -101,12 +101,24 @@ def put_right(step: Resource, system: System) -> None:
         step.apply(system)
         if system.ran or step.units:  # a file that was written changes no unit, and asking anew takes 10 ms
             system.forget()
-        left = step.check(system)
+        try:
+            left = step.check(system)
+        except Exception:
+            require_kept(step, system)
+            raise
     if left:
+        require_kept(step, system)
         drift = left[0]
         raise Failed(
             f"{step.title}: not in effect after it was applied ({drift.what}: {drift.found}, wanted {drift.wanted})"
         )
+
+
+def require_kept(step: Resource, system: System) -> None:
+    """Raise the reason, if a step is not as it was applied because its proof failed and it was undone meanwhile."""
+    proof = system.memory.proof
+    if proof and proof.step is step:
+        proof.settle()
 
 
 def undo(plan: Plan, system: System) -> list[str]:
