@@ -78,7 +78,7 @@ def carry_out(plan: Plan, check: bool, script: dict[str, Any]) -> None:
             emit({"event": "said", "text": json.dumps(read_frame(sys.stdin.buffer))})
     for step in (*plan.steps, *plan.finish):
         if script.get("fails", "\0") in step.title:
-            failed = {"state": "failed", "what": "it broke", "hint": "mend it", "detail": "", "step": step.title}
+            failed = {"state": "failed", "what": "it broke", "hint": "fix it", "detail": "", "step": step.title}
             end |= failed | {"applied": changed > 0, "switched": step in plan.finish, "undo_errors": []}
             break
         emit({"event": "start", "step": step.title})

@@ -98,7 +98,7 @@ def test_a_step_that_fails_says_where_the_traffic_is_and_what_to_do(scripted: Ca
     typing = Typing(hosts)
     with pytest.raises(StepFailed) as raised, typing.verb("deploy") as (verb, call):
         verb.deploy(call)
-    assert raised.value.state.startswith(f"traffic stays on {OLD}; ") and raised.value.hint == "mend it"
+    assert raised.value.state.startswith(f"traffic stays on {OLD}; ") and raised.value.hint == "fix it"
     assert "step: shop@" in raised.value.where and "  failed  shop@" in typing.said
 
 

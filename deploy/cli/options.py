@@ -114,7 +114,7 @@ class Typed:
             hosts = hosts[:1]
         self.screen.several = len(hosts) > 1
         with self.session.reaching(hosts, self.screen, may_install=may_install) as run:
-            module = import_module(f"deploy.verbs.{name}")
+            module = import_module(f"..verbs.{name}", __package__)
             yield module, Call(self.session, config, hosts, self.screen, self.options, run)
 
 

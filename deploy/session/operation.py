@@ -117,6 +117,10 @@ class Operation:
             if self.switched:
                 self.conclude(facts, release, app)
             raise
+        self.finish(facts, release, app)
+
+    def finish(self, facts: Facts, release: Release, app: App | None) -> None:
+        """Tell what serves after a change that went well; VisitorsFail if visitors get errors."""
         answer = self.conclude(facts, release, app)
         if not self.options.check:
             require_well(self.host, facts, release, self.count, answer)

@@ -19,7 +19,6 @@ from ..source.upload import AHEAD_BYTES, Local
 from . import preview
 from .execute import Count, how_left, left_as, see_through
 from .session import agent_of
-from .summary import conclude, doubts_of_certificate, require_well, warn
 
 if TYPE_CHECKING:
     from .operation import Operation
@@ -114,7 +113,7 @@ class ByServer:
         message |= {"app": as_table(change.app), "who": change.who}
         message |= {"check": options.check, "wait": options.wait, "force": options.force}
         planned: Planned | None = None
-        count = Count()
+        count = change.count = Count()
 
         def ask(show: Callable[[Event], None]) -> End:
             def see(event: Event) -> None:
@@ -134,12 +133,7 @@ class ByServer:
             raise
         assert planned is not None, "the server's side says it before it begins"
         release = Release(planned["release"], limits.site_from_json(planned["site"]), planned["record"])
-        if options.check:
-            warn(screen, host, count, doubts_of_certificate(release.site, count))
-            return
-        app = record.as_recorded(change.app, release.record)
-        answer = conclude(screen, host, facts, release, count, change.lookup, app)
-        require_well(host, facts, release, count, answer)
+        change.finish(facts, release, record.as_recorded(change.app, release.record))
 
 
 UNTOLD = "changed; an operator's `fab deploy --check` shows which"

@@ -37,7 +37,7 @@ def conclude(
 
     Returns the status of the front page; "" if it was not asked from here.
     """
-    certificate = summary.certificate_warnings(count.noticed, release.site)
+    certificate = doubts_of_certificate(release.site, count)
     answer = look_from_here(screen, host, release.site, lookup, bool(certificate))
     if app is not None:
         answers = summary.answers(host.name, host.made.host, facts, release, app)
