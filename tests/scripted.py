@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +14,7 @@ from invoke.context import Context
 from paramiko import PKey, RSAKey
 
 from deploy.agent.constants import PROXY
+from deploy.agent.dataclass import asdict
 from deploy.agent.resources import KINDS
 from deploy.agent.wire import Plan, unpack
 from deploy.cli.options import Typed

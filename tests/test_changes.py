@@ -1,10 +1,10 @@
 """What a deploy or a rollback comes to, by whomever it is asked for."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 from test_plans import ENTRIES, FACTS, OLD, OLDER, SHOP
 
+from deploy.agent.dataclass import replace
 from deploy.agent.resources.release.releases import Virtualenv
 from deploy.ci import limits
 from deploy.ci.limits import kept

@@ -4,11 +4,11 @@ import hashlib
 import json
 import time
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 
 from deploy.agent.constants import RELEASE_ID
+from deploy.agent.dataclass import replace
 from deploy.agent.wire import Entry, Refused
 from deploy.ci import inputs, limits
 from deploy.config.reader import App

@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import jinja2
 import pytest
 
 from deploy.agent import layout
+from deploy.agent.dataclass import replace
 from deploy.agent.resources.access.keys import Disconnected, Keyring, Tree, keys_in
 from deploy.agent.resources.serving.services import Service
 from deploy.agent.system import System

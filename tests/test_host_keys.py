@@ -1,11 +1,14 @@
 """Which entries of host_keys are for which host."""
 
+import socket
+
 import pytest
 from fabric import Config, Connection
 from paramiko.config import SSHConfig
 
 from deploy.config.reader import Stage
 from deploy.connection.host_keys import as_written, entry_name, expected, files_of, lookup_name
+from deploy.connection.ssh import trust
 
 A, B, C = (f"SHA256:{letter * 43}" for letter in "ABC")
 HOSTS = ("root@web1.example.com", "root@Web2", "root@10.0.0.3:2222", "alias")
@@ -59,3 +62,16 @@ def test_files_and_names_are_those_of_ssh():
     assert [file.name for file in files_of(to("web2"))[0]] == ["known_hosts", "known_hosts2"]
     names = [lookup_name(to(host)) for host in ("root@web2", "web2:2222", "alias", "known")]
     assert names == ["web2", "[web2]:2222", "[10.9.9.9]:2200", "web1.example.com"]
+
+
+def test_no_cipher_and_no_digest_is_offered_that_openssh_would_not_offer():
+    made = to("web2")
+    trust(made, STAGE, None)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        transport = made.connect_kwargs["transport_factory"](ours)
+        security = transport.get_security_options()
+        transport.close()
+    offered = {*security.ciphers, *security.digests}
+    assert {"aes256-ctr", "hmac-sha2-256"} <= offered
+    assert not {name for name in offered if "cbc" in name or "md5" in name or name.endswith("-96")}

@@ -1,11 +1,11 @@
 """What is decided, without a server."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from deploy.agent import layout
+from deploy.agent.dataclass import replace
 from deploy.agent.resources.access.firewall import ConnectionLimit, NoFirewall
 from deploy.agent.resources.access.guarded import Guarded, paths_of
 from deploy.agent.resources.files import Absent, File

@@ -1,13 +1,13 @@
 """Several hosts of one command: who is changed when, and what is told of them."""
 
 import threading
-from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
 from fabric import Connection
 from test_plans import FACTS, OLD, OLDER
 
+from deploy.agent.dataclass import replace
 from deploy.config.reader import Stage
 from deploy.errors import ConnectionFailed, DeployError, HostError, Interrupted, NotReached, StepFailed
 from deploy.session.execute import how_left

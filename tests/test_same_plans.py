@@ -5,7 +5,6 @@ A step may have gained fields since; what it had, it has, and no step has come, 
 
 import hashlib
 import json
-from dataclasses import is_dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from test_plans import ENTRIES, FACTS, FIRST, NEW, OLD, OLDER, SHOP, SITE
 
+from deploy.agent.dataclass import is_dataclass, replace
 from deploy.agent.wire import Plan, Secret
 from deploy.config.reader import Stage
 from deploy.config.site import Site

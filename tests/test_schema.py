@@ -1,13 +1,13 @@
 """The schema of deploy.toml: every key in one place, and what is written from it."""
 
 import re
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tomllib
 
+from deploy.agent.dataclass import fields, replace
 from deploy.config.document import files, literal, sample
 from deploy.config.keys import ConfigKey, keys, texts
 from deploy.config.schema import TABLES, App, Stage

@@ -1,13 +1,13 @@
 """Runners and proxies are seams: each is known by name in its own file, and nowhere else in the kit."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_plans import SHOP
 
 from deploy.agent import constants
+from deploy.agent.dataclass import replace
 from deploy.agent.resources.release.package import Package
 from deploy.agent.resources.serving.traffic import Restarts
 from deploy.agent.wire import Failed

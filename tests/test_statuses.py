@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from test_plans import FACTS, NEW, SITE
 
+from deploy.agent.dataclass import replace
 from deploy.errors import DeployError, Interrupted, VisitorsFail
 from deploy.plan.facts import Facts, Release
 from deploy.session import summary as answers

@@ -1,10 +1,9 @@
 """The end of a change and the preview of one, as text."""
 
-from dataclasses import replace
-
 import pytest
 from test_plans import FACTS, NEW, OLD, RELEASE, SHOP, SITE
 
+from deploy.agent.dataclass import replace
 from deploy.config.site import Site
 from deploy.plan.facts import Release
 from deploy.screen import preview, summary

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from scripted import Hosts, Typing, told
 from test_plans import FACTS, FIRST, OLD, OLDER, record
 
+from deploy.agent.dataclass import asdict, replace
 from deploy.agent.resources.release.environment import FirstEnvironment
 from deploy.agent.resources.tls.acme import Issued, Revoked
 from deploy.agent.wire import Secret

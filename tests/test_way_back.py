@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from test_plans import NEW, OLD, OLDER, deployed, rolled_back
 
+from deploy.agent.dataclass import replace
 from deploy.agent.engine import carry_out
 from deploy.agent.resources.files import Absent, Link
 from deploy.agent.resources.release.releases import Source

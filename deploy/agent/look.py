@@ -17,7 +17,7 @@ from typing import Any
 
 from . import history, operators
 from .locks import DIRECTORY, HOST, owner
-from .system import System
+from .system import ThisServer
 from .wire import Refused
 
 Event = dict[str, Any]
@@ -77,25 +77,27 @@ def looked(message: Any) -> Event:
 
 
 def look(packed: Any, units: list[str], check: bool, run: dict[str, str]) -> Event:
-    """seconds: of each step. parts: number of a step → its part that has the title here. said: other events."""
+    """seconds: of each step. parts: number of a step → its part that has the title here.
+
+    A step gets no more than the server: what asks for the run's memory or its operator is a matter of the whole agent.
+    """
     began = time.monotonic()
-    said: list[Any] = []
     seconds: list[float] = []
     parts: dict[int, str] = {}
-    system = System(units, said.append)
-    system.ask_systemd()
+    server: Any = ThisServer(units)
+    server.ask_systemd()
     plan = made(packed)
     if os.path.exists(history.last_run(run["app"])) or not (check or (alone(run) and operators.is_welcome())):
         raise Refused("not as usual")
     for number, step in enumerate((*plan.steps, *plan.finish)):
         looked = time.monotonic()
-        if step.check(system):
+        if step.check(server):
             raise Refused("drift")
         seconds.append(round(time.monotonic() - looked, 3))
         if step.titled:
             parts[number] = step.titled
     took = time.monotonic() - began
-    return {"event": "looked", "said": said, "seconds": seconds, "parts": parts, "took": took}
+    return {"event": "looked", "seconds": seconds, "parts": parts, "took": took}
 
 
 def alone(run: dict[str, str]) -> bool:

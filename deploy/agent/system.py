@@ -34,7 +34,7 @@ class ThisServer:
     emit: told of each command. ran: one was, since the engine has last set this to False.
     """
 
-    def __init__(self, units: Iterable[str], emit: "Callable[[Event], None]") -> None:
+    def __init__(self, units: Iterable[str], emit: "Callable[[Event], None]" = lambda event: None) -> None:
         self.tell, self.ran = emit, False
         self._names = sorted(set(units))
         self._units: dict[str, dict[str, str]] | None = None

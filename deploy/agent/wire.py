@@ -7,8 +7,9 @@ Agent to operator: one JSON object a line.
 import json
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from .dataclass import dataclass, fields, is_dataclass
 
 if TYPE_CHECKING:
     from .system import System

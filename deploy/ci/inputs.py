@@ -4,10 +4,10 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..agent.dataclass import asdict
 from ..agent.resources.release.uploads import ancestors_of, escaping
 from ..agent.wire import Entry, Refused
 from ..config.reader import App, read

@@ -6,11 +6,11 @@ import hashlib
 import os
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..agent import layout
+from ..agent.dataclass import dataclass
 from ..agent.resources.access.admitted import Admitted
 from ..agent.resources.access.keys import EVERY, Disconnected, Keyring, LoginUser, Tree, Unused
 from ..agent.resources.files import Absent, Directory, File

@@ -1,10 +1,10 @@
 """The limits of an app's CI keys, stored on the server by `fab ci.key` and by each deploy of an operator."""
 
 import json
-from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..agent import layout
+from ..agent.dataclass import asdict, dataclass, replace
 from ..agent.resources.files import File
 from ..agent.wire import Plan
 from ..config.reader import App

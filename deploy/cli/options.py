@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from fabric import task
 from fabric.executor import Executor
 from invoke.exceptions import Exit
 
+from ..agent.dataclass import dataclass
 from ..errors import WOULD_CHANGE, ConfigError, DeployError, Interrupted, Unread
 from ..screen.screen import Screen
 from ..session import interrupts

@@ -1,9 +1,9 @@
 """What a key of deploy.toml is: a field of a dataclass that knows what it takes, its topic and an example."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar
 
+from ..agent.dataclass import MISSING, dataclass, field, fields
 from .values import Kind
 
 T = TypeVar("T")

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..agent.dataclass import dataclass, field, replace
 from ..errors import ConfigError
 from .keys import keys
 from .schema import App as App  # what reading a config gives, so they can be had from here

@@ -4,8 +4,7 @@ docs/config.md and the comments of deploy.toml are written from here (`make conf
 The first paragraph is the comment. RUNNER and PROXY stand for the names of what runs the app and of what is in front.
 """
 
-from dataclasses import dataclass, field
-
+from ..agent.dataclass import dataclass, field
 from .keys import BOTH, PROVISION, attributes, key
 from .values import app_name, env, flag, host, inside, network, number, port, static, texts, word
 

@@ -1,9 +1,9 @@
 """How visitors reach the app on one host: its names and TLS settings."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..agent.dataclass import dataclass
 from ..agent.wire import Secret
 from ..errors import NOTHING, ConfigError
 from .paths import expanded

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ..agent.constants import PROXY
+from ..agent.dataclass import dataclass
 
 RESERVED = re.compile(r"RELEASE_ID|DATA_DIR|WSGI_APP|[A-Z]+_CMD_ARGS")  # what the kit sets itself
 SECRETS = re.compile(r"(.*_)?(SECRET|PASSWORD|PASSPHRASE|TOKEN|(SECRET|PRIVATE|API|ACCESS)_KEY)")  # a name's end counts

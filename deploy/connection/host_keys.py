@@ -8,12 +8,12 @@ import base64
 import hashlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from fabric import Connection
 from paramiko import MissingHostKeyPolicy, PKey, SSHClient
 
+from ..agent.dataclass import dataclass
 from ..config.paths import expanded
 from ..config.reader import Stage, host_and_port
 from ..errors import ConnectionFailed

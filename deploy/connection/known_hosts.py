@@ -11,8 +11,9 @@ import hmac
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from ..agent.dataclass import dataclass
 
 KNOWN, UNKNOWN, CHANGED, REVOKED = "known", "unknown", "changed", "revoked"
 AUTHORITY = "@cert-authority"

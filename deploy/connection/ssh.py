@@ -4,7 +4,7 @@ import atexit
 import logging
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ CONNECT_SECONDS = 15
 PROOF_SECONDS = 12  # less than the server waits for a proof
 PASSWORDS = ("password", "keyboard-interactive")
 DEAD_LINK_SECONDS = 30
+WEAK = ("-cbc", "-md5", "-96")
 UNREACHABLE = "is the server running, is the address right, and is port 22 open in its firewall?"
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it would print tracebacks of errors that we explain
@@ -77,9 +78,15 @@ def trust(made: Connection, stage: Stage, ask: Callable[[str], str] | None) -> N
         opened = Transport(*arguments, **options)
         security = opened.get_security_options()
         security.key_types = preferred(policy.types, tuple(security.key_types))
+        security.ciphers, security.digests = sound(security.ciphers), sound(security.digests)
         return opened
 
     made.connect_kwargs = {**made.connect_kwargs, "transport_factory": transport}
+
+
+def sound(names: Iterable[str]) -> tuple[str, ...]:
+    """Of SSH's algorithms, those that OpenSSH offers, too: none with CBC, MD5 or a truncated MAC."""
+    return tuple(name for name in names if not any(weak in name for weak in WEAK))
 
 
 def terminal_question() -> Callable[[str], str] | None:

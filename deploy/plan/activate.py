@@ -4,9 +4,8 @@ The phases of a plan, in order: begin, build, start, gate, switch, watch; then f
 watch is undone.
 """
 
-from dataclasses import dataclass
-
 from ..agent import layout
+from ..agent.dataclass import dataclass
 from ..agent.resources.files import Absent, File, Link
 from ..agent.resources.host.machine import Platform
 from ..agent.resources.host.noticed import Noticed

@@ -3,11 +3,11 @@
 An operator's machine and the server's side of a CI key both use this code.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from ..agent.constants import RELEASE_TIME
+from ..agent.dataclass import dataclass
 from ..agent.wire import Entry, Plan
 from ..config.reader import App
 from ..config.site import Site

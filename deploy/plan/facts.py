@@ -1,9 +1,9 @@
 """The input of a plan: the server's facts, and the release to serve."""
 
-from dataclasses import dataclass, fields
 from typing import Any
 
 from ..agent.constants import PROXY
+from ..agent.dataclass import dataclass, fields
 from ..config.site import Site
 
 

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from dataclasses import replace
 from typing import Any
 
 from ..agent import layout
+from ..agent.dataclass import replace
 from ..agent.wire import Entry
 from ..config.reader import App
 from ..config.site import Site, is_address

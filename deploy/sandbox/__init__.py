@@ -10,9 +10,9 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..agent.dataclass import dataclass, replace
 from ..config.reader import Stage
 from ..errors import SandboxError
 from . import boot, disk, image, lent, local, making, network

@@ -14,9 +14,9 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ..agent.dataclass import asdict, dataclass, replace
 from . import layers
 from .local import Say, run
 

@@ -6,9 +6,9 @@ A sandbox must reach what its host reaches, in the same way; nothing here knows 
 import configparser
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
+from ..agent.dataclass import dataclass
 from ..errors import SandboxError
 from .local import run, this_system
 

@@ -4,9 +4,9 @@ import base64
 import hashlib
 import secrets
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
+from ..agent.dataclass import replace
 from . import disk, layers, lent, local
 from .disk import Disk, Record
 

@@ -3,9 +3,9 @@
 import contextlib
 import ipaddress
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
+from ..agent.dataclass import dataclass
 from ..errors import SandboxError
 from .local import run
 

@@ -4,10 +4,10 @@ The three answers: where is it running, what is running it, how do users reach i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from ..agent import layout
+from ..agent.dataclass import dataclass
 from ..agent.events import ProbeResult, ServerSeen, Step
 from ..config.reader import App
 from ..config.site import Site

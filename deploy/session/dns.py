@@ -4,8 +4,8 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from ..agent.dataclass import dataclass
 from ..config.site import is_address
 
 Found = dict[str, tuple[str, ...] | None]  # name → its addresses; None where DNS did not answer

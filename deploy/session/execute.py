@@ -2,9 +2,9 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
+from ..agent.dataclass import dataclass, field
 from ..agent.events import End, Event, ServerSeen, Step
 from ..agent.wire import Plan
 from ..errors import Interrupted, StepFailed

@@ -1,10 +1,10 @@
 """One change of the serving release on one host: what deploy, rollback, restart and the others share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ..agent import layout
+from ..agent.dataclass import dataclass, field
 from ..agent.events import Event, LastRun, Reply
 from ..agent.wire import Plan, Secret
 from ..config.reader import App, Config
@@ -37,13 +37,11 @@ class Operation:
     screen: Screen
     options: Options
     rollout: Rollout
+    lookup: NameLookup  # runs in the background until it is needed
     who: str = field(default_factory=operator)
     last: LastRun = field(default_factory=LastRun)  # the run before this one, if nobody heard how it ended
     switched: bool = False  # the failed run had already switched: the new release serves
     count: Count = field(default_factory=Count)  # of the last plan
-
-    def __post_init__(self) -> None:
-        self.lookup = NameLookup.of((*self.site.names, *self.site.aliases))  # runs in the background until it is needed
 
     @property
     def by(self) -> By:
@@ -162,7 +160,9 @@ def change_each(
     gathered = gather(call.config, app)
 
     def work(host: Host) -> None:
-        job(Operation(verb, host, app, sites[host.key], call.screen, call.options, rollout), gathered)
+        site = sites[host.key]
+        lookup = NameLookup.of((*site.names, *site.aliases))
+        job(Operation(verb, host, app, site, call.screen, call.options, rollout, lookup), gathered)
 
     try:
         call.run(work)

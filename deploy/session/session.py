@@ -10,13 +10,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
 
+from ..agent.dataclass import dataclass, field
 from ..agent.wire import Secret
 from ..config.reader import FILE, App, Config, Stage, load
 from ..connection.channel import HostLink

@@ -7,9 +7,9 @@ import stat
 import subprocess
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ..agent.dataclass import dataclass
 from ..agent.resources.release.uploads import escaping
 from ..agent.wire import Entry
 from ..errors import SourceError

@@ -1,8 +1,8 @@
 """What a deploy reads on the operator's machine, and the bytes that are uploaded."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from ..agent.dataclass import dataclass
 from ..agent.events import Event
 from ..config.reader import App, Config
 from ..stack.runners import runner

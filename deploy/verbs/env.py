@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 
 from ..agent import layout
+from ..agent.dataclass import replace
 from ..agent.resources.release.environment import FirstEnvironment, listing, news
 from ..agent.wire import Plan, Secret
 from ..plan.activate import activate

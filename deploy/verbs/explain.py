@@ -3,10 +3,10 @@
 import difflib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..agent.dataclass import dataclass
 from ..config.document import by_topic, default, literal
 from ..config.keys import ConfigKey, keys, texts
 from ..config.reader import FILE, Config, load

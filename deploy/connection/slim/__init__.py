@@ -10,12 +10,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from ...agent import wire
+from ...agent.dataclass import asdict, dataclass, fields, is_dataclass
 from ...agent.resources.files import File
 from ...config.paths import caches, forget_old
 from ..imports import HOME
@@ -63,7 +63,6 @@ def hashed(text: str | wire.Secret) -> str | wire.Secret | wire.Digest:
 
 def events(plan: wire.Plan, looked: Any) -> Iterator[Any]:
     """The events of a run with nothing to do, as `agent.engine` has them. looked: see `agent.look.look`."""
-    yield from looked["said"]
     for number, step in enumerate((*plan.steps, *plan.finish)):
         part = looked["parts"].get(str(number))
         title = getattr(step, part).title if part else step.title

@@ -7,8 +7,8 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from copy import copy
-from dataclasses import dataclass, field
 
+from ...agent.dataclass import dataclass, field
 from ..imports import file_of
 from .stripped import defines, parsed
 

@@ -9,8 +9,8 @@ import ast
 from ...agent import wire
 from ..imports import source
 
-PLAIN = "agent.plain"
 ERRORS = {name for name, value in vars(wire).items() if isinstance(value, type) and issubclass(value, wire.Refused)}
+UNNEEDED = ("add_methods", "require_fitting")  # of a dataclass: nothing is compared, printed or given wrongly
 LEAVING = (ast.Return, ast.Yield, ast.YieldFrom, ast.Break, ast.Continue)
 DRIFT = ast.Constant(1)
 Definition = ast.FunctionDef | ast.ClassDef
@@ -40,7 +40,8 @@ class Stripped(ast.NodeTransformer):
         return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
+        unneeded = isinstance(node.value, ast.Constant) or called(node.value) in UNNEEDED
+        return None if unneeded else self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> ast.AST | None:
         return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
@@ -53,8 +54,6 @@ class Stripped(ast.NodeTransformer):
         return ast.Assign([node.target], node.value) if node.value else None
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
-        if node.module == "dataclasses":
-            return ast.ImportFrom(PLAIN, node.names, 0)
         late = any(isinstance(around, ast.FunctionDef) for around in self.inside)
         return ast.Raise(ast.Name("ImportError", ast.Load())) if late and node.level else node
 

@@ -1,8 +1,8 @@
 """Checks that sshd lets a user log in by key, before a key is added for that user."""
 
 import os
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Refused, Resource
 from .logins import Settings, asked, barred, groups_of, one, responsible

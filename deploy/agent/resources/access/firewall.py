@@ -6,8 +6,8 @@ import re
 import subprocess
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import ENVIRONMENT, System, ssh_connection
 from ...wire import Drift, Refused, Resource
 from ..files import File, replace, seal, text_of

@@ -9,8 +9,8 @@ import os
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Failed, Resource, Stopped
 from ..files import replace, sync_directory, text_of

@@ -4,8 +4,8 @@ import os
 import re
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Failed, Refused, Resource
 from ..files import File, replace, seal, text_of, unified, untouched

@@ -5,8 +5,8 @@ import os
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import System, ssh_connection, tcp_sockets
 from ...wire import Drift, Failed, Refused, Resource
 from ..files import File, replace, text_of

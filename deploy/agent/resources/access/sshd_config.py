@@ -6,10 +6,10 @@ What the lines come to is for sshd to say (`sshd -T -C …`); this is for asking
 import glob
 import os
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, product
 
+from ...dataclass import dataclass
 from ..files import text_of
 
 SSHD_CONFIG = "/etc/ssh/sshd_config"

@@ -3,8 +3,8 @@
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift
 from ..files import Directory, required_ids

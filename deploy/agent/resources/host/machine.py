@@ -3,8 +3,8 @@
 import glob
 import os
 import re
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Refused, Resource
 from ..files import replace, text_of, unified

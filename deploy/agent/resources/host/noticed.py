@@ -3,10 +3,10 @@
 import json
 import os
 import subprocess
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...constants import PROXY
+from ...dataclass import dataclass
 from ...system import ENVIRONMENT, System
 from ...wire import Drift, Resource
 from ..files import text_of

@@ -6,8 +6,8 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import AFTER_SECONDS, System, complaint, outputs, upstream
 from ...wire import Drift, Failed, Resource
 from ..files import replace

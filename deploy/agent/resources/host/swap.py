@@ -2,8 +2,8 @@
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Failed, Resource
 from ..files import beside, replace, text_of

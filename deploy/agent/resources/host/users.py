@@ -1,8 +1,8 @@
 """System users and who belongs to which group."""
 
 import os
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Refused, Resource
 

@@ -6,8 +6,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import ENVIRONMENT, System, read_outputs
 from ...wire import Cancelled, Drift, Failed, Resource
 

@@ -4,9 +4,9 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Refused, Resource, Secret
 from ..files import replace, text_of

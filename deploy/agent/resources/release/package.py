@@ -2,8 +2,8 @@
 
 import glob
 import os
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import upstream
 from ...wire import Failed, Value
 

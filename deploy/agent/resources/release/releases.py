@@ -4,8 +4,8 @@ import json
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import System
 from ...wire import Cancelled, Drift, Entry, Failed, Refused, Resource
 from ..files import replace, required_ids, text_of

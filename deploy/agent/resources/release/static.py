@@ -1,8 +1,8 @@
 """Links by which the proxy finds a release's static files."""
 
 import os
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Resource
 from ..files import Link, required_ids

@@ -7,9 +7,9 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
+from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Entry, Failed, Refused, Resource, Stopped
 

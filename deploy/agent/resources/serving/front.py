@@ -1,8 +1,8 @@
 """The proxy, as far as steps need to know it."""
 
 import subprocess
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import ENVIRONMENT, System
 from ...wire import Value
 from ..files import text_of

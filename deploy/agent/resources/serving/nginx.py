@@ -4,8 +4,8 @@ import os
 import re
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Failed, Refused, Resource
 from ..config_files import Before

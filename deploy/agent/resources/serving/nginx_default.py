@@ -2,8 +2,8 @@
 
 import os
 import re
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Refused, Resource
 from ..files import text_of

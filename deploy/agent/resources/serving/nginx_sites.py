@@ -4,8 +4,8 @@ import glob
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
+from ...dataclass import dataclass, field
 from ...system import System
 from ...wire import Drift, Refused, Resource
 from .nginx import CONFIG

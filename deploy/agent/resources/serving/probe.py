@@ -5,9 +5,9 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Resource
 from ..files import link_target

@@ -6,8 +6,8 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import ENVIRONMENT, System
 from ...wire import Drift, Failed, Resource
 from ..files import File, Link, text_of

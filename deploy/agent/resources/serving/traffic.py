@@ -4,9 +4,9 @@ import os
 import re
 import subprocess
 import time
-from dataclasses import dataclass, replace
 from datetime import datetime
 
+from ...dataclass import dataclass, replace
 from ...system import ENVIRONMENT, System
 from ...wire import Drift, Failed, Resource, Value
 from .front import Front, quoted

@@ -4,8 +4,8 @@ import os
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 
+from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Failed, Resource
 from ..files import replace, text_of

@@ -9,9 +9,9 @@ import os
 import re
 import subprocess
 import time
-from dataclasses import dataclass
 from typing import Any
 
+from ...dataclass import dataclass
 from ...system import ENVIRONMENT, System
 from ...wire import Drift, Refused, Resource, Secret
 from ..files import Link, required_ids, text_of
