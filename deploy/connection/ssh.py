@@ -11,7 +11,9 @@ from typing import Any
 
 from fabric import Connection
 from paramiko import Agent as AgentKeys
-from paramiko import AuthenticationException, PKey, SSHException, Transport
+from paramiko import AuthenticationException, Message, PKey, SSHException, Transport
+from paramiko import Channel as Session
+from paramiko.common import cMSG_CHANNEL_REQUEST
 from paramiko.ssh_exception import NoValidConnectionsError
 
 from ..agent.wire import Secret
@@ -221,6 +223,21 @@ def quick(made: Connection) -> None:
         hop = hop.gateway
 
 
+def ask_for(session: Session, command: str) -> None:
+    """Ask for a command; what it is to read may be sent at once. paramiko's `exec_command` waits for a round trip.
+
+    Where the server refuses, paramiko closes the session, as at its end.
+    """
+    message = Message()
+    message.add_byte(cMSG_CHANNEL_REQUEST)
+    message.add_int(session.remote_chanid)
+    message.add_string("exec")
+    message.add_boolean(True)  # or it would say nothing of a refusal
+    message.add_string(command)
+    transport: Any = session.get_transport()
+    transport._send_user_message(message)
+
+
 class SshLink:
     """A host over SSH, with the connection open: see `channel.Link`."""
 
@@ -257,7 +274,7 @@ class SshLink:
     def start(self, command: str) -> Channel:
         try:
             session = self.made.create_session()
-            session.exec_command(command)
+            ask_for(session, command)
         except LINK_ERRORS as error:
             raise no_session(self.made, error) from error
         return Channel(session)
