@@ -5,27 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from deploy.agent.operators import DAY_SECONDS, DAYS, element_of, noted
-from deploy.agent.resources.access.firewall import ConnectionLimit, listening, ports_named, ports_of
+from deploy.agent.operators import DAY_SECONDS, DAYS, network_of, noted
+from deploy.agent.resources.access.firewall import ConnectionLimit, ports_named
 from deploy.agent.resources.access.logins import settings
 from deploy.agent.resources.access.sshd import image_of, rsa_bits
 from deploy.agent.resources.host.swap import make, wanted_bytes, with_swap
 from deploy.agent.resources.host.swap_room import file_system
-from deploy.agent.system import System, tcp_sockets
+from deploy.agent.system import System
 from deploy.agent.wire import Failed
 
 NOW = 1_795_260_009
-TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0
-   1: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 100 0 0 10 0
-   2: 01004C0A:0016 02004C0A:D431 01 00000000:00000000 00:00000000 00000000     0        0 4713 1 0 20 4 29 10 -1
-"""
-
-
-def test_sshd_s_ports_are_those_of_its_own_sockets_that_listen():
-    assert listening(TCP, {"4711", "4713"}) == {22}
-    assert listening(TCP, {"4711", "4712"}) == {22, 80}
-    assert listening("", {"4711"}) == set()
 
 
 def test_the_ports_that_sshd_s_configuration_names_are_found_in_all_their_spellings():
@@ -37,10 +26,6 @@ def test_the_ports_that_sshd_s_configuration_names_are_found_in_all_their_spelli
         2225,
     }
     assert ports_named("PortForwarding 5\nListenAddress 10.0.0.1\n") == set()
-
-
-def test_a_process_that_listens_on_nothing_has_no_port():
-    assert ports_of("999999999", tcp_sockets()) == set()
 
 
 def test_sshd_s_settings_may_have_several_values():
@@ -78,10 +63,10 @@ def test_an_operator_is_noted_once_a_day_and_forgotten_after_a_month():
 
 
 def test_an_operator_s_network_is_what_would_be_banned():
-    assert "operators6 { 2001:db8:1:2:: timeout" in element_of("2001:db8:1:2:3:4:5:6")
-    assert "operators6 { fe80:: timeout" in element_of("fe80::61:73ff:fe68:2%host0")
+    assert "operators6 { 2001:db8:1:2:: timeout" in noted("", "2001:db8:1:2:3:4:5:6", NOW)
+    assert "operators6 { fe80:: timeout" in noted("", "fe80::61:73ff:fe68:2%host0", NOW)
     for nobody in ("", "UNKNOWN", "1.2.3.4; flush ruleset"):
-        assert element_of(nobody) == "" and noted("", nobody, NOW) == ""
+        assert network_of(nobody) == "" and noted("", nobody, NOW) == ""
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.agent.questions.journal import file_line, file_lines, journal_line
-from deploy.agent.resources.host.machine import listening_sockets, with_host_names
+from deploy.agent.resources.host.machine import with_host_names
 from deploy.agent.resources.host.packages import apt_percent
 from deploy.agent.resources.release.uploads import ancestors_of, receive
 from deploy.agent.resources.serving.reasons import telling
@@ -57,16 +57,6 @@ def test_hosts_gets_what_it_lacks_and_keeps_what_it_has():
     assert with_host_names(text + "127.0.1.1 web1\n", "web1") == text + "127.0.1.1 web1\n"
     assert with_host_names("", "web1.example.com") == "127.0.0.1 localhost\n127.0.1.1 web1.example.com web1\n"
     assert with_host_names("127.0.0.1 localhost", "localhost") == "127.0.0.1 localhost\n"
-
-
-def test_a_listening_port_is_found_and_a_connected_one_is_not():
-    table = (
-        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-        "   0: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1\n"
-        "   1: 0100007F:0050 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 4712 1\n"
-        "   2: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4713 1\n"
-    )
-    assert listening_sockets(table, 80) == {"4711"}
 
 
 def test_the_app_s_own_frames_are_what_a_traceback_shows():

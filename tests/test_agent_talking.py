@@ -70,7 +70,7 @@ class Operator:
 
 def planned(path: Path) -> dict[str, Any]:
     plan = Plan("deploy", (File(str(path), "text"),))
-    message = {"request": "plan", "plan": plan, "units": [], "check": False, "wait": False, "halt": ""}
+    message = {"request": "plan", "plan": plan, "units": [], "asks": [], "check": False, "wait": False, "halt": ""}
     return message | {"run": {"app": "shop", **HER}}
 
 

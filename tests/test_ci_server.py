@@ -99,7 +99,7 @@ def test_what_is_no_request_ends_the_conversation_in_words(visitor: Visitor, gar
 @pytest.mark.parametrize(
     "request_",
     [
-        {"request": "plan", "plan": {"kind": "Plan"}, "units": [], "check": False, "run": {"app": "shop", "verb": "x"}},
+        {"request": "plan", "plan": {"kind": "Plan"}, "units": [], "asks": [], "run": {"app": "shop", "verb": "x"}},
         {"request": "modules", "sources": {"agent.evil": "import os"}},
         {"request": "ask", "module": "os", "question": "system", "command": "id"},
         {"request": "ask", "module": "facts", "question": "survey", "app": "shop", "app_directory": "/"},

@@ -28,7 +28,7 @@ class Run:
         self.word: dict[str, Any] = GOOD
         self.system = System((), self.events.append)
         self.system.operator.answer = self.answer
-        monkeypatch.setattr(guarded, "remember", lambda paths: self.noted.append("remembered"))
+        monkeypatch.setattr(guarded, "remember", lambda paths, system: self.noted.append("remembered"))
         monkeypatch.setattr(guarded, "arm", lambda system, seconds: self.noted.append("armed"))
         monkeypatch.setattr(guarded, "disarm", lambda system: self.noted.append("disarmed"))
         monkeypatch.setattr(guarded, "undo", lambda system: self.noted.append("undone"))

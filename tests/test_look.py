@@ -42,13 +42,14 @@ def provision() -> Plan:
 
 
 def request(plan: Any, units: list[str] = []) -> dict[str, Any]:  # noqa: B006
-    return {"request": "plan", "plan": plan, "units": units, "check": True, "run": RUN, "wait": False, "halt": ""}
+    asked = {"request": "plan", "plan": plan, "units": units, "asks": []}
+    return asked | {"check": True, "run": RUN, "wait": False, "halt": ""}
 
 
 def upload(plan: Plan) -> bytes:
     look = slim.look(slim.kinds_of(plan))
-    asked = {"request": "plan", "units": plan.units, "check": True, "run": RUN, "plan": look.plan(plan)}
-    return look.program + frame(asked)
+    asked = {"request": "plan", "units": plan.units, "asks": plan.asks, "check": True, "run": RUN}
+    return look.program + frame(asked | {"plan": look.plan(plan)})
 
 
 class Child:

@@ -74,7 +74,8 @@ def child():
 
 def check(plan: Plan) -> dict[str, Any]:
     run = {"app": "x", "verb": "x", "who": "test@here"}
-    return {"request": "plan", "plan": plan, "units": [], "check": True, "run": run, "wait": False, "halt": ""}
+    asked = {"request": "plan", "plan": plan, "units": [], "asks": []}
+    return asked | {"check": True, "run": run, "wait": False, "halt": ""}
 
 
 def test_a_plan_goes_out_and_events_come_back(child: Child, tmp_path: Path):

@@ -71,12 +71,12 @@ def become(program: bytes) -> None:
 def looked(message: Any) -> Event:
     """The event "looked"; or "whole", where something is to be done, or is not as usual."""
     try:
-        return look(message["plan"], message["units"], message["check"], message["run"])
+        return look(**message)
     except Exception:  # drift, or what the whole agent will meet, too, and explain
         return {"event": "whole"}
 
 
-def look(packed: Any, units: list[str], check: bool, run: dict[str, str]) -> Event:
+def look(request: str, plan: Any, units: list[str], asks: list[list[str]], check: bool, run: dict[str, str]) -> Event:
     """seconds: of each step. parts: number of a step → its part that has the title here.
 
     A step gets no more than the server: what asks for the run's memory or its operator is a matter of the whole agent.
@@ -85,8 +85,8 @@ def look(packed: Any, units: list[str], check: bool, run: dict[str, str]) -> Eve
     seconds: list[float] = []
     parts: dict[int, str] = {}
     server: Any = ThisServer(units)
-    server.ask_systemd()
-    plan = made(packed)
+    server.ask(server.states, *map(tuple, asks))
+    plan = made(plan)
     if os.path.exists(history.last_run(run["app"])) or not (check or (alone(run) and operators.is_welcome())):
         raise Refused("not as usual")
     for number, step in enumerate((*plan.steps, *plan.finish)):

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -199,21 +199,23 @@ class Conversation:
 
         return run(self.emit, self.messages, self.lost, app, command, tty)
 
-    def answer_plan(self, plan: Run, units: list[str], check: bool, run: Run, wait: bool, halt: str) -> "End":
+    def answer_plan(
+        self, plan: Run, units: list[str], asks: list[list[str]], check: bool, run: Run, wait: bool, halt: str
+    ) -> "End":
         """run: what goes into the history, {"app", "verb", "who", …}; a verb "provision" wants the host for itself.
 
         halt: see `agent.halting`; "" for nobody but tests.
         """
-        system = self.look(units)  # systemd answers while the plan is unpacked
+        system = self.look(units, asks)  # the commands run while the plan is unpacked
         if halt:
             from .halting import Halting
 
             system.observer = Halting(halt, self.emit)
         return self.carry_out(unpack(plan, KINDS), system, check=check, run=run, wait=wait)
 
-    def look(self, units: list[str]) -> System:
+    def look(self, units: list[str], asks: Iterable[Iterable[str]]) -> System:
         system = System(units, self.emit, self.stopping)
-        system.ask_systemd()
+        system.ask(system.states, *map(tuple, asks))
         system.alone = lambda name: self.locks.alone(name, system.operator.stop_if_cancelled)
         system.operator.manifest, system.operator.next_blob, system.operator.answer = (
             self.manifest,
@@ -227,6 +229,8 @@ class Conversation:
         if why := self.stopping():  # that came while the plan was being made
             raise why
         self.begin(app, None if check else run, wait=wait)
+        if self.waiting_for:  # another run may have changed what was asked meanwhile
+            system.forget()
         self.begun = {}
         run = {"started": history.now(), **{key: value for key, value in run.items() if key != "break_lock"}}
         applied = False

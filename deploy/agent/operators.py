@@ -33,8 +33,9 @@ def is_welcome() -> bool:
 
 def lately(known: str, address: str, now: int) -> bool:
     """Whether the text of FILE has this address as of the day before `now`; also where it is none."""
-    element = element_of(address)
-    return not element or now - times(known).get(element, 0) < DAY_SECONDS
+    network = network_of(address)
+    found = [when for rule, when in times(known).items() if f"{{ {network} }}" in rule]
+    return not network or now - max(found, default=0) < DAY_SECONDS
 
 
 def times(known: str) -> dict[str, int]:
@@ -48,20 +49,23 @@ def noted(known: str, address: str, now: int) -> str:
     if lately(known, address, now):
         return known
     kept = {rule: when for rule, when in times(known).items() if now - when < DAYS * DAY_SECONDS}
-    kept[element_of(address)] = now
+    kept[element_of(network_of(address))] = now
     return "".join(f"{rule} # {when}\n" for rule, when in sorted(kept.items()))
 
 
-def element_of(address: str) -> str:
-    """The line that lets an address in, its time beginning anew; "" for what is none. IPv6 by /64, as it is banned."""
+def network_of(address: str) -> str:
+    """What is let in for an address: IPv6 by /64, as it is banned; "" for what is no address."""
     import ipaddress
 
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return ""
-    name = "operators"
-    if found.version == 6:
-        name, found = "operators6", ipaddress.IPv6Network((int(found), 64), strict=False).network_address
-    add = f"add element inet ashore {name} {{ {found} timeout {DAYS}d }}"
-    return f"{add}; delete element inet ashore {name} {{ {found} }}; {add}"
+    return str(found if found.version == 4 else ipaddress.ip_network((int(found), 64), strict=False).network_address)
+
+
+def element_of(network: str) -> str:
+    """The line for nft that lets a network in, its time beginning anew."""
+    name = "operators6" if ":" in network else "operators"
+    add = f"add element inet ashore {name} {{ {network} timeout {DAYS}d }}"
+    return f"{add}; delete element inet ashore {name} {{ {network} }}; {add}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
+from .sockets import tcp_sockets
 from .wire import BLOCK, Cancelled, Entry, Failed
 
 if TYPE_CHECKING:
@@ -31,23 +32,24 @@ ENVIRONMENT = {
 class ThisServer:
     """One look at the server: what two resources ask is asked once, until `forget` after a change.
 
-    emit: told of each command. ran: one was, since the engine has last set this to False.
+    emit: told of each command. ran: one was, since the engine has last set this to False. states: the command that
+    shows those of the units.
     """
 
     def __init__(self, units: Iterable[str], emit: "Callable[[Event], None]" = lambda event: None) -> None:
         self.tell, self.ran = emit, False
-        self._names = sorted(set(units))
         self._units: dict[str, dict[str, str]] | None = None
-        self._asking: subprocess.Popen[bytes] | None = None
+        self.states = ("systemctl", "show", "-p", UNIT_PROPERTIES, *sorted(set(units)))
+        self._asking: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
         self._packages: bytes | None = None
         self._tcp: str | None = None
 
     def forget(self) -> None:
         """Something was changed: ask anew."""
-        if self._asking is not None:
+        for asking in self._asking.values():
             with suppress(OSError):  # its answer is of no use
-                outputs(self._asking)
-            self._asking = None
+                outputs(asking)
+        self._asking.clear()
         self._units = self._packages = self._tcp = None
 
     def run(
@@ -93,19 +95,24 @@ class ThisServer:
                 f"{argv[0]} is not installed on the server", "run `fab provision`: it installs what is missing"
             ) from error
 
-    def ask_systemd(self) -> None:
-        """Start asking for all units at once; the answer is read when `unit` needs it."""
-        if self._names and self._asking is None and self._units is None:
-            argv = ["systemctl", "show", "-p", UNIT_PROPERTIES, *self._names]
-            self._asking = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+    def ask(self, *commands: tuple[str, ...]) -> None:
+        """Start commands that only look; `printed` waits for what they print."""
+        for argv in commands:
+            with suppress(FileNotFoundError):
+                pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+                self._asking[argv] = subprocess.Popen(argv, stdout=pipe, stderr=nowhere, env=ENVIRONMENT)
+
+    def printed(self, argv: tuple[str, ...]) -> str:
+        """What a command that only looks prints, once; "" if it is not installed."""
+        if argv not in self._asking:
+            self.ask(argv)
+        asking = self._asking.pop(argv, None)
+        return asking.communicate()[0].decode(errors="replace") if asking else ""
 
     def unit(self, name: str) -> dict[str, str]:
         """The unit's UNIT_PROPERTIES; {} where the plan did not announce it or systemd does not know it."""
         if self._units is None:
-            self.ask_systemd()
-            answer = self._asking.communicate()[0] if self._asking else b""
-            self._asking = None
-            self._units = unit_blocks(answer.decode(errors="replace"))
+            self._units = unit_blocks(self.printed(self.states))
         return self._units.get(name, {})
 
     def installed(self, package: str) -> bool:
@@ -237,15 +244,6 @@ def read_outputs(
     process.wait()
     for stream in filter(None, (process.stdout, process.stderr)):
         stream.close()
-
-
-def tcp_sockets() -> str:
-    found = ""
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        if os.path.exists(table):
-            with open(table, encoding="ascii") as lines:
-                found += lines.read()
-    return found
 
 
 def ssh_connection() -> tuple[str, int]:

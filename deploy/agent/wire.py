@@ -106,6 +106,11 @@ class Resource:
         return ()
 
     @property
+    def asks(self) -> tuple[tuple[str, ...], ...]:
+        """Commands that only look, whose output `check` needs: they run while the checks are still being loaded."""
+        return ()
+
+    @property
     def shares(self) -> str:
         """The program whose files it changes and runs on other apps change, too; one at a time does. "" for most."""
         return ""
@@ -137,6 +142,10 @@ class Plan:
     @property
     def units(self) -> list[str]:
         return sorted({unit for step in (*self.steps, *self.undo, *self.finish) for unit in step.units})
+
+    @property
+    def asks(self) -> list[tuple[str, ...]]:
+        return sorted({argv for step in (*self.steps, *self.finish) for argv in step.asks})
 
 
 @dataclass(frozen=True)

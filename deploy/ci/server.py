@@ -271,7 +271,7 @@ class Endpoint(Conversation):
             }
         )
         run = decide.run_of(made.app, release, facts) | {"verb": plan.verb, "who": by.who, "from": self.origin}
-        system = self.look(plan.units)
+        system = self.look(plan.units, plan.asks)
         system.operator.unwanted = self.gone.is_set
         try:
             end = self.carry_out(plan, system, check=check, run=run, wait=wait)

@@ -242,7 +242,8 @@ class Agent:
         without waiting to be asked for them. look_first: the server is likely to be as planned, see `agent.look`.
         """
         halt = os.environ.get("ASHORE_HALT", "")  # for tests, see `agent.halting`
-        message = {"request": "plan", "plan": plan, "units": plan.units, "check": check, "run": run, "wait": wait}
+        message = {"request": "plan", "plan": plan, "units": plan.units, "asks": plan.asks}
+        message |= {"check": check, "run": run, "wait": wait}
         message |= {"halt": halt}
         if look_first and not halt and self.running is None and self._looked is None:
             looked = self._look(plan, message, on_event)
@@ -257,7 +258,7 @@ class Agent:
     def _look(self, plan: Plan, message: dict[str, Any], on_event: Callable[[Event], None]) -> Any:
         """The event "looked" where nothing is to be done, "whole" where the whole agent has to look."""
         looking = look(kinds_of(plan))
-        asked = {key: message[key] for key in ("request", "units", "check")} | {"plan": looking.plan(plan)}
+        asked = {key: message[key] for key in ("request", "units", "asks", "check")} | {"plan": looking.plan(plan)}
         asked["run"] = {key: message["run"][key] for key in ("app", "verb")}
         started = self._begin(looking.program + frame(asked))
         if self.ours:

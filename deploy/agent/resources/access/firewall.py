@@ -3,12 +3,11 @@
 import glob
 import os
 import re
-import subprocess
 import zlib
-from contextlib import suppress
 
 from ...dataclass import dataclass
-from ...system import ENVIRONMENT, System, ssh_connection
+from ...sockets import ports_of
+from ...system import System, ssh_connection
 from ...wire import Drift, Refused, Resource
 from ..files import File, replace, seal, text_of
 from .sshd_config import SSHD_CONFIG
@@ -21,49 +20,21 @@ LOADED = "/var/lib/ashore/firewall.loaded"
 OTHERS = "firewalld.service"
 
 
-def table() -> str:
-    """Our table in the kernel, without the elements of its sets; "" if it is not loaded, or there is no nft."""
-    try:
-        listed = subprocess.run(
-            ["nft", "-s", "-t", "list", "table", "inet", "ashore"], capture_output=True, env=ENVIRONMENT
-        )
-    except FileNotFoundError:
-        return ""
-    return listed.stdout.decode(errors="replace") if listed.returncode == 0 else ""
+# Prints our table in the kernel, without the elements of its sets; nothing if it is not loaded.
+LIST_TABLE = ("nft", "-s", "-t", "list", "table", "inet", "ashore")
 
 
-def fingerprint() -> str:
+def fingerprint(system: System) -> str:
     """A checksum of the rules' files and of the table in the kernel."""
     texts = [RULES, *(path for directory in ADDED for path in sorted(glob.glob(f"{directory}/*.nft")))]
     seen = [(path, text_of(path)) for path in texts]
-    return f"{zlib.crc32(repr((seen, table())).encode()):08x}"
-
-
-def listening(tables: str, inodes: set[str]) -> set[int]:
-    """Ports on which sockets listen, from /proc/net/tcp and tcp6, of the sockets with these inodes."""
-    rows = [line.split() for line in tables.splitlines()]
-    return {int(row[1].rpartition(":")[2], 16) for row in rows if len(row) > 9 and row[3] == "0A" and row[9] in inodes}
+    return f"{zlib.crc32(repr((seen, system.printed(LIST_TABLE))).encode()):08x}"
 
 
 def ports_named(config: str) -> set[int]:
     """The ports that sshd's configuration names."""
     found = re.findall(r"(?mi)^\s*(?:Port\s+|ListenAddress\s+\S*[\]\w.]:)(\d+)\s*(?:#.*)?$", config)
     return {int(port) for port in found}
-
-
-def sockets_of(pid: str) -> set[str]:
-    """Inodes of the sockets that a process holds."""
-    found = set()
-    with suppress(OSError):
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            with suppress(OSError):  # closed while we looked
-                found.add(os.readlink(entry.path)[8:-1])  # socket:[INODE]
-    return found
-
-
-def ports_of(pid: str, tcp: str) -> set[int]:
-    """TCP ports that a process listens on; tcp: the kernel's tables."""
-    return listening(tcp, sockets_of(pid))
 
 
 def sshd_texts() -> str:
@@ -174,6 +145,10 @@ class Firewall(Resource):
     def units(self) -> tuple[str, ...]:
         return (UNIT, OTHERS)
 
+    @property
+    def asks(self) -> tuple[tuple[str, ...], ...]:
+        return (LIST_TABLE,)
+
     def check(self, system: System) -> list[Drift]:
         other = "ufw" if re.search(r"(?m)^ENABLED=yes", text_of("/etc/ufw/ufw.conf") or "") else ""
         if system.unit(OTHERS).get("ActiveState") == "active":
@@ -184,7 +159,7 @@ class Firewall(Resource):
                 f"keep {other}: set `firewall = false` in the stage of deploy.toml (it must allow 80 and 443),"
                 f" or turn it off (`{'ufw disable' if other == 'ufw' else 'systemctl disable --now firewalld'}`)",
             )
-        if text_of(LOADED) != fingerprint():
+        if text_of(LOADED) != fingerprint(system):
             return [Drift("rules in the kernel", "differ from the files", "as in the files")]
         return []
 
@@ -193,7 +168,7 @@ class Firewall(Resource):
         system.run(["nft", "-c", "-f", RULES], hint=hint)
         system.run(["systemctl", "daemon-reload"])  # an undo may have removed the unit's file, and now it is back
         system.run(["systemctl", "restart", UNIT])
-        replace(LOADED, fingerprint().encode(), 0o600, 0, 0)
+        replace(LOADED, fingerprint(system).encode(), 0o600, 0, 0)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,10 @@ class Guarded(Resource):
     def units(self) -> tuple[str, ...]:
         return tuple(unit for step in self.steps for unit in step.units)
 
+    @property
+    def asks(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(argv for step in self.steps for argv in step.asks)
+
     def check(self, system: System) -> list[Drift]:
         unproved = pending() and not system.memory.proof
         drifts = [Drift("an earlier change", "not confirmed", "undone, then applied again")] if unproved else []
@@ -56,7 +60,7 @@ class Guarded(Resource):
         if pending():  # left by a run that died: we hold its lock
             undo(system)
             system.forget()
-        remember([*paths_of(self.steps), *self.keeps, *keys_of_operators()])
+        remember([*paths_of(self.steps), *self.keeps, *keys_of_operators()], system)
         arm(system, self.undo_seconds)
         try:
             with system.alone("access"):  # the undo waits for the end of this, while we live
@@ -158,11 +162,11 @@ def keys_of_operators() -> list[str]:
     return found
 
 
-def remember(paths: list[str]) -> None:
+def remember(paths: list[str], system: System) -> None:
     """Back up these files and our table of the firewall."""
     import shutil
 
-    from .firewall import table
+    from .firewall import LIST_TABLE
 
     shutil.rmtree(UNDO, ignore_errors=True)  # left by an undo that has ended
     os.makedirs(f"{UNDO}/files", 0o700)
@@ -173,7 +177,7 @@ def remember(paths: list[str]) -> None:
             copied = shutil.copy2(path, f"{UNDO}/files{path}", follow_symlinks=False)
             info = os.lstat(path)
             os.chown(copied, info.st_uid, info.st_gid, follow_symlinks=False)
-    rules = f"table inet ashore\ndelete table inet ashore\n{table()}"
+    rules = f"table inet ashore\ndelete table inet ashore\n{system.printed(LIST_TABLE)}"
     replace(f"{UNDO}/table.nft", rules.encode(), 0o600, 0, 0)
     for name, listed in (("absent", absent), ("paths", paths)):
         replace(f"{UNDO}/{name}", "".join(f"{path}\n" for path in listed).encode(), 0o600, 0, 0)

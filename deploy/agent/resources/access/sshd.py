@@ -7,11 +7,11 @@ import time
 from contextlib import suppress
 
 from ...dataclass import dataclass
-from ...system import System, ssh_connection, tcp_sockets
+from ...sockets import ports_of, tcp_sockets
+from ...system import System, ssh_connection
 from ...wire import Drift, Failed, Refused, Resource
 from ..files import File, replace, text_of
 from ..serving.services import RUN, walk
-from .firewall import ports_of
 from .sshd_config import ELSEWHERE, SSHD_CONFIG, Line, Login, lines
 
 SSHD = "/usr/sbin/sshd"
