@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from deploy.agent.dataclass import replace
 from deploy.agent.resources import KINDS
 from deploy.agent.resources.access.firewall import NoFirewall
 from deploy.agent.resources.access.guarded import Guarded
@@ -28,6 +29,8 @@ from deploy.agent.wire import Digest, Plan, Resource, Secret, digest, frame
 from deploy.config import reader
 from deploy.connection import payload, slim
 from deploy.connection.agent import Agent
+from deploy.connection.slim import disk_cache
+from deploy.connection.slim.prepared import prepare, remembered
 from deploy.errors import Interrupted
 from deploy.plan import provision as plans
 from deploy.stack.render import unsealed
@@ -47,9 +50,8 @@ def request(plan: Any, units: list[str] = []) -> dict[str, Any]:  # noqa: B006
 
 
 def upload(plan: Plan) -> bytes:
-    look = slim.look(slim.kinds_of(plan))
-    asked = {"request": "plan", "units": plan.units, "asks": plan.asks, "check": True, "run": RUN}
-    return look.program + frame(asked | {"plan": look.plan(plan)})
+    look = prepare(plan)
+    return look.code + frame({"request": "plan", "check": True, "run": RUN, **look.request})
 
 
 class Child:
@@ -84,7 +86,7 @@ def looked(plan: Plan) -> list[dict[str, Any]]:
     child.send_last(upload(plan))
     events = [json.loads(line) for line in child.process.stdout]
     assert child.end() == (0, "") and events[0] == {"event": "hello"} and len(events) == 2
-    return list(slim.events(plan, events[1])) if events[1]["event"] == "looked" else events[1:]
+    return list(prepare(plan).events(events[1])) if events[1]["event"] == "looked" else events[1:]
 
 
 def as_planned(step: Resource) -> bool:
@@ -194,20 +196,86 @@ def test_a_secret_is_not_sent_as_a_hash():
     assert sent == {"Plan": [[{"File": ["/x", {"Secret": ["tide" * 100]}]}]]}
 
 
-@pytest.mark.parametrize("broken", ["", "{}", '{"sources": [], "fields": {}}', "\0"])
+def anew(kinds: frozenset[type]) -> slim.Look:
+    """As in another run: from the cache, if it is there."""
+    slim.look.cache_clear()
+    return slim.look(kinds)
+
+
+@pytest.mark.parametrize("broken", ["", "{}", '{"sources": {}}', "\0"])
 def test_a_broken_cache_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     kinds = slim.kinds_of(Plan("x", (Link("/a", "b"),)))
-    made = slim.read_or_made(kinds)
+    made = anew(kinds)
     (path,) = (tmp_path / "ashore" / "look").iterdir()
     path.write_text(broken)
-    assert slim.read_or_made(kinds) == made and json.loads(path.read_text())["sources"] == made.sources
+    assert anew(kinds) == made and json.loads(path.read_text())["sources"] == made.sources
 
 
 def test_no_cache_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert "agent.look" in slim.read_or_made(slim.kinds_of(Plan("x", (Link("/a", "b"),)))).sources
+    assert "agent.look" in anew(slim.kinds_of(Plan("x", (Link("/a", "b"),)))).sources
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """The plans that `remembered_from` has made, with an empty cache at first."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return []
+
+
+def remembered_from(made: list[Plan], *values: Any, step: Resource = Link("/a", "b")) -> Any:  # noqa: B008
+    def make() -> Plan:
+        made.append(Plan("x", (step,)))
+        return made[-1]
+
+    return remembered(make, *values)
+
+
+def test_a_plan_is_not_made_again_from_the_same_values(made: list[Plan]):
+    config = reader.load(ROOT)
+    first = remembered_from(made, config.app, config.stages[0], False)
+    assert remembered_from(made, config.app, config.stages[0], False) == first == prepare(made[0])
+    assert len(made) == 1
+
+
+def test_a_plan_is_made_again_from_other_values(made: list[Plan]):
+    app = reader.load(ROOT).app
+    for values in ((app, False), (app, True), (replace(app, workers=app.workers + 1), False)):
+        remembered_from(made, *values)
+    assert len(made) == 3
+
+
+def test_a_plan_is_made_again_by_a_changed_kit(made: list[Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    kit = tmp_path / "kit"
+    (kit / "nginx").mkdir(parents=True)
+    template = kit / "nginx" / "site.conf.j2"
+    template.write_text("listen 80;")
+    monkeypatch.setattr(disk_cache, "KIT", (kit,))
+    remembered_from(made)
+    template.write_text("listen 81;")
+    os.utime(template, ns=(0, 0))  # a package may give all its files one time
+    remembered_from(made)
+    remembered_from(made)
+    assert len(made) == 2
+
+
+def test_a_plan_with_a_secret_is_not_kept(made: list[Plan], tmp_path: Path):
+    step = Guarded("SSH", (File("/a", Secret("hunter2-hunter2")),))
+    for _ in range(2):
+        remembered_from(made, step=step)
+    assert len(made) == 2
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+
+
+@pytest.mark.parametrize("broken", ["", "{}", '{"program": ""}', "[1]", "\0"])
+def test_a_plan_that_was_kept_badly_is_made_again(made: list[Plan], tmp_path: Path, broken: str):
+    first = remembered_from(made)
+    for path in (tmp_path / "cache" / "ashore" / "look").iterdir():
+        path.write_text(broken)
+    slim.look.cache_clear()
+    assert remembered_from(made) == first and len(made) == 2
 
 
 class Asked:
@@ -226,9 +294,10 @@ class Asked:
 
     def plan(self, steps: Iterable[Resource], look_first: bool = True) -> list[dict[str, Any]]:
         events: list[dict[str, Any]] = []
-        self.agent.plan(
-            Plan("x", tuple(steps)), check=True, run=RUN, wait=False, on_event=events.append, look_first=look_first
-        )
+        plan = Plan("x", tuple(steps))
+        show: Any = events.append
+        if not (look_first and self.agent.look(prepare(plan), check=True, run=RUN, on_event=show)):
+            self.agent.plan(plan, check=True, run=RUN, wait=False, on_event=show)
         return [timeless(event) for event in events]
 
     def end(self) -> list[int]:
@@ -278,17 +347,9 @@ def test_ctrl_c_during_a_look_that_finds_drift_changes_nothing(asked: Asked, tmp
 
 
 def test_a_bug_is_told_by_the_whole_agent_with_its_frames(asked: Asked):
-    events: list[dict[str, Any]] = []
-    with pytest.raises(Exception, match="this is a bug"):
-        asked.agent.plan(
-            Plan("x", (File("/etc/hosts\0", ""),)),
-            check=True,
-            run=RUN,
-            wait=False,
-            on_event=events.append,
-            look_first=True,
-        )
-    assert "<agent.resources.files>:" in events[-1]["detail"] and "ValueError" in events[-1]["detail"]
+    with pytest.raises(Exception, match="this is a bug") as raised:
+        asked.plan([File("/etc/hosts\0", "")])
+    assert "<agent.resources.files>:" in raised.value.detail and "ValueError" in raised.value.detail
 
 
 def test_templates_that_the_server_completes_are_sent_as_they_are():

@@ -16,7 +16,7 @@ from ..errors import HostError, Interrupted
 from .channel import Channel, HostLink
 from .failures import dropped, failure, not_started
 from .payload import PROMPT, READY, Status, command, core, install_python_command, modules_for, payload, plain, sources
-from .slim import events, kinds_of, look
+from .slim.prepared import Prepared
 
 Words = ParamSpec("Words")
 Answer = TypeVar("Answer")
@@ -234,38 +234,40 @@ class Agent:
         on_event: Callable[[Event], None],
         blobs: Callable[[list[int]], Iterable[bytes]] = lambda indices: (),
         ahead: list[int] | None = None,
-        look_first: bool = False,
     ) -> End:
         """Have a plan carried out. run: what the server's history tells of it, see `Conversation.answer_plan`.
 
         blobs: the bytes of files of the manifest that the survey took, by their indices. ahead: those to send at once,
-        without waiting to be asked for them. look_first: the server is likely to be as planned, see `agent.look`.
+        without waiting to be asked for them.
         """
-        halt = os.environ.get("ASHORE_HALT", "")  # for tests, see `agent.halting`
         message = {"request": "plan", "plan": plan, "units": plan.units, "asks": plan.asks}
-        message |= {"check": check, "run": run, "wait": wait}
-        message |= {"halt": halt}
-        if look_first and not halt and self.running is None and self._looked is None:
-            looked = self._look(plan, message, on_event)
-            if looked["event"] == "looked":
-                *steps, end = events(plan, looked)
-                for event in (*steps, end):
-                    on_event(event)
-                ended: End = end
-                return ended
+        message |= {"check": check, "run": run, "wait": wait, "halt": halt()}
         return self.carry(message, on_event, blobs, ahead)
 
-    def _look(self, plan: Plan, message: dict[str, Any], on_event: Callable[[Event], None]) -> Any:
-        """The event "looked" where nothing is to be done, "whole" where the whole agent has to look."""
-        looking = look(kinds_of(plan))
-        asked = {key: message[key] for key in ("request", "units", "asks", "check")} | {"plan": looking.plan(plan)}
-        asked["run"] = {key: message["run"][key] for key in ("app", "verb")}
-        started = self._begin(looking.program + frame(asked))
+    def look(
+        self, look: Prepared, *, check: bool, run: dict[str, Any], on_event: Callable[[Event], None]
+    ) -> End | None:
+        """How a plan ends on a server that is as planned, see `agent.look`; None where the plan has to be carried out.
+
+        The events come only at its end, all or none.
+        """
+        if halt() or self.running is not None or self._looked is not None:
+            return None
+        run = {key: run[key] for key in ("app", "verb")}
+        request = {"request": "plan", "check": check, "run": run, **look.request}
+        started = self._begin(look.code + frame(request))
         if self.ours:
             self._looked = started
         else:
             self.running = started
-        return self._answer(started, on_event)
+        answer = self._answer(started, on_event)
+        if answer["event"] != "looked":
+            return None
+        *steps, end = look.events(answer)
+        for event in (*steps, end):
+            on_event(event)
+        ended: End = end
+        return ended
 
     def carry(
         self,
@@ -299,3 +301,8 @@ class Agent:
             self.running.send_last(frame({"request": "bye"}))
         elif self._looked is not None:
             self._looked.send_last(b"")
+
+
+def halt() -> str:
+    """Where a test has a run stand still, see `agent.halting`."""
+    return os.environ.get("ASHORE_HALT", "")

@@ -49,12 +49,17 @@ def carry_out(
     **upload: Any,
 ) -> None:
     """Carry out a plan on a host and show it. done: the word for its success. run: for the server's history."""
-    run = {**run, "verb": plan.verb, "who": operator(), "break_lock": options.break_lock}
+    run = {**run, **told_of(plan.verb, options)}
 
     def ask(show: Callable[[Event], None]) -> End:
         return agent_of(host).plan(plan, check=options.check, run=run, wait=options.wait, on_event=show, **upload)
 
     see_through(ask, host, screen, options, done, count)
+
+
+def told_of(verb: str, options: Options) -> dict[str, Any]:
+    """What the server's history and a second operator are told of any run."""
+    return {"verb": verb, "who": operator(), "break_lock": options.break_lock}
 
 
 def see_through(

@@ -1,27 +1,44 @@
 """`fab provision`: prepare a bare server for the app, and close it except for the app and SSH keys."""
 
-from ..connection.slim import pack_ahead
+from collections.abc import Callable
+from functools import cache
+
+from ..agent.events import End, Event
+from ..agent.wire import Plan
+from ..connection.slim.prepared import remembered
 from ..errors import StepFailed
-from ..plan.provision import provisioning
-from ..session.execute import Count, carry_out, title
+from ..session.execute import Count, see_through, title, told_of
 from ..session.second_login import require_key
-from ..session.session import Call, Host, each_told_of
+from ..session.session import Call, Host, agent_of, each_told_of
 
 
 def provision(call: Call) -> None:
-    plan = provisioning(call.app, call.hosts[0].stage, call.options.force)
-    pack_ahead(plan)
+    app, stage, options = call.app, call.hosts[0].stage, call.options
+
+    @cache
+    def plan() -> Plan:
+        from ..plan.provision import provisioning  # only for a plan that is new, or has something to do: 50 ms
+
+        return provisioning(app, stage, options.force)
+
+    look = remembered(plan, app, stage, options.force)
 
     def provision_on(host: Host) -> None:
-        title(call.screen, "provision", host, call.options)
-        if not call.options.check:
+        title(call.screen, "provision", host, options)
+        if not options.check:
             require_key(host)
+        run = {"app": app.name, **told_of("provision", options)}
+
+        def ask(show: Callable[[Event], None]) -> End:
+            agent = agent_of(host)
+            looked = agent.look(look, check=options.check, run=run, on_event=show)
+            return looked or agent.plan(plan(), check=options.check, run=run, wait=options.wait, on_event=show)
+
         try:
-            run, count = {"app": call.app.name}, Count()
-            carry_out(plan, host, call.screen, call.options, "provisioned", run, count, look_first=True)
+            see_through(ask, host, call.screen, options, "provisioned", Count())
         except StepFailed as error:
             error.state = error.state or "earlier steps stay done; the next run continues from here"
             raise
 
-    with each_told_of(call.hosts, "checked" if call.options.check else "provisioned"):
+    with each_told_of(call.hosts, "checked" if options.check else "provisioned"):
         call.run(provision_on)

@@ -4,22 +4,14 @@ A look at a server that is as planned needs a quarter of the agent, and fits int
 connection may send. What is sent of a module is what `reach` finds in what `stripped` leaves of it.
 """
 
-import hashlib
-import json
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import suppress
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any
 
 from ...agent import wire
-from ...agent.dataclass import asdict, dataclass, fields, is_dataclass
+from ...agent.dataclass import dataclass, fields, is_dataclass
 from ...agent.resources.files import File
-from ...config.paths import caches, forget_old
-from ..imports import HOME
 from ..payload import program, within
+from .disk_cache import kept
 
 LOOK = "agent.look"
 ALWAYS = ("check", "step", "otherwise")  # what a look calls of each resource, and fields that it finds by name
@@ -61,61 +53,16 @@ def hashed(text: str | wire.Secret) -> str | wire.Secret | wire.Digest:
     return wire.Digest(wire.digest(text)) if isinstance(text, str) and len(text) > SHORT else text
 
 
-def events(plan: wire.Plan, looked: Any) -> Iterator[Any]:
-    """The events of a run with nothing to do, as `agent.engine` has them. looked: see `agent.look.look`."""
-    for number, step in enumerate((*plan.steps, *plan.finish)):
-        part = looked["parts"].get(str(number))
-        title = getattr(step, part).title if part else step.title
-        seconds = looked["seconds"][number]
-        yield {"event": "step", "step": title, "state": "ok", "seconds": seconds, "drift": []}
-    yield {"event": "end", "state": "ok", "changed": 0, "seconds": looked["took"]}
-
-
 @cache
 def look(kinds: frozenset[type]) -> Look:
-    """What looks at plans of these kinds."""
-    return read_or_made(kinds)
+    """What looks at plans of these kinds. It is kept: to make it takes 0.2 s."""
 
-
-def read_or_made(kinds: frozenset[type]) -> Look:
-    """From the user's cache, if it is there: to make it takes 0.2 s."""
-    path = None
-    with suppress(OSError, ValueError, TypeError, AttributeError, RuntimeError):  # no cache, a broken one, or no home
-        path = cached_at(kinds)
-        read = Look(**json.loads(path.read_text("utf-8")))
-        if set(read.fields) == {kind.__name__ for kind in kinds} and LOOK in read.sources:
-            return read
-    made = made_for(kinds)
-    with suppress(OSError):
-        if path:
-            keep(path, made)
-    return made
-
-
-def pack_ahead(plan: wire.Plan) -> None:
-    """Make the program that a plan will need, while the connection is still being made."""
-    look(kinds_of(plan)).program  # noqa: B018
-
-
-def keep(path: Path, made: Look) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_suffix(f".{os.getpid()}")
-    fresh.write_text(json.dumps(asdict(made)), "utf-8")
-    os.replace(fresh, path)
-    forget_old(path.parent)
+    return kept(Look, lambda: (made_for(kinds), True), sorted(kind.__name__ for kind in kinds))
 
 
 def kinds_of(plan: wire.Plan) -> frozenset[type]:
     parts = {type(part) for step in (*plan.steps, *plan.finish) for part in within(step)}
     return frozenset({wire.Plan, wire.Secret, wire.Digest, *parts})
-
-
-def cached_at(kinds: frozenset[type]) -> Path:
-    """A file for these kinds, as they and all that they could reach are now."""
-    directories = (HOME / "agent", Path(__file__).parent)
-    texts = [path.read_bytes() for directory in directories for path in sorted(directory.rglob("*.py"))]
-    seen = (sys.version_info[:2], sorted(kind.__name__ for kind in kinds), texts)
-    return caches() / "look" / f"{hashlib.sha256(repr(seen).encode()).hexdigest()[:16]}.json"
 
 
 def made_for(kinds: frozenset[type]) -> Look:
