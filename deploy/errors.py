@@ -14,31 +14,25 @@ DeployError                  any failure, shown in four lines; the exit status i
 Unread                       no failure: nobody reads the output of a read-only command any more
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 NOTHING = "nothing was changed"
 WOULD_CHANGE = 2  # the exit status of `--check` where something would change
 
 
-@dataclass
 class DeployError(Exception):
     """One failure: what happened, where, the current state, what to do next. `detail` is quoted unchanged.
 
     host: the server's name, as in events; "" if it concerns none, or several.
     """
 
-    status: ClassVar[int] = 1  # what `fab` ends with
+    status = 1  # what `fab` ends with
+    usual_state = ""
 
-    what: str
-    where: str = ""
-    state: str = ""
-    hint: str = ""
-    detail: str = ""
-    host: str = ""
-
-    def __post_init__(self) -> None:
-        super().__init__(self.what)
+    def __init__(
+        self, what: str, where: str = "", state: str = "", hint: str = "", detail: str = "", host: str = ""
+    ) -> None:
+        super().__init__(what)
+        self.what, self.where, self.state = what, where, state or self.usual_state
+        self.hint, self.detail, self.host = hint, detail, host
 
     def __str__(self) -> str:
         lines = [f"error: {self.what}"]
@@ -49,14 +43,12 @@ class DeployError(Exception):
         return "\n".join(lines)
 
 
-@dataclass
 class ConfigError(DeployError):
-    state: str = NOTHING  # config and command line are checked before anything is changed
+    usual_state = NOTHING  # config and command line are checked before anything is changed
 
 
-@dataclass
 class SourceError(DeployError):
-    state: str = NOTHING  # so is the source
+    usual_state = NOTHING  # so is the source
 
 
 class ConnectionFailed(DeployError):

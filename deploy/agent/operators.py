@@ -55,13 +55,15 @@ def noted(known: str, address: str, now: int) -> str:
 
 def network_of(address: str) -> str:
     """What is let in for an address: IPv6 by /64, as it is banned; "" for what is no address."""
+    if address.replace(".", "").isdigit():
+        return address  # IPv4: what follows takes 3 ms to load
     import ipaddress
 
     try:
-        found = ipaddress.ip_address(address.partition("%")[0])
+        found = ipaddress.IPv6Address(address.partition("%")[0])
     except ValueError:
         return ""
-    return str(found if found.version == 4 else ipaddress.ip_network((int(found), 64), strict=False).network_address)
+    return str(ipaddress.ip_network((int(found), 64), strict=False).network_address)
 
 
 def element_of(network: str) -> str:
