@@ -70,6 +70,21 @@ def test_a_list_of_commands_that_nobody_reads_is_no_failure(tmp_path: Path):
     assert (ran.returncode, ran.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("words", [("--list",), ("--help", "deploy"), ("explain", "workers")])
+def test_output_that_cannot_be_written_is_told(tmp_path: Path, words: tuple[str, ...]):
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run([FAB, "-r", ROOT, *words], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ran.returncode == 1
+    assert in_four_parts(ran.stderr)["error:"] == "the output cannot be written: No space left on device"
+
+
+@pytest.mark.parametrize("words", [("explain",), ("explain", "workers", "--json"), ("--list",)])
+def test_a_command_that_succeeds_has_said_all_of_it_at_its_end(tmp_path: Path, words: tuple[str, ...]):
+    """Also to a pipe, which Python writes to only when there is much, or at its end."""
+    whole = fab(tmp_path, *words)
+    assert whole.returncode == 0 and whole.stdout.endswith("\n") and len(whole.stdout) > 100
+
+
 @pytest.mark.parametrize("verb", ["provision", "deploy", "logs"])
 def test_without_a_config_each_verb_says_so_and_fails(tmp_path: Path, verb: str):
     ran = fab(tmp_path, verb)

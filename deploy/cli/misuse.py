@@ -14,7 +14,7 @@ from paramiko import SSHException
 
 from ..config.values import Wrong, login
 from ..errors import ConfigError, DeployError, SandboxError, SourceError
-from ..screen.screen import Screen
+from ..screen.screen import Screen, unwritten
 from ..screen.streams import silence
 from .variables import NAME
 
@@ -110,6 +110,9 @@ def print_help(about: str | None, parse_cleanup: Callable[[], None]) -> None:
     except BrokenPipeError:  # `fab --list | head`
         silence(sys.stdout)
         raise Exit(code=0) from None
+    except OSError as error:
+        silence(sys.stdout)
+        raise unwritten(error) from None
 
 
 def read_settings(program: Any, update_config: Callable[[], None]) -> None:

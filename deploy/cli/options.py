@@ -76,6 +76,7 @@ def ending(session: Session) -> type[Executor]:
                 interrupts.ignore()
             if session.would_change:
                 raise Exit(code=WOULD_CHANGE)
+            session.succeeded = True
             return results
 
         def normalize_hosts(self, hosts: Any) -> list[dict[str, Any]]:

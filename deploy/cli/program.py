@@ -2,6 +2,9 @@
 
 import atexit
 import gc
+import os
+import sys
+from contextlib import suppress
 
 from fabric.main import program
 from invoke.collection import Collection
@@ -36,7 +39,7 @@ def namespace() -> Collection:
     program.executor_class = ending(session)
     explain_misuse(program, ABOUT)
     open_streams()
-    atexit.register(gc.freeze)  # runs last: skips the garbage collection at exit (20 ms)
+    atexit.register(leave, session)  # runs last
     atexit.register(session.close)
     made = Collection(*tasks(session))
     for group in (env_tasks, tls_tasks, sandbox_tasks, ci_tasks):
@@ -45,3 +48,13 @@ def namespace() -> Collection:
     for name in {*stage_names()} - session.commands:  # those are refused when the file is read
         made.add_task(stage_task(session, name))
     return made
+
+
+def leave(session: Session) -> None:
+    """End this process as it is after a success: for Python to take it apart takes 10 ms, and 20 to collect garbage."""
+    if session.succeeded and os.path.basename(sys.argv[0]) == "fab":  # whoever else uses the program may go on to fail
+        with suppress(OSError, ValueError):  # as Python would tell of that
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+    gc.freeze()

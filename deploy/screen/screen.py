@@ -94,8 +94,12 @@ class Screen:
                 if self.reading and isinstance(error, BrokenPipeError):
                     raise Unread from None
                 if self.reading:
-                    what, hint = f"the output cannot be written: {error.strerror}", "is its disk full (df -h)?"
-                    raise DeployError(what, "standard output", NOTHING, hint) from None
+                    raise unwritten(error) from None
+
+
+def unwritten(error: OSError) -> DeployError:
+    what, hint = f"the output cannot be written: {error.strerror}", "is its disk full (df -h)?"
+    return DeployError(what, "standard output", NOTHING, hint)
 
 
 def formatter(out: TextIO, as_json: bool) -> Plain | Json:

@@ -141,6 +141,7 @@ class Session:
     now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # one clock for all hosts
     interrupted: threading.Event = field(default_factory=threading.Event)  # by Ctrl-C
     would_change: bool = False  # what a dry run of this command line has found
+    succeeded: bool = False  # all of the command line
     commands: frozenset[str] = frozenset()  # their names, which no stage can have
     link: Callable[[Connection, Stage], HostLink] = SshLink.to  # how a host is reached
 
