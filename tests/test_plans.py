@@ -24,6 +24,7 @@ from deploy.errors import ConfigError, HostError
 from deploy.plan import provision as plans
 from deploy.plan import record as build
 from deploy.plan.activate import activate
+from deploy.plan.build import UV
 from deploy.plan.build import build as build_steps
 from deploy.plan.build import copy as copy_steps
 from deploy.plan.decide import rollback_target
@@ -160,7 +161,7 @@ def test_every_release_that_is_to_serve_has_a_whole_virtualenv():
     again = activate("deploy", SHOP, release, FACTS)
     for plan, name in ((deployed(), NEW), (rolled_back(), OLDER), (copied, NEW), (again, OLD)):
         source = f"/srv/shop/releases/{name}/source"
-        wanted = Virtualenv(f"/srv/shop/venvs/{'k' * 12}", source, "requirements.txt", plans.UV, "shop", RUNNER.package)
+        wanted = Virtualenv(f"/srv/shop/venvs/{'k' * 12}", source, "requirements.txt", UV, "shop", RUNNER.package)
         assert wanted in plan.steps
 
 

@@ -155,7 +155,11 @@ class Conversation:
             history.heard(app)
 
     def take_modules(self, sources: dict[str, str]) -> None:
+        """Modules for what comes next. They are loaded at once: the operator's side may still be planning."""
         sys.modules["__main__"].SOURCES.update(sources)
+        with suppress(Exception):  # what is wrong with them is told when they are needed
+            for name in sources:
+                import_module(name)
 
     def request(self) -> Any:
         """The next message; None at the end, or where a run that has the lock was given up."""

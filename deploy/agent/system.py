@@ -19,6 +19,7 @@ UNIT_PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,ExecMainStatus,ActiveEnterTimestampMonotonic,"
     "MainPID,InvocationID,NeedDaemonReload"
 )
+SHOW = ("systemctl", "show", "-p", UNIT_PROPERTIES)
 # What to do about a machine that lacks memory, processes or open files; the rest of the sentence follows.
 SHORT = "find out what uses so much on the server (`free -m`, `ps -ef`), then "
 AFTER_SECONDS = 1  # so long its outputs are read on once a command has ended
@@ -33,13 +34,14 @@ class ThisServer:
     """One look at the server: what two resources ask is asked once, until `forget` after a change.
 
     emit: told of each command. ran: one was, since the engine has last set this to False. states: the command that
-    shows those of the units.
+    shows those of all units; () once it was used.
     """
 
     def __init__(self, units: Iterable[str], emit: "Callable[[Event], None]" = lambda event: None) -> None:
         self.tell, self.ran = emit, False
-        self._units: dict[str, dict[str, str]] | None = None
-        self.states = ("systemctl", "show", "-p", UNIT_PROPERTIES, *sorted(set(units)))
+        self._names = set(units)
+        self._units: dict[str, dict[str, str]] = {}
+        self.states: tuple[str, ...] = (*SHOW, *sorted(self._names))
         self._asking: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
         self._packages: bytes | None = None
         self._tcp: str | None = None
@@ -50,7 +52,9 @@ class ThisServer:
             with suppress(OSError):  # its answer is of no use
                 outputs(asking)
         self._asking.clear()
-        self._units = self._packages = self._tcp = None
+        self._units.clear()
+        self.states = ()
+        self._packages = self._tcp = None
 
     def run(
         self,
@@ -110,9 +114,13 @@ class ThisServer:
         return asking.communicate()[0].decode(errors="replace") if asking else ""
 
     def unit(self, name: str) -> dict[str, str]:
-        """The unit's UNIT_PROPERTIES; {} where the plan did not announce it or systemd does not know it."""
-        if self._units is None:
-            self._units = unit_blocks(self.printed(self.states))
+        """The unit's UNIT_PROPERTIES; {} where the plan did not announce it or systemd does not know it.
+
+        All units are asked for at first; after a change each by itself, at half the time and seldom all of them.
+        """
+        if name not in self._units and name in self._names:
+            self._units |= unit_blocks(self.printed(self.states or (*SHOW, name)))
+            self.states = ()
         return self._units.get(name, {})
 
     def installed(self, package: str) -> bool:

@@ -22,7 +22,7 @@ from ..config.paths import expanded
 from ..config.reader import App
 from ..config.site import Site
 from ..errors import NOTHING, ConfigError
-from ..plan.provision import SYSTEMS
+from ..plan.facts import SYSTEMS
 from ..stack.render import render
 from . import kit, limits
 

@@ -6,11 +6,11 @@ Its source travels in the first bytes of the channel and runs from memory; nothi
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Any, ParamSpec, TypeVar
 
+from ..agent import layout
 from ..agent.events import End, Event
-from ..agent.layout import PROTOCOL
 from ..agent.wire import BEAT_SECONDS, Plan, Secret, frame
 from ..errors import HostError, Interrupted
 from .channel import Channel, HostLink
@@ -125,7 +125,7 @@ class Agent:
     def _greeted(self, hello: bytes) -> str:
         """The app whose CI key this is; "" for an operator."""
         said = json.loads(hello)
-        if "ci" in said and said["protocol"] != PROTOCOL:
+        if "ci" in said and said["protocol"] != layout.PROTOCOL:
             hint = "an operator with this version of Ashore has to run `fab ci.key` again"
             what = "the server's side of the CI key is from another version of Ashore, not compatible with this one"
             raise HostError(what, self.where, "nothing was changed", hint)
@@ -179,13 +179,15 @@ class Agent:
         message: dict[str, Any],
         on_event: Callable[[Event], None] = lambda event: None,
         behind: Iterable[bytes] = (),
+        soon: frozenset[str] = frozenset(),
     ) -> Any:
         """Ask, hand every event to `on_event`, and return the answer: a `Reply` or an `End`, as the request has it.
 
-        behind: bytes that follow the question without waiting for anything.
+        behind: bytes that follow the question without waiting for anything. soon: modules for what is asked next, which
+        are sent together with the first question of a conversation.
         Raises StepFailed for an end that is not "ok", and ConnectionFailed where the link drops before the end.
         """
-        running = self._ask(message)
+        running = self._ask(message, soon)
         for blob in behind:
             self.send(blob)
         return self._answer(running, on_event)
@@ -203,16 +205,17 @@ class Agent:
                 return event
         raise dropped(*running.end(), self.where)
 
-    def _ask(self, message: dict[str, Any]) -> Channel:
+    def _ask(self, message: dict[str, Any], soon: frozenset[str]) -> Channel:
         needed = modules_for(message)
         if message["request"] != "ask":  # a look, also at what has just been done
             self._require_wanted()
         if self.running is None:
-            self.running = self._start(frame(message), needed)
+            more = set() if self.link.user == layout.ci_user(message.get("app", "")) else soon - needed
+            self.running = self._start(frame(message) + frame_of(more), needed)
+            self.modules |= more
             return self.running
         lacking = needed - self.modules if self.ours else set()
-        more = frame({"request": "modules", "sources": sources(lacking)}) if lacking else b""
-        self.running.send(more + frame(message))
+        self.running.send(frame_of(lacking) + frame(message))
         self.modules |= lacking
         return self.running
 
@@ -301,6 +304,11 @@ class Agent:
             self.running.send_last(frame({"request": "bye"}))
         elif self._looked is not None:
             self._looked.send_last(b"")
+
+
+def frame_of(modules: Set[str]) -> bytes:
+    """What brings more modules; nothing for none."""
+    return frame({"request": "modules", "sources": sources(modules)}) if modules else b""
 
 
 def halt() -> str:

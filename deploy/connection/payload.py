@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
+from ..agent.constants import PROXY, RUNNER
 from ..agent.wire import Resource, Value
-from .imports import FOR_TYPES, imported, module_named, reached, source
+from .imports import FOR_TYPES, module_named, reached, source
 
 BOOT = "import sys,zlib;r=sys.stdin.buffer;exec(zlib.decompress(r.read(int(r.readline()))))"
 LOADER = """
@@ -110,11 +111,18 @@ def sources(modules: Iterable[str]) -> dict[str, str]:
     return {name: bare(name) for name in sorted(modules)}
 
 
+@cache
+def expected(planner: str) -> frozenset[str]:
+    """The modules that plans of a module of the planner's are likely to need, beside the core."""
+    planners = (planner, f"stack.proxies.{PROXY}", f"stack.runners.{RUNNER}")
+    kinds = {module for module in reached(planners, late=False) if module.startswith("agent.resources.")}
+    return frozenset(reached(kinds, late=True) - core())
+
+
 def pack_ahead(planner: str) -> None:
-    """Pack what a survey needs, and the kinds that a module of the planner's imports, while there is time."""
-    kinds = {module for module in imported(planner, late=False) if module.startswith("agent.resources.")}
+    """Pack what a survey needs, and what is `expected`, while there is time."""
     payload(frozenset(modules_for({"request": "survey"})))
-    sources(reached(kinds, late=True))
+    sources(expected(planner))
 
 
 @cache

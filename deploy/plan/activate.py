@@ -25,8 +25,7 @@ from ..stack.proxies import proxy
 from ..stack.runners import runner
 from .build import unit_as_it_was, virtualenv
 from .certificates import secured
-from .facts import Facts, Release
-from .provision import SYSTEMS
+from .facts import SYSTEMS, Facts, Release
 from .record import as_recorded, static_links
 
 DRAIN_SECONDS = 10

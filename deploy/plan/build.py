@@ -13,8 +13,9 @@ from ..agent.wire import Resource, Secret
 from ..config.reader import App
 from ..stack.runners import runner
 from .facts import Facts, Release
-from .provision import UV
 from .record import as_recorded, settings, unit_text
+
+UV = f"{layout.uv()}/bin/uv"
 
 
 def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resource, ...]:

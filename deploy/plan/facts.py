@@ -6,6 +6,8 @@ from ..agent.constants import PROXY
 from ..agent.dataclass import dataclass, fields
 from ..config.site import Site
 
+SYSTEMS = ("debian", "ubuntu")  # IDs of os-release that the kit knows
+
 
 @dataclass(frozen=True)
 class Facts:

@@ -18,16 +18,14 @@ from ..errors import NOTHING, HostError
 from ..stack import hardening
 from ..stack.proxies import proxy
 from ..stack.render import file, render
-from .facts import Facts
+from .facts import SYSTEMS, Facts
 
-SYSTEMS = ("debian", "ubuntu")
 PACKAGES = (
     proxy().name, "python3", "python3-pip-whl", "logrotate", "ca-certificates", "iproute2", "tzdata",
     *hardening.PACKAGES,
 )  # fmt: skip
 JOURNALD = "/etc/systemd/journald.conf.d"
 RELOAD_UNITS = ("systemctl", "daemon-reload")
-UV = f"{layout.uv()}/bin/uv"
 UV_WHEELS = Path(__file__).parent / "uv-wheels.lock"  # made by `make lock`
 Steps = tuple[Resource, ...]
 

@@ -9,6 +9,7 @@ from ..agent.events import Event, LastRun, Reply
 from ..agent.wire import Plan, Secret
 from ..config.reader import App, Config
 from ..config.site import Site, site_of
+from ..connection.payload import expected
 from ..errors import DeployError, HostError, Interrupted, StepFailed
 from ..plan.activate import activate
 from ..plan.build import copy
@@ -48,8 +49,11 @@ class Operation:
         now, elsewhere = self.rollout.now, self.rollout.elsewhere(self.host)
         return By(self.who, now, self.site, self.host.reached_at, self.options.force, elsewhere=elsewhere)
 
-    def survey(self, manifest: list[Any] | None = None) -> tuple[Facts, Reply]:
-        """Ask what is on the server, and wait for this host's turn to be changed."""
+    def survey(self, manifest: list[Any] | None = None, *, activates: bool = True) -> tuple[Facts, Reply]:
+        """Ask what is on the server, and wait for this host's turn to be changed.
+
+        activates: a plan of `plan.activate` is likely to follow, so what it needs is sent along.
+        """
         title(self.screen, self.verb, self.host, self.options)
         lock = {"verb": self.verb, "who": self.who, "break_lock": self.options.break_lock}
         reply: Any = agent_of(self.host).request(
@@ -63,6 +67,7 @@ class Operation:
                 "compare": self.options.check,
             },
             self.show,
+            soon=expected("plan.activate") if activates else frozenset(),
         )
         facts = Facts.of(reply)
         planner_of(self).require(facts)

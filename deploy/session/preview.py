@@ -6,8 +6,8 @@ from ..agent.questions.dependencies import compare
 from ..config.reader import App
 from ..connection.agent import Agent
 from ..errors import StepFailed
+from ..plan.build import UV
 from ..plan.facts import Facts
-from ..plan.provision import UV
 from ..screen.events import Preview
 from ..screen.preview import as_text, package
 from ..screen.screen import Screen

@@ -68,7 +68,7 @@ def private_file(app: App, stage: str) -> Path:
 def add_key(change: Operation, key: keys.Key | None) -> None:
     """key: the key to add; None: create one, unless there is one already."""
     app, host = change.app, change.host
-    change.survey()
+    change.survey(activates=False)
     before = known(host, app)
     private = None
     if key is None and not before:

@@ -15,7 +15,7 @@ def maintenance(call: Call, on: bool, allow: str) -> None:
 
 
 def set_on(change: Operation, on: bool, allow: str) -> None:
-    change.survey()
+    change.survey(activates=False)
     own = agent_of(change.host).ask(history.origin)
     through = addresses([*OWN, own, *allow.replace(",", " ").split()])
     plan = closing(change.app, through, on)

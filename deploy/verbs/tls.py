@@ -7,7 +7,7 @@ from ..agent.resources.tls.certificates import listing
 from ..agent.wire import Plan
 from ..errors import NOTHING, HostError
 from ..plan.certificates import certified
-from ..plan.provision import SYSTEMS
+from ..plan.facts import SYSTEMS
 from ..screen import tables
 from ..session.execute import Count, carry_out
 from ..session.operation import Operation, change_each, nothing
@@ -32,7 +32,7 @@ def renew(call: Call, compromised: bool) -> None:
 
 def renew_on(change: Operation, compromised: bool) -> None:
     """A new certificate with a new key, now."""
-    facts, _ = change.survey()
+    facts, _ = change.survey(activates=False)
     change.require_release(facts)
     site, app = change.site, change.app.name
     if site.tls != "acme":
