@@ -218,9 +218,7 @@ def without_changes(at: Bench, report: Report) -> None:
             "script": at.fabric_script,
         }
         runs.take(tools, 2 * REPEATS)
-        runs.take(
-            {"deploy": lambda: at.fab("deploy")}, REPEATS
-        )  # without a peer; the server is busy behind it
+        runs.take({"deploy": lambda: at.fab("deploy")}, REPEATS)  # without a peer; the server is busy behind it
         ours, name = runs.seconds("provision"), f"no-op provision, {milliseconds} ms"
         report.claim(name, ours, "fab -H … -- true", runs.seconds("cli"), 1.2)
         report.claim(name, ours, 'a script: Connection.run("true")', runs.seconds("script"), 1.2)

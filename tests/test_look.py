@@ -357,3 +357,17 @@ def test_templates_that_the_server_completes_are_sent_as_they_are():
     text = unsealed("nftables/apps.nft.j2", app=reader.load(ROOT).app)
     sent = json.dumps(slim.look(slim.kinds_of(provision())).plan(provision()), ensure_ascii=False)
     assert json.dumps(text, ensure_ascii=False)[1:-1] in sent
+
+
+@pytest.mark.parametrize(("user", "ahead"), [("root", True), ("ci-no-such-app", False)])
+def test_what_comes_next_is_sent_with_the_first_question_but_not_over_a_ci_key(asked: Asked, user: str, ahead: bool):
+    """The server's side of a CI key has its own modules, and refuses others."""
+    asked.agent.link.user = user
+    soon = payload.expected("plan.activate")
+    words = {"app": "no-such-app", "app_directory": "/srv/no-such-app", "lock": None, "wait": False}
+    asked.agent.request({"request": "survey", **words, "manifest": None, "compare": False}, soon=soon)
+    assert (soon <= asked.agent.modules) == ahead
+    assert (asked.children[0].sent > 40_000) == ahead
+    step = Service("no-such-unit.service", active=False)
+    assert asked.plan([step], look_first=False) == Asked().plan([step], look_first=False)
+    assert asked.end() == [0]
