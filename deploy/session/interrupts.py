@@ -25,10 +25,19 @@ def while_loading(number: int, frame: FrameType | None) -> None:
 def in_task(number: int, frame: FrameType | None) -> None:
     while frame is not None:
         if frame.f_code.co_name == "__del__":  # Python ignores exceptions raised there: send the signal again
-            threading.Timer(0.01, _thread.interrupt_main).start()
+            threading.Timer(0.01, _send_again).start()
             return
         frame = frame.f_back
     raise KeyboardInterrupt
+
+
+def _send_again() -> None:
+    """As Ctrl-C does, to this process's main thread: what it waits for is then interrupted, too."""
+    main = threading.main_thread().ident
+    if main is not None and hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(main, signal.SIGINT)
+    else:  # Windows
+        _thread.interrupt_main()
 
 
 def between_tasks(number: int, frame: FrameType | None) -> None:
