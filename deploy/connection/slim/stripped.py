@@ -5,6 +5,7 @@ again. What a function imports of ours is left out, too: by our own rule, a serv
 """
 
 import ast
+from functools import cache
 
 from ...agent import wire
 from ..imports import source
@@ -96,6 +97,7 @@ def formatted(node: ast.JoinedStr) -> ast.Call:
     return ast.Call(ast.Attribute(ast.Constant(text), "format", ast.Load()), values, [])
 
 
+@cache
 def parsed(module: str) -> ast.Module:
     tree: ast.Module = Stripped().visit(ast.parse(source(module)))
     for node in ast.walk(tree):
