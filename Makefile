@@ -17,7 +17,7 @@ test: .venv/ready-for-tests /usr/bin/chromedriver
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: check
-	$(BIN)/python -m pytest -n 2 --ignore tests/e2e $(ARGS)
+	$(BIN)/python -m pytest -n 3 --ignore tests/e2e $(ARGS)
 
 check: .venv/ready-for-tests
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from deploy.agent.resources.tls.acme import Issued, Revoked
 from deploy.agent.wire import Secret
 from deploy.ci import keys
 from deploy.errors import ConfigError, DeployError, HostError, Interrupted, StepFailed, VisitorsFail
+from deploy.session import summary
 
 TOML = """\
 [app]
@@ -40,6 +41,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (made / "shop.py").write_text("app = None\n")
     monkeypatch.chdir(made)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(summary, "SETTLE_SECONDS", 0)  # no site answers here, however long one waits
     return made
 
 
