@@ -11,9 +11,7 @@ from typing import Any
 
 from fabric import Connection
 from paramiko import Agent as AgentKeys
-from paramiko import AuthenticationException, Message, PKey, SSHException, Transport
-from paramiko import Channel as Session
-from paramiko.common import cMSG_CHANNEL_REQUEST
+from paramiko import AuthenticationException, PKey, SSHException
 from paramiko.ssh_exception import NoValidConnectionsError
 
 from ..agent.wire import Secret
@@ -23,6 +21,7 @@ from ..errors import ConfigError, ConnectionFailed
 from ..screen.visible import visible
 from .channel import LINK_ERRORS, Channel
 from .host_keys import KeyLookup, Pinned, Told, preferred
+from .pipelined import PipelinedTransport, ask_for
 
 CONNECT_SECONDS = 15
 PROOF_SECONDS = 12  # less than the server waits for a proof
@@ -76,8 +75,8 @@ def trust(made: Connection, stage: Stage, ask: Callable[[str], str] | None) -> N
     policy = Pinned(KeyLookup.of(made, stage), ask)
     made.client.set_missing_host_key_policy(policy)
 
-    def transport(*arguments: Any, **options: Any) -> Transport:
-        opened = Transport(*arguments, **options)
+    def transport(*arguments: Any, **options: Any) -> PipelinedTransport:
+        opened = PipelinedTransport(*arguments, **options)
         security = opened.get_security_options()
         security.key_types = preferred(policy.types, tuple(security.key_types))
         security.ciphers, security.digests = sound(security.ciphers), sound(security.digests)
@@ -221,21 +220,6 @@ def quick(made: Connection) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_LINK_SECONDS * 1000)
         hop.transport.set_keepalive(DEAD_LINK_SECONDS // 2)
         hop = hop.gateway
-
-
-def ask_for(session: Session, command: str) -> None:
-    """Ask for a command; what it is to read may be sent at once. paramiko's `exec_command` waits for a round trip.
-
-    Where the server refuses, paramiko closes the session, as at its end.
-    """
-    message = Message()
-    message.add_byte(cMSG_CHANNEL_REQUEST)
-    message.add_int(session.remote_chanid)
-    message.add_string("exec")
-    message.add_boolean(True)  # or it would say nothing of a refusal
-    message.add_string(command)
-    transport: Any = session.get_transport()
-    transport._send_user_message(message)
 
 
 class SshLink:

@@ -210,6 +210,8 @@ def test_an_app_that_ends_again_and_again_does_not_fill_the_journal_that_all_sha
     wait_for(lambda: "sleep 10" in server.script("ps -eo args"), "the next start to wait")
     wait_for(lambda: server.get("/healthz")[0] == 200, "the site, once it has waited")
     assert server.release() == current
+    project.fab("restart")
+    assert "starts-visitors" not in server.script("ls /run/ashore"), "a start after a wanted stop is not slowed down"
 
 
 LEADS_ASTRAY = """

@@ -53,6 +53,10 @@ offer)
     mv -fT .http.sock http.sock
     ;;
 remove)
+    # A start after a stop that was wanted is no part of a crash loop.
+    if [ "${SERVICE_RESULT:-}" = success ]; then
+        rm -f "/run/ashore/starts-$app"
+    fi
     remove
     ;;
 esac

@@ -162,7 +162,10 @@ class UnitFile(Resource):
 
     def apply(self, system: System) -> None:
         if self.file.check(system):
+            met = system.unit(self.unit).get("LoadState") == "loaded"
             self.file.apply(system)
+            if not met:
+                return  # the check that follows asks whether this was right
             system.forget()
         if system.unit(self.unit).get("NeedDaemonReload") == "yes":
             system.run(["systemctl", "daemon-reload"])
