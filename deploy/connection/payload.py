@@ -12,7 +12,7 @@ from .imports import FOR_TYPES, module_named, reached, source
 
 BOOT = "import sys,zlib;r=sys.stdin.buffer;exec(zlib.decompress(r.read(int(r.readline()))))"
 LOADER = """
-import sys
+import sys, gc
 if sys.version_info < (3, 10):
     sys.stderr.write("%d.%d" % sys.version_info[:2])
     sys.exit(92)
@@ -25,6 +25,7 @@ class Loader:
     def exec_module(self, module):
         exec(compile(SOURCES[module.__name__], "<%s>" % module.__name__, "exec"), module.__dict__)
 sys.meta_path.insert(0, Loader())
+gc.disable()
 try:
     from MAIN import main
 except ImportError as error:
@@ -32,6 +33,8 @@ except ImportError as error:
         raise  # ours is missing, not Python's
     sys.stderr.write(str(error))
     sys.exit(93)
+gc.freeze()
+gc.enable()
 main()
 """
 
