@@ -14,6 +14,7 @@ from paramiko import SSHException
 
 from ..config.values import Wrong, login
 from ..errors import ConfigError, DeployError, SandboxError, SourceError
+from ..screen.command import command_name
 from ..screen.screen import Screen, unwritten
 from ..screen.streams import silence
 from .variables import NAME
@@ -31,8 +32,8 @@ def typed(words: list[str]) -> str:
             told, rest = words[:place], words[place:]
             if word == "env.set" and rest and re.fullmatch(NAME, rest[0]):
                 told.append(rest.pop(0))
-            return shlex.join(["fab", *told]) + (" …" if rest else "")
-    return shlex.join(["fab", *words])
+            return shlex.join([command_name(), *told]) + (" …" if rest else "")
+    return shlex.join([command_name(), *words])
 
 
 def tell(screen: Screen, error: DeployError) -> None:
@@ -51,6 +52,21 @@ def explain_misuse(program: Any, about: str | None) -> None:
     program.parse_cleanup = told(partial(list_or_help, program, about, program.parse_cleanup))
     program.update_config = told(partial(read_settings, program, program.update_config))
     program.execute = told(program.execute)  # the hosts of -H
+
+
+def core_told(step: Callable[[], None]) -> None:
+    """Run what comes before the commands, its errors shown like theirs: the options in front, Fabric's config files."""
+
+    def run() -> None:
+        try:
+            step()
+        except (ParseError, ValueError) as error:
+            raise misuse(error, []) from None
+        except (UnknownFileType, yaml.YAMLError, OSError) as error:
+            what = "a config file of Fabric cannot be read"
+            raise ConfigError(what, hint="the default is ~/.fabric.yaml", detail=str(error)) from None
+
+    told(run)()
 
 
 def open_streams() -> None:
@@ -168,7 +184,7 @@ def misuse(error: ParseError | ValueError, names: list[str]) -> ConfigError:
 
 def unknown_word(word: str, command: str, flags: list[str], names: list[str], hint: str) -> ConfigError:
     if word.startswith("-"):
-        what = f"{command} has no option {word}" if command else f"fab has no option {word}"
+        what = f"{command or command_name()} has no option {word}"
         return ConfigError(what, hint=guess(word, flags) + hint)
     if command == "env.set" and not guess(word, names):  # not quoted: it may be the value
         hint = f"fab env.set NAME asks for the value; {hint}"

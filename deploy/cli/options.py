@@ -15,6 +15,7 @@ from invoke.exceptions import Exit
 
 from ..agent.dataclass import dataclass
 from ..errors import WOULD_CHANGE, ConfigError, DeployError, Interrupted, Unread
+from ..screen.command import as_typed
 from ..screen.screen import Screen
 from ..session import interrupts
 from ..session.session import Call, Options, Session
@@ -137,8 +138,9 @@ def command(session: Session, words: dict[str, str], *, reading: bool = False, *
         context = inspect.Parameter("c", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         more = [inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False) for key in words]
         body.__signature__ = inspect.Signature([context, *own, *more])  # type: ignore[attr-defined]  # Invoke reads it
-        body.__name__, body.__doc__ = function.__name__, function.__doc__
-        return task(**{**settings, "help": {**settings.get("help", {}), **words}})(body)
+        body.__name__, body.__doc__ = function.__name__, as_typed(function.__doc__ or "")
+        about = {key: as_typed(text) for key, text in {**settings.get("help", {}), **words}.items()}
+        return task(**{**settings, "help": about})(body)
 
     return made
 

@@ -5,21 +5,28 @@ import gc
 import os
 import sys
 from contextlib import suppress
+from typing import Any
 
-from fabric.main import program
+from fabric.config import Config
+from fabric.main import Fab
+from fabric.main import program as fab
 from invoke.collection import Collection
 
+from ..screen.command import INSTALLED, as_typed, command_name
 from ..session.session import Session
+from ..version import VERSION
 from .ci import ci_tasks
 from .env import env_tasks
-from .misuse import explain_misuse, open_streams
+from .misuse import core_told, explain_misuse, open_streams
 from .options import ending, stage_names
+from .project import project_tasks
 from .sandbox import sandbox_tasks
 from .tasks import stage_task, tasks, tls_tasks
 
 ABOUT = """\
 Ashore takes a Python web app from localhost to a live server.
 
+    fab init                          write deploy.toml for the app in this directory
     fab sandbox provision deploy      try it on a throwaway server on this machine
     fab provision deploy              work on the stage `production` of deploy.toml
     fab staging deploy                work on another stage
@@ -33,15 +40,15 @@ got some during the change; 130 Ctrl-C. `fab run` and `fab shell` exit with the 
 """  # above the list of all commands
 
 
-def namespace() -> Collection:
-    """All commands."""
+def namespace(program: Any = fab) -> Collection:
+    """All commands. program: what runs them."""
     session = Session()  # shared by all tasks: one connection serves a whole command line
     program.executor_class = ending(session)
-    explain_misuse(program, ABOUT)
+    explain_misuse(program, as_typed(ABOUT))
     open_streams()
     atexit.register(leave, session)  # runs last
     atexit.register(session.close)
-    made = Collection(*tasks(session))
+    made = Collection(*tasks(session), *project_tasks(session))
     for group in (env_tasks, tls_tasks, sandbox_tasks, ci_tasks):
         made.add_collection(group(session))
     session.commands = frozenset({*made.tasks, *made.collections})
@@ -50,9 +57,35 @@ def namespace() -> Collection:
     return made
 
 
+class Ashore(Fab):  # type: ignore[misc]  # Fabric has no types
+    """Fabric's program without a fabfile: the kit's commands are its own."""
+
+    def print_version(self) -> None:
+        print(f"Ashore {VERSION}")
+
+    def create_config(self) -> None:
+        core_told(super().create_config)
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        core_told(lambda: super(Ashore, self).parse_core(argv))
+        sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)  # Invoke sets it
+
+
+def installed() -> Ashore:
+    """The program `ashore`."""
+    made = Ashore(name="Ashore", binary=INSTALLED, binary_names=[INSTALLED], version=VERSION, config_class=Config)
+    made.namespace = namespace(made)
+    return made
+
+
+def is_own_program() -> bool:
+    """Whether this process is `fab` or `ashore`, and not somebody else's who uses the tasks."""
+    return os.path.basename(sys.argv[0]) == "fab" or command_name() == INSTALLED
+
+
 def leave(session: Session) -> None:
     """End this process as it is after a success: for Python to take it apart takes 10 ms, and 20 to collect garbage."""
-    if session.succeeded and os.path.basename(sys.argv[0]) == "fab":  # whoever else uses the program may go on to fail
+    if session.succeeded and is_own_program():  # whoever else uses the program may go on to fail
         with suppress(OSError, ValueError):  # as Python would tell of that
             sys.stdout.flush()
             sys.stderr.flush()

@@ -25,6 +25,18 @@ STAGING = """\
 # hosts = ["root@staging.example.com"]
 # domain = "staging.example.com"
 """
+BRIEF_HEAD = """\
+What Ashore puts live, and where. `ashore explain` lists all keys, `ashore explain KEY` explains one."""
+BRIEF_WHERE = """\
+# Where the app runs: `ashore provision deploy`. The stage sandbox is always there, a throwaway server on this machine:
+# `ashore sandbox provision deploy`.
+"""
+BRIEF_STAGE = f"""\
+{BRIEF_WHERE}# With a server, remove the # of these lines. The user is root, or may use sudo.
+# [stages.production]
+# hosts = ["root@203.0.113.10"]
+# domain = "shop.example.com"
+"""
 PART = re.compile(r"(<!-- generated: (.*?) -->\n).*?(<!-- end -->\n)", re.S)
 
 
@@ -66,6 +78,19 @@ def sample(data: dict[str, Any]) -> str:
         stage = written(f"stages.{name}", Stage, values)
         parts += [f"{textwrap.indent(STAGES, '# ')}\n{stage[0]}", *stage[1:]]
     return "\n\n".join([*parts, STAGING])
+
+
+def brief(app: dict[str, Any], stage: dict[str, Any]) -> str:
+    """A first deploy.toml: only these keys, each with what it means. stage: of production; {} writes an example."""
+    parts = [textwrap.indent(BRIEF_HEAD, "# "), "[app]\n" + "\n".join(explained(App, app))]
+    if not stage:
+        return "\n\n".join([*parts, BRIEF_STAGE])
+    return "\n\n".join([*parts, f"{BRIEF_WHERE}[stages.production]\n" + "\n".join(explained(Stage, stage))]) + "\n"
+
+
+def explained(table: type, values: dict[str, Any]) -> list[str]:
+    about = {name: paragraphs[0] for name, paragraphs in texts(table).items()}
+    return [f"{commented(about[name])}{name} = {literal(value)}" for name, value in values.items()]
 
 
 def written(name: str, table: type, values: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Paths on the operator's machine: as they are typed or written in a config, and of what is kept to be faster."""
+"""Paths on the operator's machine: typed ones, those of the kit's own files, and of what is kept to be faster."""
 
 import os
 import time
@@ -8,6 +8,10 @@ from pathlib import Path
 from ..errors import ConfigError
 
 KEPT_DAYS = 90
+PACKAGE = Path(__file__).resolve().parents[1]
+# As installed, the templates are in the package; in the kit's repository, and in a copy on a server, beside it.
+TEMPLATES = next(path for path in (PACKAGE / "templates", PACKAGE.parent / "templates") if path.is_dir())
+OVERRIDES = "ashore"  # in a project: its own templates, by the paths that the kit's have below TEMPLATES
 
 
 def expanded(written: str, where: str) -> Path:

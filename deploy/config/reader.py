@@ -59,7 +59,7 @@ def _source(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        hint = "`cd` to the directory that has it, or copy Ashore's commented one and set name, wsgi and hosts"
+        hint = "`cd` to the directory that has it, or write one for the app in this directory: fab init"
         raise ConfigError(f"there is no {FILE} here", where=str(path.parent.resolve()), hint=hint) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", "") or "it is not UTF-8 text"

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-HOME = Path(__file__).resolve().parents[1]  # deploy/
+from ..config.paths import PACKAGE as HOME
+
 IMPORT = re.compile(r"^( *)from (\.+)([\w.]*) import (?:\(([^)]*)\)|(.*))", re.M)
 FOR_TYPES = re.compile(r"^if TYPE_CHECKING:\n(?:(?: .*)?\n)+", re.M)
 

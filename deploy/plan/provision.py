@@ -3,14 +3,16 @@
 from pathlib import Path
 
 from ..agent import layout
+from ..agent.dataclass import replace
 from ..agent.resources.config_files import ConfigFiles
 from ..agent.resources.files import Absent, Directory, File, Link
 from ..agent.resources.host.logs import LogDirectory
-from ..agent.resources.host.machine import DnsElsewhere, HostNames, Platform, SecretKey
+from ..agent.resources.host.machine import DnsElsewhere, HostNames, KitVersion, Platform, SecretKey
 from ..agent.resources.host.packages import Packages, Uv
 from ..agent.resources.host.swap import Swap
 from ..agent.resources.host.users import Member, User
 from ..agent.resources.serving.services import Service
+from ..agent.versions import NAME, is_newer, made_by
 from ..agent.wire import Plan, Resource
 from ..config.reader import App, Stage
 from ..config.site import Site, effective
@@ -18,6 +20,7 @@ from ..errors import NOTHING, HostError
 from ..stack import hardening
 from ..stack.proxies import proxy
 from ..stack.render import file, render
+from ..version import VERSION
 from .facts import SYSTEMS, Facts
 
 PACKAGES = (
@@ -127,7 +130,12 @@ def link_local(app: App, force: bool) -> Steps:
 def marked(app: App, acme: bool) -> File:
     """Record what the server was provisioned for, see `require_provisioned`."""
     parts = [part for part, there in (("acme", acme), ("link-local", app.allow_link_local)) if there]
-    return File(layout.provisioned(app.name), " ".join((layout.PROVISION, *parts)) + "\n")
+    return File(layout.provisioned(app.name), " ".join((layout.PROVISION, *parts, f"{NAME}{VERSION}")) + "\n")
+
+
+def by_this_version(plan: Plan, force: bool) -> Plan:
+    """The plan, refused where a newer version of the kit has provisioned the server. A look needs no such step."""
+    return plan if force else replace(plan, steps=(KitVersion(VERSION, layout.provisioned("*")), *plan.steps))
 
 
 def app_user(name: str) -> User:
@@ -143,7 +151,21 @@ def require_provisioned(app: App, site: Site, facts: Facts, where: str) -> None:
     missing = [part for part, wanted in lacking.items() if wanted and part not in parts]
     if not current or missing:
         what = "is not provisioned yet" if not version else "was provisioned by another version of Ashore"
+        if is_newer(made_by(facts.provisioned), VERSION):
+            other = made_by(facts.provisioned)
+            hint = f"upgrade to Ashore {other} or later: pipx upgrade ashore, or: uv tool upgrade ashore"
+            raise HostError(f"the server was provisioned by Ashore {other}, and this is {VERSION}", where, NOTHING, hint)
         if current:
             without = {"acme": "certbot", "link-local": "allow_link_local"}
             what = f"was provisioned without {without[missing[0]]}, and is not ready"
         raise HostError(f"the server {what} for {app.name}", where, NOTHING, "fab provision, then deploy again")
+
+
+def other_version(facts: Facts) -> str:
+    """A note where the server was provisioned by another version of the kit than this one; "" where it was not."""
+    other = made_by(facts.provisioned)
+    if other in ("", VERSION):
+        return ""
+    newer = "upgrade when you can: pipx upgrade ashore, or: uv tool upgrade ashore"
+    what_to_do = newer if is_newer(other, VERSION) else "`fab provision --check` shows what is new"
+    return f"the server was provisioned by Ashore {other}, and this is {VERSION}: {what_to_do}"

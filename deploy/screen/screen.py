@@ -8,6 +8,7 @@ from typing import TextIO
 
 from ..agent.events import Event
 from ..errors import NOTHING, DeployError, Unread
+from .command import as_typed
 from .events import Error, Result
 from .json import Json
 from .plain import Plain
@@ -45,12 +46,12 @@ class Screen:
 
     def say(self, text: str, style: str = "", host: str = "") -> None:
         with self._writing():
-            self.shown.say(self._name(host), text, style)
+            self.shown.say(self._name(host), as_typed(text), style)
 
     def result(self, event: Result, text: str) -> None:
         """The result of a verb: `event` for programs, `text` for people."""
         with self._writing():
-            self.shown.result(event, text)
+            self.shown.result(event, as_typed(text))
 
     def table(self, host: str, rows: Sequence[Row], nothing: str) -> None:
         """A list: each row is an object for programs, and a row of a table for people.
@@ -72,7 +73,7 @@ class Screen:
                 return
         with self._writing():
             self.shown.stop()
-            first, newline, rest = f"{visible(str(error))}\n".partition("\n")
+            first, newline, rest = f"{visible(text_of(error))}\n".partition("\n")
             first = f"\x1b[1;31m{first}\x1b[0m" if coloured(sys.stderr) else first
             try:
                 sys.stderr.write(first + newline + rest)
@@ -112,13 +113,18 @@ def formatter(out: TextIO, as_json: bool) -> Plain | Json:
     return Plain(out)
 
 
+def text_of(error: DeployError) -> str:
+    """The lines of an error. What a program said is left as it said it."""
+    return "\n".join(line if line.startswith("  | ") else as_typed(line) for line in str(error).split("\n"))
+
+
 def event_of(error: DeployError) -> Error:
     return {
         "event": "error",
         "host": error.host,
-        "what": error.what,
+        "what": as_typed(error.what),
         "where": error.where,
-        "state": error.state,
-        "hint": error.hint,
+        "state": as_typed(error.state),
+        "hint": as_typed(error.hint),
         "detail": error.detail,
     }

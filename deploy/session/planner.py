@@ -14,7 +14,7 @@ from ..ci.inputs import as_table
 from ..errors import NOTHING, HostError, Interrupted, StepFailed
 from ..plan import decide, record
 from ..plan.facts import Facts, Release
-from ..plan.provision import require_provisioned
+from ..plan.provision import other_version, require_provisioned
 from ..source.upload import AHEAD_BYTES, Local
 from . import preview
 from .execute import Count, how_left, left_as, see_through
@@ -50,6 +50,8 @@ class ByOperator:
 
     def require(self, facts: Facts) -> None:
         require_provisioned(self.change.app, self.change.site, facts, self.agent.where)
+        if note := other_version(facts):
+            self.change.screen.say(f"note: {note}", "yellow", self.change.host.name)
 
     def deploy(self, local: Local, facts: Facts, reply: Reply, news: str) -> None:
         change, options = self.change, self.change.options

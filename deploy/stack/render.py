@@ -1,16 +1,15 @@
 """Templates → text. A template sees only the values it is given; an undefined name is an error."""
 
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..agent.resources.files import File, seal
+from ..config.paths import OVERRIDES, TEMPLATES
 from ..errors import ConfigError
+from . import overrides
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 
 
 @cache
@@ -18,7 +17,7 @@ def environment() -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([OVERRIDES, TEMPLATES]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -47,8 +46,8 @@ def unsealed(template: str, **values: Any) -> str:
         line = getattr(error, "lineno", None)
         raise ConfigError(
             f"the template {template} cannot be rendered: {error}",
-            where=f"templates/{template}" + (f", line {line}" if line else ""),
-            hint="fix the template; docs/how-it-works.md lists the values that it is given",
+            where=f"{overrides.shown(template)}" + (f", line {line}" if line else ""),
+            hint=overrides.advice(template),
         ) from error
 
 

@@ -17,9 +17,15 @@ def provision(call: Call) -> None:
 
     @cache
     def plan() -> Plan:
-        from ..plan.provision import provisioning  # only for a plan that is new, or has something to do: 50 ms
+        from ..plan import provision as plans  # only for a plan that is new, or has something to do: 50 ms
 
-        return provisioning(app, stage, options.force)
+        return plans.provisioning(app, stage, options.force)
+
+    @cache
+    def whole() -> Plan:
+        from ..plan import provision as plans
+
+        return plans.by_this_version(plan(), options.force)
 
     look = remembered(plan, app, stage, options.force)
 
@@ -32,7 +38,7 @@ def provision(call: Call) -> None:
         def ask(show: Callable[[Event], None]) -> End:
             agent = agent_of(host)
             looked = agent.look(look, check=options.check, run=run, on_event=show)
-            return looked or agent.plan(plan(), check=options.check, run=run, wait=options.wait, on_event=show)
+            return looked or agent.plan(whole(), check=options.check, run=run, wait=options.wait, on_event=show)
 
         try:
             see_through(ask, host, call.screen, options, "provisioned", Count())

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ...agent.dataclass import asdict
-from ...config.paths import caches, forget_old
-from ..imports import HOME
+from ...config.paths import OVERRIDES, PACKAGE, TEMPLATES, caches, forget_old
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
 BROKEN = (OSError, ValueError, TypeError, AttributeError, RuntimeError)  # no cache, a broken one, or no home
-KIT = (HOME, HOME.parent / "templates")
+KIT = (PACKAGE, TEMPLATES, Path(OVERRIDES))
 
 
 def kept(kind: type[T], make: Callable[[], tuple[T, bool]], *made_of: object) -> T:
@@ -50,6 +49,8 @@ def place(*made_of: object) -> Path:
 
 def files_of(directory: str | Path) -> Iterator[tuple[str, int, int, int]]:
     """Path, size and times of each file: as all of them are looked at in every run, none is read."""
+    if not os.path.isdir(directory):
+        return
     for entry in os.scandir(directory):
         if entry.is_dir() and entry.name != "__pycache__":
             yield from files_of(entry.path)

@@ -156,7 +156,7 @@ class Reach:
         """The fields of a kind that are kept, also those of what it is derived from."""
         found: set[str] = set()
         for each in kind.__mro__:
-            for statement in self.tree(module_of(each)).body if each.__module__.startswith("deploy.") else ():
+            for statement in self.tree(module_of(each)).body if module_of(each) and file_of(module_of(each)) else ():
                 if isinstance(statement, ast.ClassDef) and statement.name == each.__name__:
                     kept = [part for part in statement.body if self._wanted(part, statement)]
                     found |= {name for part in kept for name in defines(part)}

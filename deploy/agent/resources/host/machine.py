@@ -1,11 +1,13 @@
 """What must be true of the machine before anything is installed."""
 
+import glob
 import os
 import re
 
 from ...dataclass import dataclass
 from ...sockets import listening, owners, sockets_of
 from ...system import System
+from ...versions import is_newer, made_by, parts
 from ...wire import Drift, Refused, Resource
 from ..files import replace, text_of, unified
 
@@ -29,6 +31,32 @@ class Platform(Resource):
             name = release.get("PRETTY_NAME") or release.get("ID") or "an unknown system"
             raise Refused(
                 f"the server runs {name}", f"use a server with {' or '.join(name.capitalize() for name in self.ids)}"
+            )
+        return []
+
+
+@dataclass(frozen=True)
+class KitVersion(Resource):
+    """No newer version of the kit has provisioned the server, for any app: this one would undo what is new.
+
+    files: a pattern of what provisions leave, see layout.provisioned.
+    """
+
+    version: str
+    files: str
+
+    @property
+    def title(self) -> str:
+        return f"Ashore on the server: not newer than {self.version}"
+
+    def check(self, system: System) -> list[Drift]:
+        found = [made_by(text_of(path) or "") for path in glob.glob(self.files)]
+        newest = max(found, key=parts, default="")
+        if is_newer(newest, self.version):
+            raise Refused(
+                f"the server was provisioned by Ashore {newest}, and this is {self.version}: it would undo what is new",
+                f"upgrade to Ashore {newest} or later: pipx upgrade ashore, or: uv tool upgrade ashore\n"
+                "--force provisions with this version all the same",
             )
         return []
 

@@ -1,0 +1,63 @@
+"""The commands for the project itself, as typed: `fab init` and `fab eject`. They ask no server."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import NOTHING, ConfigError
+from ..session.session import Session
+from .options import READING, Typed, command, left_out
+
+
+def project_tasks(session: Session) -> list[Any]:
+    @command(
+        session,
+        {"check": "show the file, and write nothing; exit status 2"},
+        auto_shortflags=False,
+        help={
+            "name": "the app's name; by default the project's",
+            "wsgi": 'what is served: "module:callable", or "module:factory()"',
+            "requirements": "the file with the packages that the app needs",
+            "health_path": "a path that answers GET with 200",
+            "host": "the server, as for ssh: root@203.0.113.10",
+            "domain": "the domain that visitors type",
+        },
+    )
+    def init(
+        typed: Typed,
+        name: str = "",
+        wsgi: str = "",
+        requirements: str = "",
+        health_path: str = "",
+        host: str = "",
+        domain: str = "",
+    ) -> None:
+        """Write deploy.toml for the app in this directory. Asks for what it cannot find out; replaces no file."""
+        from ..screen.prompts import asked
+        from ..verbs import init as verb
+
+        none = ConfigError("nothing was typed", "fab init", NOTHING, "fab --help init shows the options that answer it")
+        at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+        given = verb.Answers(name, wsgi, requirements, health_path, host, domain)
+        ask = (lambda question: asked(question, none)) if at_terminal else None
+        verb.init(typed.screen, Path.cwd(), given, ask, typed.options.check)
+
+    @command(
+        session,
+        READING,
+        positional=[] if left_out("eject", r"(?!-).*", sys.argv) else ["template"],
+        help={
+            "template": "a template, such as nginx/site.conf; without one, all are listed",
+            "accept": "the changes of Ashore's template are in the copy",
+        },
+    )
+    def eject(typed: Typed, template: str | None = None, accept: bool = False) -> None:
+        """Copy one of the templates to ashore/ in this directory, to be edited there: fab eject nginx/site.conf."""
+        from ..verbs import eject as verb
+
+        if template:
+            verb.eject(typed.screen, template, accept)
+        else:
+            verb.list_templates(typed.screen)
+
+    return [init, eject]

@@ -1,0 +1,161 @@
+"""`fab init`: look at the project, ask what only a person knows, and write its deploy.toml. Asks no server."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..agent.dataclass import dataclass
+from ..config.document import brief
+from ..config.paths import PACKAGE
+from ..config.reader import FILE, read
+from ..config.schema import DOMAIN
+from ..config.values import Wrong, app_name, login, word
+from ..errors import NOTHING, ConfigError
+from ..screen.screen import Screen
+from ..source.callables import Served
+from ..source.project import OTHER_LOCKS, Project, look_at
+
+Ask = Callable[[str], str]  # a question → what was typed
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was said on the command line; "" for what was not."""
+
+    name: str = ""
+    wsgi: str = ""
+    requirements: str = ""
+    health_path: str = ""
+    host: str = ""
+    domain: str = ""
+
+
+def init(screen: Screen, directory: Path, given: Answers, ask: Ask | None, check: bool = False) -> None:
+    """ask: None where there is no terminal: then what was not said and cannot be found is an error, or left out."""
+    require_place(directory)
+    project = look_at(directory)
+    table = app_table(directory, project, given, ask)
+    host = sound_host(given.host, "--host") if given.host or not ask else asked_host(ask)
+    domain = sound_domain(given.domain, "--domain") if given.domain or not (ask and host) else asked_domain(ask)
+    stage = {"hosts": [host], **({"domain": domain} if domain else {})} if host else {}
+    text = brief(table, stage)
+    read(parsed(text), text, directory)  # a mistake of ours must not be written
+    screen.say(text)
+    if check:
+        screen.say(f"{FILE} would be written")
+        screen.would_change = True
+    else:
+        write(directory / FILE, text)
+        screen.say(f"{FILE} is written; `fab explain` lists all keys that can be set in it")
+    for note in project.notes:
+        screen.say(f"note: {note}", "yellow")
+    if not check:
+        screen.say(next_commands(bool(host), project.in_git))
+
+
+def require_place(directory: Path) -> None:
+    """Nothing is replaced, and the kit's own repository is no place for an app of somebody else."""
+    if (directory / FILE).exists() or (directory / FILE).is_symlink():
+        hint = f"edit it: `fab explain KEY` explains a key. For a new one, move it away first: mv {FILE} {FILE}.old"
+        raise ConfigError(f"there is a {FILE} here already", str(directory / FILE), NOTHING, hint)
+    if directory.resolve() == PACKAGE.parent and (directory / "templates" / "systemd").is_dir():
+        hint = "run it in the directory of your app: cd path/to/your/app"
+        raise ConfigError("this is Ashore's own repository, not an app's", str(directory), NOTHING, hint)
+
+
+def app_table(directory: Path, project: Project, given: Answers, ask: Ask | None) -> dict[str, object]:
+    served = None if given.wsgi else chosen(directory, project, ask)
+    name = given.name or project.name or (ask("a short name for the app (lowercase letters, digits, -): ") if ask else "")
+    if not name:
+        raise ConfigError("no name for the app could be made of the project's", str(directory), NOTHING, "--name shop")
+    table: dict[str, object] = {"name": sound(app_name, name, "--name"), "wsgi": given.wsgi or (served and served.target)}
+    table["requirements"] = given.requirements or project.requirements or missing_requirements(directory)
+    same = next((each for each in project.every if each.target == table["wsgi"]), None)
+    if same and same.static[0]:
+        table["static"] = dict([same.static])
+    table["health_path"] = given.health_path or project.health_path
+    if same and same.source_root:
+        table["env"] = {"PYTHONPATH": same.source_root}
+    return table
+
+
+def chosen(directory: Path, project: Project, ask: Ask | None) -> Served:
+    """The callable to be served."""
+    choices = project.choices
+    if not choices:
+        hint = (
+            "run it in the directory that has your app's code; for an app that is made in another way, name it:\n"
+            'fab init --wsgi "module:callable", or "module:factory()"'
+        )
+        what = "no app was found: no Python file here makes one with Flask, Django, Bottle or Falcon"
+        raise ConfigError(what, str(directory), NOTHING, hint)
+    if len(choices) > 1 and ask:
+        listed = "\n".join(f"  {number}  {each.target} ({each.path})" for number, each in enumerate(choices, 1))
+        answer = ask(f"several apps were found:\n{listed}\nwhich one is to be served? [1] ") or "1"
+        if answer.isdigit() and 1 <= int(answer) <= len(choices):
+            choices = (choices[int(answer) - 1],)
+        else:
+            choices = tuple(each for each in choices if each.target == answer)
+    if len(choices) != 1:
+        each_one = ", ".join(f"{each.target} ({each.path})" for each in project.choices)
+        hint = f'fab init --wsgi "{project.choices[0].target}"'
+        raise ConfigError(f"which app is to be served? Found: {each_one}", str(directory), NOTHING, hint)
+    if not choices[0].is_wsgi:
+        what = f"{choices[0].target} is an app of {choices[0].framework}, which speaks ASGI; Ashore serves WSGI apps so far"
+        raise ConfigError(what, choices[0].path, NOTHING, "for a WSGI app in the same project: fab init --wsgi MODULE:NAME")
+    return choices[0]
+
+
+def missing_requirements(directory: Path) -> str:
+    made = next((how for lock, how in OTHER_LOCKS.items() if (directory / lock).is_file()), "")
+    hint = f"{made or 'pip freeze > requirements.txt'}; or name another file: --requirements FILE"
+    raise ConfigError("no requirements.txt was found, and no dependencies in pyproject.toml", str(directory), NOTHING, hint)
+
+
+def sound(kind: Callable[[str], str], value: str, option: str) -> str:
+    try:
+        return kind(value)
+    except Wrong as wrong:
+        raise ConfigError(f"{option} {wrong}", "", NOTHING, "fab --help init shows the options") from None
+
+
+def sound_host(value: str, option: str) -> str:
+    if not value:
+        return ""
+    try:
+        login(value)
+    except Wrong as wrong:
+        raise ConfigError(f"{option} {wrong}", "", NOTHING, f"{option} root@203.0.113.10") from None
+    return value
+
+
+def sound_domain(value: str, option: str) -> str:
+    return sound(word(DOMAIN, "a domain in small letters, like shop.example.com"), value, option) if value else ""
+
+
+def asked_host(ask: Ask) -> str:
+    return sound_host(ask("your server, as for ssh (root@203.0.113.10); Enter if you have none yet: "), "the server")
+
+
+def asked_domain(ask: Ask) -> str:
+    return sound_domain(ask("the domain that visitors will type (shop.example.com); Enter for none yet: "), "the domain")
+
+
+def parsed(text: str) -> dict[str, object]:
+    import tomllib
+
+    return tomllib.loads(text)
+
+
+def write(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        what = f"{FILE} cannot be written: {error.strerror}"
+        raise ConfigError(what, str(path), NOTHING, "check the directory's owner and mode") from None
+
+
+def next_commands(has_host: bool, in_git: bool) -> str:
+    commit = f"  git add {FILE}\n" if in_git else ""
+    where = "  fab provision deploy           on your server\n" if has_host else "  then add your server to deploy.toml\n"
+    return f"next:\n{commit}  fab sandbox provision deploy   on a throwaway server on this machine (Linux, root)\n{where}".rstrip()
