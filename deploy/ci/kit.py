@@ -15,7 +15,7 @@ PACKAGES = ("python3-jinja2",)  # Debian's; all else is in the standard library
 
 @cache
 def files() -> tuple[tuple[str, str], ...]:
-    """(path in the copy, text), sorted: the package as deploy/, the templates, a project's own among them, beside it."""
+    """(path in the copy, text), sorted: the package as deploy/, and beside it templates/, with a project's own."""
     named = [
         f"{package}.{path.stem}" for package in BY_NAME for path in (HOME / package.replace(".", "/")).glob("[a-z]*.py")
     ]

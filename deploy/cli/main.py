@@ -12,5 +12,3 @@ def main() -> None:
 
     installed().run()
     sys.exit(0)
-
-

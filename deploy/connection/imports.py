@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from ..config.paths import PACKAGE as HOME
+from ..config.paths import PACKAGE
 
+HOME = PACKAGE
 IMPORT = re.compile(r"^( *)from (\.+)([\w.]*) import (?:\(([^)]*)\)|(.*))", re.M)
 FOR_TYPES = re.compile(r"^if TYPE_CHECKING:\n(?:(?: .*)?\n)+", re.M)
 

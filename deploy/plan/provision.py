@@ -154,7 +154,9 @@ def require_provisioned(app: App, site: Site, facts: Facts, where: str) -> None:
         if is_newer(made_by(facts.provisioned), VERSION):
             other = made_by(facts.provisioned)
             hint = f"upgrade to Ashore {other} or later: pipx upgrade ashore, or: uv tool upgrade ashore"
-            raise HostError(f"the server was provisioned by Ashore {other}, and this is {VERSION}", where, NOTHING, hint)
+            raise HostError(
+                f"the server was provisioned by Ashore {other}, and this is {VERSION}", where, NOTHING, hint
+            )
         if current:
             without = {"acme": "certbot", "link-local": "allow_link_local"}
             what = f"was provisioned without {without[missing[0]]}, and is not ready"

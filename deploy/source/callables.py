@@ -4,9 +4,10 @@ import ast
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
-from ..agent.dataclass import dataclass, field
+from ..agent.dataclass import dataclass
 
 # What makes an app, by its name and the package that it is imported from: framework, and whether that speaks WSGI.
 MAKERS = {
@@ -67,18 +68,21 @@ class Module:
 
     path: Path  # below the project's directory
     tree: ast.Module
-    origins: dict[str, str] = field(default_factory=dict)  # imported name → "package.module.name" or "package"
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def origins(self) -> dict[str, str]:
+        """Imported name → where it is from, as "package.module.name" or "package"."""
+        found = {}
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
-                    self.origins[alias.asname or alias.name.partition(".")[0]] = alias.name
+                    found[alias.asname or alias.name.partition(".")[0]] = alias.name
             elif isinstance(node, ast.ImportFrom):
                 base = self._package(node.level) if node.level else []
                 full = ".".join([*base, *filter(None, [node.module])])
                 for alias in node.names:
-                    self.origins[alias.asname or alias.name] = f"{full}.{alias.name}".strip(".")
+                    found[alias.asname or alias.name] = f"{full}.{alias.name}".strip(".")
+        return found
 
     @property
     def parts(self) -> list[str]:
@@ -139,7 +143,9 @@ def read(directory: Path) -> Iterator[Module]:
 
 def is_code(path: Path) -> bool:
     """Whether a directory can have the app's own code: not a virtualenv, not hidden, no tests."""
-    return not (path.name.startswith(".") or path.name in LEFT_OUT or (path / "pyvenv.cfg").exists() or path.is_symlink())
+    return not (
+        path.name.startswith(".") or path.name in LEFT_OUT or (path / "pyvenv.cfg").exists() or path.is_symlink()
+    )
 
 
 def assigned(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
@@ -214,7 +220,13 @@ def called_in(module: Module, factories: dict[str, Served]) -> Iterator[Served]:
         if known:
             target = f"{module.name or module.path.stem}:{name}"
             yield Served(
-                target, module.path.as_posix(), known.framework, known.is_wsgi, known.source_root, known.static, known.target
+                target,
+                module.path.as_posix(),
+                known.framework,
+                known.is_wsgi,
+                known.source_root,
+                known.static,
+                known.target,
             )
 
 

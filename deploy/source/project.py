@@ -21,7 +21,7 @@ DEBIAN = {(3, 11): "Debian 12", (3, 13): "Debian 13"}  # the Python of each
 class Project:
     """choices: the callables among which to choose, see `to_choose`. every: all that were found.
 
-    requirements: "" if there is none. python: the least version that the project names, as ">=3.12"; "" if it names none.
+    requirements, python (as ">=3.12"): "" where the project has or names none.
     """
 
     name: str
@@ -89,7 +89,9 @@ def notes(directory: Path, requirements: str, python: str) -> list[str]:
     """What the person should know about the project before the first deploy."""
     told = []
     least = re.search(r">=?\s*3\.(\d+)", python)
-    systems = [f"{system} (Python 3.{minor})" for (_, minor), system in DEBIAN.items() if least and minor >= int(least[1])]
+    systems = [
+        f"{system} (Python 3.{minor})" for (_, minor), system in DEBIAN.items() if least and minor >= int(least[1])
+    ]
     if least and int(least[1]) > 11:
         on = f"use a server with {' or '.join(systems)}" if systems else "no Debian release has such a Python yet"
         told.append(f"the project needs Python {python}: {on}")
@@ -99,5 +101,7 @@ def notes(directory: Path, requirements: str, python: str) -> list[str]:
         export = "uv export --no-dev --no-emit-project -o requirements.txt"
         told.append(f"uv.lock is not used: `{export}` makes a file of it with exact versions, for `requirements`")
     if os.path.isfile(directory / "manage.py"):
-        told.append("Django: set ALLOWED_HOSTS to your domain; static files need WhiteNoise, or `collectstatic` beforehand")
+        told.append(
+            "Django: set ALLOWED_HOSTS to your domain; static files need WhiteNoise, or `collectstatic` beforehand"
+        )
     return told

@@ -49,7 +49,7 @@ def stem(name: str) -> str:
 
 
 def changes(name: str) -> list[str]:
-    """A diff from the kit's template that the project's was made from to the kit's of today; none where that is not known."""
+    """How the kit's template has changed since the project's was made from it, as a diff; none where nobody knows."""
     if not original(name).is_file():
         return []
     before, now = (path.read_text("utf-8").splitlines() for path in (original(name), TEMPLATES / name))

@@ -14,7 +14,7 @@ def list_templates(screen: Screen) -> None:
     for name in overrides.names(TEMPLATES):
         mine = overrides.own(name).is_file()
         text = overrides.stem(name) + (f"  → {overrides.own(name).as_posix()}" if mine else "")
-        screen.result({"event": "template", "template": overrides.stem(name), "own": mine}, text)
+        screen.say(text)
 
 
 def eject(screen: Screen, wanted: str, accept: bool = False) -> None:

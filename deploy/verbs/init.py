@@ -64,10 +64,15 @@ def require_place(directory: Path) -> None:
 
 def app_table(directory: Path, project: Project, given: Answers, ask: Ask | None) -> dict[str, object]:
     served = None if given.wsgi else chosen(directory, project, ask)
-    name = given.name or project.name or (ask("a short name for the app (lowercase letters, digits, -): ") if ask else "")
+    name = (
+        given.name or project.name or (ask("a short name for the app (lowercase letters, digits, -): ") if ask else "")
+    )
     if not name:
         raise ConfigError("no name for the app could be made of the project's", str(directory), NOTHING, "--name shop")
-    table: dict[str, object] = {"name": sound(app_name, name, "--name"), "wsgi": given.wsgi or (served and served.target)}
+    table: dict[str, object] = {
+        "name": sound(app_name, name, "--name"),
+        "wsgi": given.wsgi or (served and served.target),
+    }
     table["requirements"] = given.requirements or project.requirements or missing_requirements(directory)
     same = next((each for each in project.every if each.target == table["wsgi"]), None)
     if same and same.static[0]:
@@ -100,15 +105,20 @@ def chosen(directory: Path, project: Project, ask: Ask | None) -> Served:
         hint = f'fab init --wsgi "{project.choices[0].target}"'
         raise ConfigError(f"which app is to be served? Found: {each_one}", str(directory), NOTHING, hint)
     if not choices[0].is_wsgi:
-        what = f"{choices[0].target} is an app of {choices[0].framework}, which speaks ASGI; Ashore serves WSGI apps so far"
-        raise ConfigError(what, choices[0].path, NOTHING, "for a WSGI app in the same project: fab init --wsgi MODULE:NAME")
+        framework = choices[0].framework
+        what = f"{choices[0].target} is a {framework} app, which speaks ASGI; Ashore serves WSGI apps so far"
+        raise ConfigError(
+            what, choices[0].path, NOTHING, "for a WSGI app in the same project: fab init --wsgi MODULE:NAME"
+        )
     return choices[0]
 
 
 def missing_requirements(directory: Path) -> str:
     made = next((how for lock, how in OTHER_LOCKS.items() if (directory / lock).is_file()), "")
     hint = f"{made or 'pip freeze > requirements.txt'}; or name another file: --requirements FILE"
-    raise ConfigError("no requirements.txt was found, and no dependencies in pyproject.toml", str(directory), NOTHING, hint)
+    raise ConfigError(
+        "no requirements.txt was found, and no dependencies in pyproject.toml", str(directory), NOTHING, hint
+    )
 
 
 def sound(kind: Callable[[str], str], value: str, option: str) -> str:
@@ -137,7 +147,9 @@ def asked_host(ask: Ask) -> str:
 
 
 def asked_domain(ask: Ask) -> str:
-    return sound_domain(ask("the domain that visitors will type (shop.example.com); Enter for none yet: "), "the domain")
+    return sound_domain(
+        ask("the domain that visitors will type (shop.example.com); Enter for none yet: "), "the domain"
+    )
 
 
 def parsed(text: str) -> dict[str, object]:
@@ -156,6 +168,9 @@ def write(path: Path, text: str) -> None:
 
 
 def next_commands(has_host: bool, in_git: bool) -> str:
-    commit = f"  git add {FILE}\n" if in_git else ""
-    where = "  fab provision deploy           on your server\n" if has_host else "  then add your server to deploy.toml\n"
-    return f"next:\n{commit}  fab sandbox provision deploy   on a throwaway server on this machine (Linux, root)\n{where}".rstrip()
+    """What to type now."""
+    lines = [f"  git add {FILE}"] if in_git else []
+    lines.append("  fab sandbox provision deploy   on a throwaway server on this machine (Linux, root)")
+    server = "  fab provision deploy           on your server"
+    lines.append(server if has_host else f"{server}, once it is in {FILE}")
+    return "\n".join(["next:", *lines])
