@@ -12,8 +12,8 @@ from deploy.connection.imports import file_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (  # a module imports from those before its own, and within its own
-    "errors", "agent", "config", "stack", "source", "plan", "screen", "connection", "ci", "session", "verbs",
-    "sandbox", "cli",
+    "errors", "version", "agent", "config", "stack", "source", "plan", "screen", "connection", "ci", "session", "verbs",
+    "sandbox", "cli", "__main__",
 )  # fmt: skip
 
 

@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..agent.constants import PROXY
 from ..errors import NOTHING, ConfigError
 from ..session.session import Session
-from .options import READING, Typed, command, left_out
+from .options import Typed, command, left_out
 
 
 def project_tasks(session: Session) -> list[Any]:
@@ -38,21 +39,21 @@ def project_tasks(session: Session) -> list[Any]:
 
         none = ConfigError("nothing was typed", "fab init", NOTHING, "fab --help init shows the options that answer it")
         at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
-        given = verb.Answers(name, wsgi, requirements, health_path, host, domain)
+        given = verb.Given(name, wsgi, requirements, health_path, host, domain)
         ask = (lambda question: asked(question, none)) if at_terminal else None
         verb.init(typed.screen, Path.cwd(), given, ask, typed.options.check)
 
     @command(
         session,
-        READING,
+        {},
         positional=[] if left_out("eject", r"(?!-).*", sys.argv) else ["template"],
         help={
-            "template": "a template, such as nginx/site.conf; without one, all are listed",
+            "template": f"a template, such as {PROXY}/site.conf; without one, all are listed",
             "accept": "the changes of Ashore's template are in the copy",
         },
     )
     def eject(typed: Typed, template: str | None = None, accept: bool = False) -> None:
-        """Copy one of the templates to ashore/ in this directory, to be edited there: fab eject nginx/site.conf."""
+        """Copy one of the templates to ashore/ in this directory, to be edited there. Without a name, list them."""
         from ..verbs import eject as verb
 
         if template:

@@ -11,8 +11,8 @@ from ..agent.resources.host.machine import DnsElsewhere, HostNames, KitVersion, 
 from ..agent.resources.host.packages import Packages, Uv
 from ..agent.resources.host.swap import Swap
 from ..agent.resources.host.users import Member, User
+from ..agent.resources.host.versions import NAME, is_newer, made_by
 from ..agent.resources.serving.services import Service
-from ..agent.versions import NAME, is_newer, made_by
 from ..agent.wire import Plan, Resource
 from ..config.reader import App, Stage
 from ..config.site import Site, effective

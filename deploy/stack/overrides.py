@@ -14,7 +14,7 @@ ORIGINALS = ".original"  # in OVERRIDES: the kit's templates that the project's 
 
 
 def names(directory: Path) -> list[str]:
-    """The templates in a directory, as "nginx/site.conf.j2"."""
+    """The templates in a directory, by their paths in it."""
     found = (path.relative_to(directory) for path in directory.rglob("*.j2")) if directory.is_dir() else ()
     return sorted(path.as_posix() for path in found if path.parts[0] != ORIGINALS)
 

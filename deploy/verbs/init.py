@@ -18,7 +18,7 @@ Ask = Callable[[str], str]  # a question → what was typed
 
 
 @dataclass(frozen=True)
-class Answers:
+class Given:
     """What was said on the command line; "" for what was not."""
 
     name: str = ""
@@ -29,7 +29,7 @@ class Answers:
     domain: str = ""
 
 
-def init(screen: Screen, directory: Path, given: Answers, ask: Ask | None, check: bool = False) -> None:
+def init(screen: Screen, directory: Path, given: Given, ask: Ask | None, check: bool = False) -> None:
     """ask: None where there is no terminal: then what was not said and cannot be found is an error, or left out."""
     require_place(directory)
     project = look_at(directory)
@@ -62,7 +62,7 @@ def require_place(directory: Path) -> None:
         raise ConfigError("this is Ashore's own repository, not an app's", str(directory), NOTHING, hint)
 
 
-def app_table(directory: Path, project: Project, given: Answers, ask: Ask | None) -> dict[str, object]:
+def app_table(directory: Path, project: Project, given: Given, ask: Ask | None) -> dict[str, object]:
     served = None if given.wsgi else chosen(directory, project, ask)
     name = (
         given.name or project.name or (ask("a short name for the app (lowercase letters, digits, -): ") if ask else "")

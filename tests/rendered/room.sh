@@ -1,4 +1,4 @@
-# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal e64270d4934b]
+# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal 26de98af0dac]
 # /run/APP/RELEASE, where a running release has its socket and its temporary files: room.sh make|offer|remove APP RELEASE
 # [MEGABYTES]. The unit of a release calls it as root, outside of the app's box.
 set -eu

@@ -7,9 +7,9 @@ import re
 from ...dataclass import dataclass
 from ...sockets import listening, owners, sockets_of
 from ...system import System
-from ...versions import is_newer, made_by, parts
 from ...wire import Drift, Refused, Resource
 from ..files import replace, text_of, unified
+from .versions import is_newer, made_by, parts
 
 HOSTS = "/etc/hosts"
 RESOLVERS = "/etc/resolv.conf"
