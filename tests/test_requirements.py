@@ -7,7 +7,7 @@ import pytest
 from deploy.agent.wire import Entry
 from deploy.errors import SourceError
 from deploy.plan.record import venv_key
-from deploy.source.requirements import check, decoded, included, is_plain, text_of, too_old
+from deploy.source.requirements import added, check, decoded, included, is_plain, text_of, too_old
 from deploy.stack.runners.gunicorn import RUNNER
 
 SOURCE = (Entry("requirements.txt", "f", 5, "a" * 64), Entry("wheels/x-1-py3-none-any.whl", "f", 9, "b" * 64))
@@ -156,10 +156,22 @@ def test_a_gunicorn_that_may_have_them_is_not_refused(text: str):
     check(SOURCE, {"requirements.txt": text}, RUNNER.package)
 
 
-def test_a_missing_runner_is_told_before_the_upload():
-    with pytest.raises(SourceError, match="does not name gunicorn") as raised:
-        check(SOURCE, {"requirements.txt": "flask  # gunicorn is Debian's\n"}, RUNNER.package)
-    assert raised.value.hint == "add a line `gunicorn` to requirements.txt"
+PROJECT = '[project]\nname = "shop"\ndependencies = ["flask"]\n[project.optional-dependencies]\nserver = ["gunicorn"]\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "text"), [("requirements.txt", "flask  # gunicorn is Debian's\n"), ("pyproject.toml", PROJECT)]
+)
+def test_a_runner_that_the_app_does_not_name_is_added_to_its_packages(path: str, text: str):
+    check((Entry(path, "f", "h", 1), *SOURCE), {path: text}, RUNNER.package)
+    assert added({path: text}, RUNNER.package) == "gunicorn>=25.1"
+    assert added({path: text, "prod.txt": "Gunicorn\n"}, RUNNER.package) == ""
+
+
+def test_nothing_without_a_hash_is_added_to_requirements_with_hashes():
+    with pytest.raises(SourceError, match="has hashes and does not name gunicorn") as raised:
+        check(SOURCE, {"requirements.txt": "flask==3.1 --hash=sha256:0a\n"}, RUNNER.package)
+    assert "add gunicorn to requirements.txt, with its hashes" in raised.value.hint
 
 
 def test_a_requirements_file_with_a_name_that_can_be_none_is_missing(tmp_path: Path):

@@ -35,7 +35,7 @@ class App:
     )
     """What RUNNER serves: "module:callable", or "module:factory()" if a function makes the app."""
     requirements: str = key("requirements.txt", inside, FILES, example="pyproject.toml")
-    """The packages that the app needs, RUNNER included: a requirements file or a pyproject.toml.
+    """The packages that the app needs: a requirements file or a pyproject.toml. RUNNER is added if it lists none.
 
     uv installs them. The files that it includes by -r and -c count, too. If the file has hashes, uv installs nothing
     without a matching hash. A deploy lists the requirements without an exact version.

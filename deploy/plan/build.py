@@ -52,9 +52,8 @@ def copy(app: App, release: Release, base: str, change: Secret) -> tuple[Resourc
 def virtualenv(app: App, release: Release) -> Virtualenv:
     """The release's virtualenv, which is rebuilt if it is incomplete."""
     source = f"{layout.release(app.name, release.id)}/source"
-    return Virtualenv(
-        layout.venv(app.name, release.record["venv"]), source, app.requirements, UV, app.name, runner().package
-    )
+    path, adds = layout.venv(app.name, release.record["venv"]), release.record.get("adds", "")
+    return Virtualenv(path, source, app.requirements, UV, app.name, runner().package, adds)
 
 
 def parts(app: App, release: Release) -> tuple[Resource, ...]:

@@ -12,6 +12,8 @@ from ..agent.wire import Entry, Plan
 from ..config.reader import App
 from ..config.site import Site
 from ..errors import NOTHING, HostError
+from ..source.requirements import added
+from ..stack.runners import runner
 from .activate import activate
 from .build import build
 from .certificates import certified
@@ -84,13 +86,15 @@ def uploaded(new: int, total: int, size: str = "") -> str:
 def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Decision:
     """upload: what is uploaded, as text."""
     last = () if by.confined else certified(app, by.site, by.address)
-    key = venv_key(brought.entries, brought.requirements, facts.python, by.confined)
+    adds = added(brought.requirements, runner().package)
+    key = venv_key(brought.entries, brought.requirements, facts.python, by.confined, adds)
     made_of = digest(app, by.site, brought.entries, key, facts.cpus)
     if made_of == facts.record.get("digest"):
         release = by.existing(facts, facts.current)
         plan = activate("deploy", app, release, facts, force=by.force, last=last)
         return Decision(app, release, plan, "nothing new")
     record = {"digest": made_of, "commit": brought.commit, "python": facts.python, "venv": key}
+    record |= {"adds": adds} if adds else {}
     release = by.release("deploy", facts, record | {"app": recorded(app)})
     built = build(app, release, facts, upload)
     plan = activate("deploy", app, release, facts, built, force=by.force, last=last)

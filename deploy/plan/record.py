@@ -19,14 +19,18 @@ RECORDED = (
 )  # fmt: skip  # settings that belong to the code: a reactivated release uses its own
 
 
-def venv_key(entries: tuple[Entry, ...], read: dict[str, str], python: str, confined: bool = False) -> str:
+def venv_key(
+    entries: tuple[Entry, ...], read: dict[str, str], python: str, confined: bool = False, adds: str = ""
+) -> str:
     """Names the virtualenv: releases with the same Python and the same requirements share one.
 
     read: text of each requirements file by its path in the source, see `requirements`. confined: built for a CI key:
     it is never shared with an operator's release, and is removed with the key's releases.
+    adds: see `requirements.added`.
     """
     python_minor = ".".join(python.split(".")[:2])
     parts: list[Any] = [python_minor, layout.UV_VERSION, sorted(read.items()), "ci" if confined else "operator"]
+    parts += [adds] if adds else []
     if not all(is_plain(path, text) for path, text in read.items()):
         parts.append(entries)  # it may be built from files of the source, so its name depends on them
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]

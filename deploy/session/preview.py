@@ -11,7 +11,9 @@ from ..plan.facts import Facts
 from ..screen.events import Preview
 from ..screen.preview import as_text, package
 from ..screen.screen import Screen
+from ..source.requirements import added
 from ..source.tree import SourceTree, log_since
+from ..stack.runners import runner
 from .session import Host
 
 
@@ -46,6 +48,7 @@ def packages(agent: Agent, app: App, facts: Facts, requirements: dict[str, str],
             uv=UV,
             user=app.name,
             directory=f"/var/cache/ashore-check-{app.name}",
+            adds=added(requirements, runner().package),
         )
     except StepFailed as error:
         last = error.detail.strip().splitlines()[-6:]

@@ -3,11 +3,13 @@
 import errno
 import posixpath
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from ..agent.resources.release.package import Package
 from ..agent.wire import Entry
 from ..errors import SourceError
+from .pins import project_dependencies
 
 INCLUDES = re.compile(r"^[^\S\n]*(?:-r|-c|--requirement|--constraint)[=\s]*(\S+)", re.M)
 # Of a requirements file, the lines that say all there is to know of what they install: a package of an index by name
@@ -81,13 +83,30 @@ def check(entries: tuple[Entry, ...], read: dict[str, str], package: Package) ->
             what = f"{path} has an editable install (-e), which would bind the virtualenv to one release"
             raise refused(what, path, "name the package without -e")
     first = next(iter(read))
-    name = package.name
-    if not any(re.search(rf"\b{name}\b", bare(text), re.I) for text in read.values()):
-        raise refused(f"{first} does not name {name}, which runs the app", first, f"add a line `{name}` to {first}")
+    if added(read, package) and any("--hash=" in text or "--require-hashes" in text for text in read.values()):
+        what = f"{first} has hashes and does not name {package.name}, which runs the app"
+        raise refused(
+            what, first, f"add {package.name} to {first}, with its hashes; without hashes, Ashore adds it itself"
+        )
     for path, text in read.items():
         if old := too_old(bare(text), package):
             what = f"{old} is too old: Ashore needs {package.title} {package.least} or later"
-            raise refused(what, path, f"require {name}>={package.least} in {path}")
+            raise refused(what, path, f"require {package.name}>={package.least} in {path}")
+
+
+def added(read: dict[str, str], package: Package) -> str:
+    """The requirement that the kit adds to an app's own, for what runs it; "" where the app names that itself."""
+    if any(re.search(rf"\b{package.name}\b", named_in(path, text), re.I) for path, text in read.items()):
+        return ""
+    return f"{package.name}>={package.least}"
+
+
+def named_in(path: str, text: str) -> str:
+    """What a requirements file names; of a pyproject.toml the dependencies, as no other part of it is installed."""
+    if path.endswith(".toml"):
+        with suppress(ImportError):  # Python 3.10, on a server: all of the text counts
+            return "\n".join(project_dependencies(text))
+    return bare(text)
 
 
 def refused(what: str, where: str, hint: str) -> SourceError:

@@ -9,17 +9,24 @@ from ..resources.release.build_box import build
 from ..resources.release.releases import uv_environment
 from ..system import System
 
+ADDED = ".ashore-adds.txt"
+
 
 def compare(
-    old: str, new: str, texts: dict[str, str], requirements: str, uv: str, user: str, directory: str
+    old: str, new: str, texts: dict[str, str], requirements: str, uv: str, user: str, directory: str, adds: str = ""
 ) -> list[tuple[str, str, str]]:
     """(name, version in `old`, version in `new`) of what differs; "" where it is not there.
 
     old, new: directories of virtualenvs. Where `new` is not built yet, uv resolves the requirements (texts by their
-    paths) as it would install them: in the build box, as `user`, in a directory that is made for that and removed.
+    paths, and what the kit adds) as it would install them: in the build box, as `user`, in a directory that is made for
+    that and removed.
     """
     before = installed(old) if old else {}
-    after = installed(new) if os.path.exists(f"{new}/.complete") else resolved(texts, requirements, uv, user, directory)
+    after = (
+        installed(new)
+        if os.path.exists(f"{new}/.complete")
+        else resolved(texts, requirements, uv, user, directory, adds)
+    )
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     return [(name, before.get(name, ""), after.get(name, "")) for name in names]
 
@@ -37,7 +44,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def resolved(texts: dict[str, str], requirements: str, uv: str, user: str, directory: str) -> dict[str, str]:
+def resolved(texts: dict[str, str], requirements: str, uv: str, user: str, directory: str, adds: str) -> dict[str, str]:
     top = f"{directory}-{os.getpid()}"
     os.mkdir(top, 0o755)  # fails where it is there already: nobody else may have made it
     try:
@@ -49,7 +56,12 @@ def resolved(texts: dict[str, str], requirements: str, uv: str, user: str, direc
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
         argv = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", "/usr/bin/python3"]
-        said = build(System(), [*argv, requirements], user, top, f"{top}/source", uv_environment())
+        argv.append(requirements)
+        if adds:
+            with open(f"{top}/source/{ADDED}", "w", encoding="utf-8") as file:
+                file.write(f"{adds}\n")
+            argv.append(ADDED)
+        said = build(System(), argv, user, top, f"{top}/source", uv_environment())
     finally:
         shutil.rmtree(top, ignore_errors=True)
     return dict(pinned(said))

@@ -85,9 +85,9 @@ def place(entry: Entry, stored: str, path: str, gid: int) -> None:
     os.chmod(path, 0o750 if entry.kind == "x" else 0o640)
 
 
-BUILD = (  # with uv, the directory and the requirements as its arguments
+BUILD = (  # with uv, the directory, the requirements and one that the kit adds as its arguments
     '"$1" venv --quiet --allow-existing --no-project --python /usr/bin/python3 "$2"\n'
-    'exec "$1" pip install --python "$2/bin/python" --compile-bytecode -r "$3"\n'
+    'exec "$1" pip install --python "$2/bin/python" --compile-bytecode -r "$3" ${4:+"$4"}\n'
 )
 
 
@@ -96,7 +96,8 @@ class Virtualenv(Resource):
     """A virtualenv with what a requirements file names, shared by all releases with the same hash in its path.
 
     Built as `user` in a box, and with nothing that an earlier build left; then it is root's, and complete once it has
-    root's marker. package: what runs the app, without which it is of no use.
+    root's marker. package: what runs the app, without which it is of no use. adds: a requirement beside the file's, see
+    `requirements.added`.
     """
 
     path: str
@@ -105,10 +106,12 @@ class Virtualenv(Resource):
     uv: str
     user: str
     package: Package
+    adds: str = ""
 
     @property
     def title(self) -> str:
-        return f"virtualenv {os.path.basename(self.path)}: built from {self.requirements}"
+        more = f" and {self.package.name}" if self.adds else ""
+        return f"virtualenv {os.path.basename(self.path)}: built from {self.requirements}{more}"
 
     @property
     def marker(self) -> str:
@@ -135,7 +138,7 @@ class Virtualenv(Resource):
         shutil.rmtree(top, ignore_errors=True)  # left by an interrupted run
         os.mkdir(top, 0o755)
         system.operator.progress(20, "packages of the app")
-        argv = ["/bin/sh", "-ec", BUILD, "build", self.uv, self.path, self.requirements]
+        argv = ["/bin/sh", "-ec", BUILD, "build", self.uv, self.path, self.requirements, self.adds]
         try:
             build(system, argv, self.user, top, self.source, uv_environment(), at=self.path)
             self.package.require(top, self.requirements)
