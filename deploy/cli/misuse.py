@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from invoke.exceptions import Exit, ParseError, UnknownFileType
+from invoke.tasks import Task
 from invoke.util import yaml  # type: ignore[attr-defined]
 from paramiko import SSHException
 
@@ -88,13 +89,27 @@ def told(step: Callable[[], None]) -> Callable[[], None]:
 
 
 def parse(program: Any, parse_tasks: Callable[[], None]) -> None:
+    mine = left_aside(program)
+    for name in mine & set(program.collection.task_names) & set(sys.argv[1:]):
+        what = f"fabfile.py has a task {name} of its own, and so has Ashore: it is not clear which is meant"
+        raise ConfigError(what, hint=f"give yours another name and add it: ns.add_task(…); `ashore {name}` is Ashore's")
     try:
         parse_tasks()
     except (ParseError, ValueError) as error:
-        raise misuse(error, sorted(program.collection.task_names)) from None
+        made = misuse(error, sorted(program.collection.task_names))
+        for name in mine & set(sys.argv[1:]):
+            made.hint = f"fabfile.py has a task {name}, which is not in its ns: ns.add_task({name})"
+        raise made from None
     if program.core.remainder and not program.args.complete.value:
         hint = 'fab run "COMMAND" runs a command as the app'
         raise ConfigError('arguments after "--" are not supported', hint=hint)  # Fabric checks no host keys
+
+
+def left_aside(program: Any) -> set[str]:
+    """Names of the tasks that a fabfile has beside its `ns`. Invoke takes what is in `ns`, and nothing else."""
+    fabfile = vars(sys.modules.get("fabfile", object))
+    taken = [*program.collection.tasks.values()]
+    return {made.name for made in fabfile.values() if isinstance(made, Task) and made not in taken}
 
 
 def list_or_help(program: Any, about: str | None, parse_cleanup: Callable[[], None]) -> None:

@@ -19,6 +19,7 @@ from ..screen.command import as_typed
 from ..screen.screen import Screen
 from ..session import interrupts
 from ..session.session import Call, Options, Session
+from ..stack import overrides
 from .misuse import host_of, tell
 
 CHECK = "show what would change, as diffs, and change nothing; exit status 2 if something would change"
@@ -32,6 +33,7 @@ CHANGING = {"check": CHECK, "force": FORCE, "wait": WAIT, "break_lock": BREAK_LO
 SWITCHING = {key: value for key, value in CHANGING.items() if key != "check"}
 WAITING = {key: CHANGING[key] for key in ("wait", "break_lock", "json")}
 READING = {"json": JSON}
+RENDERING = ("provision", "deploy")  # verbs that tell of templates whose originals have changed
 SWITCHES = ("check", "force", "wait", "break_lock")  # what `Options` holds
 
 
@@ -110,6 +112,10 @@ class Typed:
         first: only on the stage's first host. may_install: may install Python on a server that has none.
         """
         config = self.session.config()
+        overrides.require_known()
+        if name in RENDERING:
+            for note in overrides.notes():
+                self.screen.say(f"note: {note}", "yellow")
         hosts = self.session.hosts(self.context, config)
         if first and len(hosts) > 1:
             sys.stderr.write(f"note: running on {hosts[0].name} only, the first of {len(hosts)} hosts\n")

@@ -1,6 +1,7 @@
 """This machine: whether it can host sandboxes, and the commands and packages that it needs for them."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -53,8 +54,13 @@ def require_linux_root() -> None:
             "the sandbox needs root: it mounts disks and creates networks",
             where="this machine",
             state="nothing was changed",
-            hint=f"run the same command as root, or {ELSEWHERE}",
+            hint=f"run the same command as root: {as_root(sys.argv)}\nor {ELSEWHERE}",
         )
+
+
+def as_root(argv: list[str]) -> str:
+    """The command line for sudo, whose PATH does not have what a user has installed."""
+    return shlex.join(["sudo", shutil.which(argv[0]) or argv[0], *argv[1:]])
 
 
 def missing_packages(found: Callable[[str], str | None] | None = None) -> list[str]:

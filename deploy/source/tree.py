@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from ..agent.dataclass import dataclass
 from ..agent.resources.release.uploads import escaping
 from ..agent.wire import Entry
+from ..config.paths import OVERRIDES
 from ..errors import SourceError
 from .hashes import Hashes
 
@@ -28,6 +29,7 @@ PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/=]"
 DATABASE = re.compile(rb"SQLite format 3\x00|\x00\x01\x00\x00Standard (Jet|ACE) DB")
 HEAD_BYTES = 64 << 10
 BLOCK = 256 << 10
+KIT_S = ("deploy.toml", "fabfile.py", OVERRIDES)  # what the kit needs of a project
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,13 @@ def collect(directory: Path, include: tuple[str, ...], anyway: tuple[str, ...] =
 def left_here(directory: Path, include: tuple[str, ...], named: list[str]) -> Iterator[str]:
     """Notes about files that are in the work tree but not in the release. named: paths that are always deployed.
 
-    Ignored files are reported only below paths of `app.include`, because somebody may want to deploy them.
+    The kit's own files are none of the app's. Ignored files are reported only below paths of `app.include`, because
+    somebody may want to deploy them.
     """
 
     def others(*which: str) -> list[str]:
         listed = git(directory, "ls-files", "--others", *which, "--exclude-standard", "-z", "--", *include)
-        return [name for name in listed.split("\0")[:-1] if not any(within(name, top) for top in named)]
+        return [name for name in listed.split("\0")[:-1] if not any(within(name, top) for top in (*named, *KIT_S))]
 
     ignored = [name for name in others("--ignored", "--directory") if not is_rubbish(name)] if include else []
     for names, why in ((others(), "git does not track"), (ignored, "git ignores")):

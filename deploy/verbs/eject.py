@@ -34,7 +34,7 @@ def eject(screen: Screen, wanted: str, accept: bool = False) -> None:
     elif not path.is_file():
         write(overrides.original(name), kit)
         write(path, kit)
-        screen.say(f"{path.as_posix()} is written: edit it, then see with `fab provision --check` what that changes")
+        screen.say(f"{path.as_posix()} is written: edit it; --check with provision and deploy shows what that changes")
         screen.say(f"commit {OVERRIDES}/ with it: in {OVERRIDES}/{overrides.ORIGINALS} is what it was made from")
     elif lines := overrides.changes(name):
         screen.say("\n".join(lines))
