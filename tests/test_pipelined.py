@@ -84,3 +84,13 @@ def test_a_key_that_cannot_sign_leaves_the_connection_to_the_next_one(client: Pi
         client.auth_publickey("me", Locked(key=OTHER.key))
     client.auth_publickey("me", WELCOME)
     assert client.is_authenticated()
+
+
+def test_before_a_large_upload_something_is_sent_once_for_the_server_to_ignore(client: PipelinedTransport):
+    sent = []
+    client.ahead_bytes, send = 9000, client.send_ignore
+    client.send_ignore = lambda count=None: (sent.append(count), send(count))  # type: ignore[method-assign]
+    with pytest.raises(AuthenticationException):
+        client.auth_publickey("me", OTHER)
+    client.auth_publickey("me", WELCOME)
+    assert sent == [9000] and client.is_authenticated()

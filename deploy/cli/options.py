@@ -33,6 +33,7 @@ CHANGING = {"check": CHECK, "force": FORCE, "wait": WAIT, "break_lock": BREAK_LO
 SWITCHING = {key: value for key, value in CHANGING.items() if key != "check"}
 WAITING = {key: CHANGING[key] for key in ("wait", "break_lock", "json")}
 READING = {"json": JSON}
+SMALL = ("provision",)  # verbs of which a look is uploaded first, and often nothing else
 RENDERING = ("provision", "deploy")  # verbs that tell of templates whose originals have changed
 SWITCHES = ("check", "force", "wait", "break_lock")  # what `Options` holds
 
@@ -121,7 +122,7 @@ class Typed:
             sys.stderr.write(f"note: running on {hosts[0].name} only, the first of {len(hosts)} hosts\n")
             hosts = hosts[:1]
         self.screen.several = len(hosts) > 1
-        with self.session.reaching(hosts, self.screen, may_install=may_install) as run:
+        with self.session.reaching(hosts, self.screen, may_install=may_install, large=name not in SMALL) as run:
             module = import_module(f"..verbs.{name}", __package__)
             yield module, Call(self.session, config, hosts, self.screen, self.options, run)
 

@@ -21,7 +21,7 @@ from ..errors import ConfigError, ConnectionFailed
 from ..screen.visible import visible
 from .channel import LINK_ERRORS, Channel
 from .host_keys import KeyLookup, Pinned, Told, preferred
-from .pipelined import PipelinedTransport, ask_for
+from .pipelined import AHEAD_BYTES, PipelinedTransport, ask_for
 
 CONNECT_SECONDS = 15
 PROOF_SECONDS = 12  # less than the server waits for a proof
@@ -80,6 +80,18 @@ def trust(made: Connection, stage: Stage, ask: Callable[[str], str] | None) -> N
         security = opened.get_security_options()
         security.key_types = preferred(policy.types, tuple(security.key_types))
         security.ciphers, security.digests = sound(security.ciphers), sound(security.digests)
+        return opened
+
+    made.connect_kwargs = {**made.connect_kwargs, "transport_factory": transport}
+
+
+def send_ahead(made: Connection) -> None:
+    """Let the connection, which is not open yet, prepare for a large upload. See `PipelinedTransport`."""
+    factory = made.connect_kwargs["transport_factory"]
+
+    def transport(*arguments: Any, **options: Any) -> PipelinedTransport:
+        opened: PipelinedTransport = factory(*arguments, **options)
+        opened.ahead_bytes = AHEAD_BYTES
         return opened
 
     made.connect_kwargs = {**made.connect_kwargs, "transport_factory": transport}

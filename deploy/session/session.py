@@ -21,7 +21,7 @@ from ..agent.wire import Secret
 from ..config.reader import FILE, App, Config, Stage, load
 from ..connection.channel import HostLink
 from ..connection.host_keys import ASKING
-from ..connection.ssh import SshLink, connection, greeted, restored_at_exit, terminal_question, trust
+from ..connection.ssh import SshLink, connection, greeted, restored_at_exit, send_ahead, terminal_question, trust
 from ..errors import NOTHING, ConfigError, DeployError, HostError, Interrupted, NotReached, Unread
 from ..screen.prompts import unseen
 from ..screen.screen import Screen
@@ -171,8 +171,12 @@ class Session:
         return [Host(link.host, link, stage) for link in made]
 
     @contextmanager
-    def reaching(self, hosts: Sequence[Host], screen: Screen, *, may_install: bool) -> Iterator[Callable[[Job], None]]:
+    def reaching(
+        self, hosts: Sequence[Host], screen: Screen, *, may_install: bool, large: bool = True
+    ) -> Iterator[Callable[[Job], None]]:
         """Connect to all hosts at once, in threads, while the body runs. Yields a function that runs a job on all.
+
+        large: more will be uploaded than fits into the first packets of a new connection.
 
         That function raises the first host's error after all have ended, and shows the others'.
         """
@@ -223,6 +227,8 @@ class Session:
 
         try:
             for host in hosts:
+                if large and host.key not in self.agents:
+                    send_ahead(host.made)
                 threading.Thread(target=work, args=(host,), daemon=True).start()
             wait_for_greetings(hosts)
             yield run
