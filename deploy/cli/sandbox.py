@@ -31,7 +31,7 @@ def sandbox_tasks(session: Session) -> Collection:
     def sandbox_up(
         c: Any, name: str = "default", release: str = "bookworm", disk: int = 8000, json: bool = False
     ) -> None:
-        """Boot a throwaway server on this machine and work on it: fab sandbox provision deploy."""
+        """Boot a throwaway server on this machine; the commands that follow on the same line work on it."""
         from .. import sandbox
 
         with telling(c, json) as screen:

@@ -10,6 +10,7 @@ from invoke.exceptions import Exit
 
 from ..agent.constants import PROXY, RELEASE_ID
 from ..errors import NOTHING, ConfigError, Interrupted
+from ..screen.command import as_typed
 from ..session.session import Session
 from .options import CHANGING, READING, SWITCHING, WAITING, Typed, command, left_out, telling
 
@@ -164,5 +165,5 @@ def stage_task(session: Session, name: str) -> Any:
         with telling(c):
             session.stage_name = session.config().stage(name).name
 
-    choose.__doc__ = f"Work on the stage {name}: fab {name} deploy."
+    choose.__doc__ = as_typed(f"Work on the stage {name}: fab {name} deploy.")
     return task(name=name)(choose)
