@@ -1,4 +1,5 @@
 # `make demo` shows it, `make test` proves it, `make check` reads the code, `make quick` is that and the pure tests. All install what they need first.
+# `make wheel` builds what an operator installs, `make release` all files of a release.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +9,7 @@ BIN := .venv/bin
 LOCKING := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 	--custom-compile-command 'make lock'
 
-.PHONY: demo test quick check format lock config-docs benchmark house pictures clean
+.PHONY: demo test quick check format lock wheel release config-docs benchmark house pictures clean
 
 demo: .venv/ready
 	@$(BIN)/fab sandbox provision deploy
@@ -36,6 +37,14 @@ lock: .venv/ready
 	$(BIN)/python -c 'from deploy.agent.layout import UV_VERSION; print(f"uv=={UV_VERSION}")' | \
 		$(BIN)/uv pip compile $(LOCKING) - -o deploy/plan/uv-wheels.lock
 
+# Dated like its commit, so a second build of the same files has the same bytes.
+wheel: .venv/ready-for-tests
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m hatchling build -t wheel
+
+# Publishes nothing.
+release: .venv/ready-for-tests
+	@$(BIN)/python -m docs.release
+
 # docs/config.md and the comments of deploy.toml, after a change of deploy/config/schema.py.
 config-docs: .venv/ready-for-tests
 	$(BIN)/python -m deploy.config.document
@@ -51,13 +60,13 @@ pictures: .venv/ready-for-tests /usr/bin/chromedriver
 	$(BIN)/python docs/pictures.py
 
 .venv/ready: requirements.lock
-	@echo "installing the operator's side into .venv (fabric, jinja2, flask, …)"
+	@echo "installing the operator's side into .venv (fabric, jinja2, rich)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
 .venv/ready-for-tests: .venv/ready tests/requirements.lock
-	@echo "installing what the tests need into .venv (pytest, ruff, mypy, selenium)"
+	@echo "installing what the tests need into .venv (pytest, ruff, mypy, selenium, the sample app)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.lock
 	@touch $@
 
@@ -67,4 +76,4 @@ pictures: .venv/ready-for-tests /usr/bin/chromedriver
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium chromium-driver
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache
