@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from functools import partial
+from io import TextIOWrapper
 from typing import Any
 
 from invoke.exceptions import Exit, ParseError, UnknownFileType
@@ -71,10 +72,15 @@ def core_told(step: Callable[[], None]) -> None:
 
 
 def open_streams() -> None:
-    """Replace standard streams that are closed, as by `fab deploy <&-`, with empty ones."""
+    """Replace standard streams that are closed, as by `fab deploy <&-`, with empty ones.
+
+    A character that the output's encoding lacks is escaped: on Windows, a pipe has the old code page.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does by itself
 
 
 def told(step: Callable[[], None]) -> Callable[[], None]:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from io import TextIOWrapper
 
 from ..agent.wire import Secret
 from ..config.paths import expanded
@@ -48,6 +49,8 @@ def check(name: str) -> None:
 
 
 def piped() -> Secret:
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")  # on Windows, a pipe has the old code page
     try:
         return Secret(sys.stdin.read())
     except UnicodeDecodeError:
