@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import subprocess
 import sys
 from collections import Counter
 from graphlib import TopologicalSorter
@@ -84,22 +83,6 @@ def test_the_agent_is_standard_library_and_itself():
             for imported in imports(name, path):
                 top = imported.split(".")[0]
                 assert top in sys.stdlib_module_names or imported.startswith("deploy.agent"), f"{name}: {imported}"
-
-
-def test_the_operator_s_side_needs_nothing_that_only_unix_has():
-    verbs = [name for name in modules() if name.startswith("verbs.")]
-    program = (
-        "import sys, fabric, getpass, socket\n"
-        "for name in ('fcntl', 'pwd', 'grp', 'termios', 'resource', 'pty'):\n"
-        "    sys.modules[name] = None\n"
-        "del socket.AF_UNIX\n"
-        "import fabfile\n"
-        "from importlib import import_module\n"
-        "from deploy.connection.imports import reached\n"
-        "for name in reached(['cli.program', 'sandbox', *VERBS], late=False):\n"
-        "    import_module(f'deploy.{name}')\n".replace("VERBS", repr(verbs))
-    )
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
 def test_the_app_and_the_kit_know_nothing_of_each_other():
