@@ -70,11 +70,12 @@ def refusal(state: State) -> str:
 def build(root: Path, dist: Path, epoch: str) -> None:
     """The wheel and the sdist, dated like their commit, so that anybody can build the same bytes."""
     words = [sys.executable, "-m", "hatchling", "build", "-d", str(dist)]
-    subprocess.run(words, cwd=root, env={**os.environ, "SOURCE_DATE_EPOCH": epoch}, check=True, capture_output=True)
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": epoch}
+    subprocess.run(words, cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
 def parts(root: Path, version: str, epoch: str) -> str:
-    """The locked packages as CycloneDX (an SBOM): what `pip install --require-hashes` puts on the operator's machine."""
+    """The packages of requirements.lock as CycloneDX: the SBOM of what an operator installs."""
     words = ["-W", "ignore", "-m", "cyclonedx_py", "requirements", "--pyproject", "pyproject.toml"]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": epoch}
     listed = subprocess.run(
