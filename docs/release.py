@@ -102,6 +102,7 @@ def make(root: Path, state: State) -> Path:
     shutil.rmtree(dist, ignore_errors=True)
     dist.mkdir()
     build(root, dist, epoch)
+    shutil.copyfile(root / "requirements.lock", dist / f"requirements-{state.version}.lock")
     (dist / f"ashore-{state.version}.cdx.json").write_text(parts(root, state.version, epoch), "utf-8", newline="\n")
     (dist / f"CHANGELOG-{state.version}.md").write_text(state.section, "utf-8", newline="\n")
     (dist / "SHA256SUMS").write_text(sums(dist), "utf-8", newline="\n")
