@@ -4,6 +4,7 @@ import ast
 import importlib
 import sys
 from collections import Counter
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ FOLDERS = (  # a module imports from those before its own, and within its own
 )  # fmt: skip
 
 
+@cache
 def modules() -> dict[str, Path]:
     found = {}
     for path in (ROOT / "deploy").rglob("*.py"):
@@ -26,6 +28,7 @@ def modules() -> dict[str, Path]:
     return found
 
 
+@cache
 def imports(name: str, path: Path) -> set[str]:
     """Modules that a module imports, ours as names below deploy; what only a type checker imports does not count."""
     package = f"deploy.{name}".split(".") if path.name == "__init__.py" else f"deploy.{name}".split(".")[:-1]

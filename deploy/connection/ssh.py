@@ -87,7 +87,7 @@ def trust(made: Connection, stage: Stage, ask: Callable[[str], str] | None) -> N
 
 def send_ahead(made: Connection) -> None:
     """Let the connection, which is not open yet, prepare for a large upload. See `PipelinedTransport`."""
-    factory = made.connect_kwargs["transport_factory"]
+    factory = made.connect_kwargs.get("transport_factory", PipelinedTransport)
 
     def transport(*arguments: Any, **options: Any) -> PipelinedTransport:
         opened: PipelinedTransport = factory(*arguments, **options)
