@@ -157,7 +157,7 @@ def test_the_current_release_deployed_again_builds_nothing_and_undoes_nothing():
 
 def test_every_release_that_is_to_serve_has_a_whole_virtualenv():
     release = Release(OLD, SITE, FACTS.record)
-    copied = activate("restart", SHOP, RELEASE, FACTS, copy_steps(SHOP, RELEASE, OLD, Secret("{}")))
+    copied = activate("restart", SHOP, RELEASE, FACTS, copy_steps(SHOP, RELEASE, OLD, Secret("{}"), 2))
     again = activate("deploy", SHOP, release, FACTS)
     for plan, name in ((deployed(), NEW), (rolled_back(), OLDER), (copied, NEW), (again, OLD)):
         source = f"/srv/shop/releases/{name}/source"
@@ -209,7 +209,7 @@ def test_the_environment_travels_as_a_secret_and_is_not_shown():
 
 
 def test_another_environment_is_a_release_with_the_code_of_the_current_one():
-    source, _, env, *_ = copy_steps(SHOP, RELEASE, OLD, Secret(json.dumps({"TOKEN": "tide", "GONE": None})))
+    source, _, env, *_ = copy_steps(SHOP, RELEASE, OLD, Secret(json.dumps({"TOKEN": "tide", "GONE": None})), 2)
     assert source.base == OLD and env.base == f"/srv/shop/releases/{OLD}"
     assert env.layers == Secret("") and json.loads(env.change.value) == {"TOKEN": "tide", "GONE": None}
     assert "tide" not in repr(env)
@@ -334,8 +334,9 @@ def test_a_short_rsa_key_is_not_offered():
 
 
 def test_workers_are_one_for_each_cpu_unless_said():
-    assert "--workers 2 --threads 8" in build.settings(SHOP, 2)["GUNICORN_CMD_ARGS"]
-    assert "--workers 5 " in build.settings(replace(SHOP, workers=5), 2)["GUNICORN_CMD_ARGS"]
+    (usual,), (wanted,) = (RUNNER.files(app, 2).values() for app in (SHOP, replace(SHOP, workers=5)))
+    assert "\nworkers = 2\nthreads = 8\n" in usual and usual.count("workers = ") == 1
+    assert wanted.rindex("workers = 5") > wanted.index("exec(")  # above what the app's own file says
 
 
 def digest(app: App = SHOP, entries: tuple[Entry, ...] = ENTRIES, key: str = "k", cpus: int = 2) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.agent.dataclass import replace
 from deploy.agent.resources.files import File, seal, untouched
 from deploy.agent.resources.release.environment import environment_file
 from deploy.ci import keys
@@ -15,6 +16,7 @@ from deploy.plan import provision as plans
 from deploy.plan import record as build
 from deploy.stack.proxies.nginx import site_text
 from deploy.stack.render import render, unsealed
+from deploy.stack.runners import runner
 
 RENDERED = Path(__file__).parent / "rendered"
 STAGE = Stage("production", ("root@shop.example.com",))
@@ -38,6 +40,7 @@ def files(plan: plans.Plan) -> dict[str, str]:
 WHOLE = {
     **files(plans.provisioning(SHOP, STAGE)),
     "shop@.service": build.unit_text(SHOP),
+    **runner().files(replace(SHOP, workers=3), 2),
     "shop.nft": seal(unsealed("nftables/apps.nft.j2", app=SHOP)),
     "shop-http3.conf": site_text(SHOP, SITE, {}, "1.26.3-3+deb13u1"),
     "shop-http.conf": site_text(SHOP, PROXIED, {}, "1.22.1-9+deb12u3"),

@@ -7,7 +7,7 @@ import pytest
 from deploy.agent.wire import Entry
 from deploy.errors import SourceError
 from deploy.plan.record import venv_key
-from deploy.source.requirements import added, check, decoded, included, is_plain, text_of, too_old
+from deploy.source.requirements import added, bounded, check, decoded, included, is_plain, text_of
 from deploy.stack.runners.gunicorn import RUNNER
 
 SOURCE = (Entry("requirements.txt", "f", 5, "a" * 64), Entry("wheels/x-1-py3-none-any.whl", "f", 9, "b" * 64))
@@ -136,13 +136,13 @@ def test_a_missing_requirements_file_and_an_editable_install_are_refused():
 
 
 @pytest.mark.parametrize(
-    "text", ["gunicorn==20.1.0", "gunicorn<22", "Gunicorn ~= 23.0", "gunicorn[gevent]>=20,<25.1", "gunicorn==24.*"]
+    "text", ["gunicorn==19.8.1", "gunicorn<19.9", "Gunicorn ~= 18.0", "gunicorn[gevent]>=19,<19.9", "gunicorn==19.7.*"]
 )
-def test_a_gunicorn_without_the_options_that_units_use_is_refused_before_the_upload(text: str):
-    assert too_old(f"flask\n{text}  # why\n", RUNNER.package) == text
+def test_a_gunicorn_that_is_too_old_is_refused_before_the_upload(text: str):
+    assert bounded(f"flask\n{text}  # why\n", "gunicorn", RUNNER.package.since) == text
     with pytest.raises(SourceError, match="is too old") as raised:
         check(SOURCE, {"requirements.txt": f"flask\n{text}\n"}, RUNNER.package)
-    assert "require gunicorn>=25.1 in requirements.txt" in raised.value.hint
+    assert "require gunicorn>=19.9 in requirements.txt" in raised.value.hint
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_gunicorn_without_the_options_that_units_use_is_refused_before_the_upl
         "gunicorn~=25.0", "gunicorn<26", "gunicorn==20.1; python_version < '3.8'", "gunicorn-extras==1.0",
     ],
 )  # fmt: skip
-def test_a_gunicorn_that_may_have_them_is_not_refused(text: str):
+def test_a_gunicorn_that_may_be_new_enough_is_not_refused(text: str):
     check(SOURCE, {"requirements.txt": text}, RUNNER.package)
 
 
@@ -166,6 +166,17 @@ def test_a_runner_that_the_app_does_not_name_is_added_to_its_packages(path: str,
     check((Entry(path, "f", "h", 1), *SOURCE), {path: text}, RUNNER.package)
     assert added({path: text}, RUNNER.package) == "gunicorn>=25.1"
     assert added({path: text, "prod.txt": "Gunicorn\n"}, RUNNER.package) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "more"),
+    [
+        ("gunicorn==20.1.0", "setuptools<81"), ("gunicorn<21", "setuptools<81"), ("gunicorn==20.1\nsetuptools==68", ""),
+        ("gunicorn==21.2.0", ""), ("gunicorn", ""), ("gunicorn>=20", ""),
+    ],
+)  # fmt: skip
+def test_an_old_gunicorn_gets_what_it_needs_and_does_not_name(text: str, more: str):
+    assert added({"requirements.txt": f"flask\n{text}\n"}, RUNNER.package) == more
 
 
 def test_nothing_without_a_hash_is_added_to_requirements_with_hashes():

@@ -1,4 +1,4 @@
-"""Plans are what they were before the kit was rebuilt: plans.json was written by the code before that.
+"""Plans are what they were when plans.json was reviewed: those of a provision before the kit was rebuilt.
 
 A step may have gained fields since; what it had, it has, and no step has come, gone or moved. One kind was renamed.
 """
@@ -54,7 +54,7 @@ def again(app: Any = SHOP, site: Site = SITE) -> Plan:
 
 
 def copied() -> Plan:
-    built = copy_steps(SHOP, RELEASE, OLD, Secret('{"KEY": "value"}'))
+    built = copy_steps(SHOP, RELEASE, OLD, Secret('{"KEY": "value"}'), 2)
     return activate("restart", SHOP, RELEASE, FACTS, built, {OLD: "restarted"}, True)
 
 

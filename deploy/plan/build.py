@@ -32,12 +32,12 @@ def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resour
         Source(home, release.id, name),
         virtualenv(app, release),
         Environment(directory, before, Secret(json.dumps(layers)), None, layout.secrets(name)),
-        *parts(app, release),
+        *parts(app, release, facts.cpus),
         *((command,) if app.release_command else ()),
     )
 
 
-def copy(app: App, release: Release, base: str, change: Secret) -> tuple[Resource, ...]:
+def copy(app: App, release: Release, base: str, change: Secret, cpus: int) -> tuple[Resource, ...]:
     """A release with the code of the release `base`, and its environment with changes.
 
     change: JSON of {name: value, or null to remove it}.
@@ -46,7 +46,7 @@ def copy(app: App, release: Release, base: str, change: Secret) -> tuple[Resourc
     before = layout.release(app.name, base)
     environment = Environment(directory, before, Secret(""), change, layout.secrets(app.name))
     source = Source(layout.home(app.name), release.id, app.name, base)
-    return (source, virtualenv(app, release), environment, *parts(app, release))
+    return (source, virtualenv(app, release), environment, *parts(app, release, cpus))
 
 
 def virtualenv(app: App, release: Release) -> Virtualenv:
@@ -56,7 +56,7 @@ def virtualenv(app: App, release: Release) -> Virtualenv:
     return Virtualenv(path, source, app.requirements, UV, app.name, runner().package, adds)
 
 
-def parts(app: App, release: Release) -> tuple[Resource, ...]:
+def parts(app: App, release: Release, cpus: int) -> tuple[Resource, ...]:
     directory = layout.release(app.name, release.id)
     record = json.dumps(release.record, indent=1, ensure_ascii=False) + "\n"
     unit = layout.unit_file(app.name, release.id)
@@ -65,6 +65,10 @@ def parts(app: App, release: Release) -> tuple[Resource, ...]:
         Link(f"{directory}/venv", f"../../venvs/{release.record['venv']}", "virtualenv: linked into the release"),
         Link(f"{directory}/http.sock", layout.socket(app.name, release.id), "socket: linked into the release"),
         File(f"{directory}/release.json", record, 0o640, "root", app.name),
+        *(
+            File(f"{directory}/{name}", text, 0o640, "root", app.name)
+            for name, text in runner().files(app, cpus).items()
+        ),
         Link(f"{directory}/unit", unit, "unit file: linked into the release"),
         UnitFile(layout.unit(app.name, release.id), File(unit, unit_text(app), was=was)),
     )

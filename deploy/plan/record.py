@@ -57,7 +57,7 @@ def static_links(static: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], 
 
 def digest(app: App, site: Site, entries: tuple[Entry, ...], key: str, cpus: int) -> str:
     """Same digest, same release: covers what would be built, except its ID and variables set on the server."""
-    parts: list[Any] = [entries, key, settings(app, cpus), app.env, unit_text(app)]
+    parts: list[Any] = [entries, key, settings(app, cpus), app.env, unit_text(app), runner().files(app, cpus)]
     name = site.names[0]  # the app's DOMAIN
     if not is_address(name):  # an address differs per host, and all hosts of a stage share their releases
         parts.append(name)

@@ -141,7 +141,7 @@ class Operation:
         environment: see `plan.build.copy`. leave: release ID → the state to record after success.
         """
         app = as_recorded(self.app, facts.record)
-        built = copy(app, release, facts.current, environment)
+        built = copy(app, release, facts.current, environment, facts.cpus)
         plan = activate(self.verb, app, release, facts, built, leave, self.options.force)
         self.serve(plan, facts, release, None, done)
 

@@ -83,22 +83,28 @@ def check(entries: tuple[Entry, ...], read: dict[str, str], package: Package) ->
             what = f"{path} has an editable install (-e), which would bind the virtualenv to one release"
             raise refused(what, path, "name the package without -e")
     first = next(iter(read))
-    if added(read, package) and any("--hash=" in text or "--require-hashes" in text for text in read.values()):
-        what = f"{first} has hashes and does not name {package.name}, which runs the app"
-        raise refused(
-            what, first, f"add {package.name} to {first}, with its hashes; without hashes, Ashore adds it itself"
-        )
+    lacking = re.split(r"\W", added(read, package))[0]
+    if lacking and any("--hash=" in text or "--require-hashes" in text for text in read.values()):
+        what = f"{first} has hashes and does not name {lacking}, which runs the app"
+        raise refused(what, first, f"add {lacking} to {first}, with its hashes; without hashes, Ashore adds it itself")
     for path, text in read.items():
-        if old := too_old(bare(text), package):
+        if old := bounded(bare(text), package.name, package.since):
             what = f"{old} is too old: Ashore needs {package.title} {package.least} or later"
             raise refused(what, path, f"require {package.name}>={package.least} in {path}")
 
 
 def added(read: dict[str, str], package: Package) -> str:
     """The requirement that the kit adds to an app's own, for what runs it; "" where the app names that itself."""
-    if any(re.search(rf"\b{package.name}\b", named_in(path, text), re.I) for path, text in read.items()):
-        return ""
-    return f"{package.name}>={package.least}"
+    texts = [named_in(path, text) for path, text in read.items()]
+    if not any(is_named(package.name, text) for text in texts):
+        return package.usual
+    version, more = package.older
+    old = any(bounded(text, package.name, version) for text in texts)
+    return more if old and not any(is_named(re.split(r"\W", more)[0], text) for text in texts) else ""
+
+
+def is_named(package: str, text: str) -> bool:
+    return bool(re.search(rf"\b{package}\b", text, re.I))
 
 
 def named_in(path: str, text: str) -> str:
@@ -116,15 +122,15 @@ def refused(what: str, where: str, hint: str) -> SourceError:
 BOUND = r"(?:\[[^\]]*\])?\s*\(?\s*(?:[^#;\n]*?,\s*)?(==|<=|<|~=)\s*([\d.]*\d)(\.\*)?)(?![^#\n]*;)"  # behind a name
 
 
-def too_old(text: str, package: Package) -> str:
-    """The requirement that installs a too old version of the package, as written; "" if there is none."""
-    for line, operator, version, star in re.findall(rf"^[^\S\n]*({package.name}{BOUND}", text, re.M | re.I):
+def bounded(text: str, name: str, limit: tuple[int, ...]) -> str:
+    """The requirement that lets only versions before the limit be installed, as written; "" if there is none."""
+    for line, operator, version, star in re.findall(rf"^[^\S\n]*({name}{BOUND}", text, re.M | re.I):
         parts = tuple(int(part) for part in version.split("."))
         if star:  # ==20.1.* is before 20.2
             operator, parts = "<", (*parts[:-1], parts[-1] + 1)
         elif operator == "~=" and len(parts) > 1:  # ~=20.1 is before 21
             operator, parts = "<", (*parts[:-2], parts[-2] + 1)
-        if parts < package.since or (operator == "<" and parts == package.since):
+        if parts < limit or (operator == "<" and parts == limit):
             return str(line).strip()
     return ""
 

@@ -11,6 +11,7 @@ from ..source import pins
 from ..source.upload import Local, gather
 from ..stack.proxies import proxy
 from ..stack.render import load
+from ..stack.runners import runner
 from ..stack.runners.base import UNIT
 
 
@@ -28,7 +29,7 @@ def prepared(config: Config, app: App) -> Local:
 
 def deploy_on(change: Operation, local: Local) -> None:
     app, host, source = change.app, change.host, local.source
-    notes = list(source.notes)
+    notes = [*source.notes, *notes_on_settings(local, app)]
     if change.rollout.hosts[0] is host and host.stage.name != "sandbox":  # once is enough
         warn_of_pins(change, local)
     facts, reply = change.survey([list(entry) for entry in source.entries])
@@ -40,6 +41,14 @@ def deploy_on(change: Operation, local: Local) -> None:
     missing: list[int] = reply["missing"]
     news = uploaded(len(missing), len(source.entries), size(local.size_bytes(missing)))
     planner_of(change).deploy(local, facts, reply, news)
+
+
+def notes_on_settings(local: Local, app: App) -> list[str]:
+    """What the app's own file of settings for the runner says that does not go with the kit."""
+    own, source = runner().own_file, local.source
+    if not own or all(entry.path != own for entry in source.entries):
+        return []
+    return runner().notes_on((source.directory / own).read_text("utf-8", errors="replace"), app)
 
 
 def warn_of_pins(change: Operation, local: Local) -> None:

@@ -15,7 +15,8 @@ class Runner(ABC):
 
     title: as people write it. package: what the app's requirements must contain. restarts: how its journal reports
     restarted processes. notifies: whether it tells systemd when it is ready. about_…: comments of the
-    unit. calls: system calls that it needs besides the usual ones, and why.
+    unit. calls: system calls that it needs besides the usual ones, and why. own_file: where an app has settings for it,
+    in the top directory of its source.
     """
 
     title: str
@@ -25,14 +26,23 @@ class Runner(ABC):
     about_environment: str
     about_stop: str
     calls: tuple[str, str]
+    own_file = ""
 
     @abstractmethod
     def command(self, app: App, release: str) -> str:
         """ExecStart= of the unit. release: the release ID as systemd writes it, "%i"."""
 
-    @abstractmethod
     def environment(self, app: App, cpus: int) -> dict[str, str]:
         """Its variables in the environment of a release, which roll back with the release."""
+        return {}
+
+    def files(self, app: App, cpus: int) -> dict[str, str]:
+        """Its files in the directory of a release: name → text."""
+        return {}
+
+    def notes_on(self, text: str, app: App) -> list[str]:
+        """What to tell about the app's `own_file`, such as settings in it that the kit overrules. text: of the file."""
+        return []
 
     @abstractmethod
     def processes(self, app: App, cpus: int) -> str:

@@ -10,11 +10,16 @@ from ...wire import Failed, Value
 
 @dataclass(frozen=True)
 class Package(Value):
-    """What runs an app, as a package of Python's. since: the first version that will do, (25, 1). title: for people."""
+    """What runs an app, as a package of Python's. since: the first version that will do, (25, 1). title: for people.
+
+    usual: the requirement for an app that names none. older: a version, and what those before it need and do not name.
+    """
 
     name: str
     title: str
     since: tuple[int, ...]
+    usual: str = ""
+    older: tuple[tuple[int, ...], str] = ((), "")
 
     @property
     def least(self) -> str:

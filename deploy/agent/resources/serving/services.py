@@ -15,6 +15,7 @@ from ..files import File, Link, text_of
 RUN = "/run/ashore"  # root's, empty after a boot like the facts it holds
 UNITS = "/etc/systemd/system"
 RELOAD_SECONDS = 5
+KEPT_SECONDS = 5  # the proxy keeps an idle connection for one, and uses none that is older than one
 WANTS = f"{UNITS}/multi-user.target.wants"
 CGROUP_NOT_READY = "219"  # systemd's EXIT_CGROUP: the unit's old control group was still being removed
 
@@ -228,7 +229,7 @@ class Retired(Resource):
         for unit in self._others(system):
             release = unit.partition("@")[2].removesuffix(".service")
             system.operator.progress(0, f"{unit}: waiting for open requests")
-            drain(f"/run/{self.template}/{release}/", self.drain_seconds)
+            drain(unit, f"/run/{self.template}/{release}/", self.drain_seconds)
             system.run(["systemctl", "stop", unit])
             with suppress(FileNotFoundError):
                 os.unlink(f"{WANTS}/{unit}")
@@ -243,11 +244,38 @@ class Retired(Resource):
         return sorted(units - {f"{self.template}@{self.keep}.service"})
 
 
-def drain(directory: str, seconds: float) -> None:
-    """Wait until no connection waits in the queue of a socket there: a sync worker would lose those at its stop."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        listing = subprocess.run(["ss", "-Hxl"], capture_output=True, env=ENVIRONMENT).stdout.decode()
-        if all(words[2] == "0" for words in map(str.split, listing.splitlines()) if words[4].startswith(directory)):
+def drain(unit: str, directory: str, seconds: float) -> None:
+    """Wait until nobody is connected to a socket of the unit's there, and nobody waits to be.
+
+    A sync worker would lose those who wait at its stop. And at a stop, most runners close a kept connection that is
+    idle, into which the proxy may just be writing: a POST is then lost. The proxy ends those itself, within two
+    seconds; who is connected longer than KEPT_SECONDS has a request open, which a stop lets end.
+    """
+    began, looking = time.monotonic(), [*in_network_of(unit), "ss", "-Hxa"]
+    while (waited := time.monotonic() - began) < seconds:
+        listing = subprocess.run(looking, capture_output=True, env=ENVIRONMENT).stdout.decode(errors="replace")
+        queued, connected = connections(listing, directory)
+        if not queued and (not connected or waited > KEPT_SECONDS):
             return
-        time.sleep(0.02)
+        time.sleep(0.05)
+
+
+def in_network_of(unit: str) -> list[str]:
+    """What a command begins with that is to see the sockets of a unit, which may have a network of its own."""
+    shown = subprocess.run(
+        ["systemctl", "show", "-p", "MainPID", "--value", unit], capture_output=True, env=ENVIRONMENT
+    )
+    pid = shown.stdout.decode().strip()
+    with suppress(OSError):
+        if os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net"):
+            return ["nsenter", f"--net=/proc/{pid}/ns/net"]
+    return []
+
+
+def connections(listing: str, directory: str) -> tuple[int, int]:
+    """How many connections wait in the queues of the sockets in a directory, and how many are open. listing: of ss."""
+    rows = [
+        words for words in map(str.split, listing.splitlines()) if len(words) > 4 and words[4].startswith(directory)
+    ]
+    queued = sum(int(words[2]) for words in rows if words[1] == "LISTEN")
+    return queued, sum(words[1] == "ESTAB" for words in rows)
