@@ -28,7 +28,8 @@ worker_class = "sync"
 
 def when_ready(server):
     cfg = server.cfg
-    server.log.info("SET %s %s %s %s %s", cfg.workers, cfg.graceful_timeout, cfg.accesslog, cfg.worker_class_str, __file__)
+    found = (cfg.workers, cfg.graceful_timeout, cfg.accesslog, cfg.worker_class_str, __file__)
+    server.log.info("SET %s %s %s %s %s", *found)
 """
 SECONDS = 30
 
