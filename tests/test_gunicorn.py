@@ -1,8 +1,5 @@
-"""Gunicorn as a release runs it: with the kit's settings, and the app's own where the kit has no say."""
+"""Gunicorn's settings for a release: the kit's, and the app's own where the kit has no say."""
 
-import http.client
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +8,9 @@ import pytest
 from test_plans import SHOP
 
 from deploy.agent.dataclass import replace
+from deploy.config.schema import App
 from deploy.stack.runners.gunicorn import RUNNER
 
-APP = """
-def app(environ, start_response):
-    start_response("200 OK", [("Content-Length", "2")])
-    return [b"ok"]
-"""
 OWN = """
 workers, timeout = 3, 20
 graceful_timeout = 500
@@ -25,55 +18,46 @@ bind = "0.0.0.0:9"
 accesslog = "/nowhere/access.log"
 daemon = reuse_port = True
 worker_class = "sync"
+proc_name = __file__
 
 def when_ready(server):
-    cfg = server.cfg
-    found = (cfg.workers, cfg.graceful_timeout, cfg.accesslog, cfg.worker_class_str, __file__)
-    server.log.info("SET %s %s %s %s %s", *found)
+    pass
 """
-SECONDS = 30
 
 
-def answered(path: Path, app: object, own: str) -> tuple[str, list[str]]:
-    """The answer of a Gunicorn in this directory once it tells systemd that it is ready, and what it then prints."""
-    source, sock = path / "source", path / "http.sock"
+def settings(path: Path, app: App, own: str = "") -> dict[str, str]:
+    """What Gunicorn makes of the settings in this directory, as it prints it."""
+    source = path / "source"
     source.mkdir()
-    (source / "shop.py").write_text(APP)
+    (source / "shop.py").write_text("app = print\n")
     if own:
         (source / "gunicorn.conf.py").write_text(own)
-    (config,) = [path / name for name in RUNNER.files(app, 2)]  # type: ignore[arg-type]
-    config.write_text(RUNNER.files(app, 2)[config.name])  # type: ignore[arg-type]
-    argv = [sys.executable, "-m", "gunicorn", "--config", config, "--bind", f"unix:{sock}", "--umask", "7", "shop:app"]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(path / "notify"))
-        systemd.settimeout(SECONDS)
-        environment = {**os.environ, "NOTIFY_SOCKET": str(path / "notify")}
-        process = subprocess.Popen(argv, cwd=source, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        try:
-            assert systemd.recv(1000).startswith(b"READY=1")
-            connection = http.client.HTTPConnection("shop", timeout=SECONDS)
-            connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(SECONDS)
-            connection.sock.connect(str(sock))
-            connection.request("GET", "/")
-            answer = connection.getresponse().read().decode()
-            connection.close()
-        finally:
-            process.terminate()
-            output = process.communicate(timeout=SECONDS)[0].decode()
-    return answer, output.splitlines()
+    ((name, text),) = RUNNER.files(app, 2).items()
+    (path / name).write_text(text)
+    argv = [sys.executable, "-m", "gunicorn", "--print-config", "--config", path / name, "--bind", "unix:x", "shop:app"]
+    ran = subprocess.run(argv, cwd=source, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    pairs = (line.partition("=") for line in ran.stdout.splitlines() if "=" in line)
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def test_the_app_s_own_settings_count_where_the_kit_has_no_say(tmp_path: Path):
-    answer, said = answered(tmp_path, SHOP, OWN)
-    (line,) = [line for line in said if "SET" in line]
-    assert answer == "ok" and line.partition("SET ")[2] == f"3 30 - sync {tmp_path}/source/gunicorn.conf.py"
+    found = settings(tmp_path, SHOP, OWN)
+    assert (found["workers"], found["threads"], found["timeout"], found["worker_class"]) == ("3", "1", "20", "sync")
+    assert found["proc_name"] == f"{tmp_path}/source/gunicorn.conf.py" and "when_ready" in found["when_ready"]
+    assert found["bind"] == "['unix:x']" and found["accesslog"] == "-" and found["graceful_timeout"] == "30"
+    assert found["daemon"] == found["reuse_port"] == "False" and found["forwarded_allow_ips"] == "['*']"
 
 
 def test_what_deploy_toml_sets_counts_more(tmp_path: Path):
-    answer, said = answered(tmp_path, replace(SHOP, workers=1, worker_class="gthread"), OWN)
-    (line,) = [line for line in said if "SET" in line]
-    assert answer == "ok" and line.partition("SET ")[2].startswith("1 30 - sync")  # gthread is the default
+    found = settings(tmp_path, replace(SHOP, workers=1, timeout_seconds=60), OWN)
+    assert (found["workers"], found["timeout"], found["graceful_timeout"]) == ("1", "60", "60")
+
+
+def test_an_app_without_settings_of_its_own_gets_the_kit_s(tmp_path: Path):
+    found = settings(tmp_path, SHOP)
+    assert (found["workers"], found["threads"], found["worker_class"]) == ("2", "8", "gthread")
+    assert found["control_socket_disable"] == "True" and found["worker_tmp_dir"] == "/dev/shm"
 
 
 @pytest.mark.parametrize(
