@@ -187,6 +187,38 @@ def test_deploys_with_saturated_sync_workers_lose_no_request(server: Server, pro
     assert visitors.answered.total() > 200
 
 
+OWN = """
+workers = 3
+bind = "0.0.0.0:9999"
+
+def post_worker_init(worker):
+    worker.log.info("the app's own hook")
+"""
+
+
+@pytest.mark.parametrize("pinned", ["gunicorn==20.1.0", "gunicorn==23.0.0"])
+def test_an_older_gunicorn_with_settings_of_its_own_loses_no_request(server: Server, project: Project, pinned: str):
+    (project.directory / "webapp" / "requirements.txt").write_text(f"flask\n{pinned}\n")
+    (project.directory / "gunicorn.conf.py").write_text(OWN)
+    project.commit()
+    ran = project.fab("deploy")
+    assert "note: gunicorn.conf.py sets bind: Ashore sets that itself" in ran.out
+    assert project.fab("logs").out.count("the app's own hook") >= 3
+    assert ":9999" not in server.script("ss -Hltn")
+    kinds = [
+        ("POST", "/echo", True, 0.0),
+        ("POST", "/echo", True, 0.3),
+        ("GET", "/slow", True, 0.0),
+        ("GET", "/busy", False, 0.0),
+    ]
+    with Visitors(server.machine.address).at(*kinds, each=4) as visitors:
+        for number in range(5):
+            change(project, f"{pinned} {number}")
+            switched(project, server, "deploy")
+    assert visitors.failures == []
+    assert visitors.answered["/echo"] > 100
+
+
 def test_a_connection_that_is_open_while_releases_change_gets_answers_from_each(server: Server, project: Project):
     project.fab("deploy")
     with socket.create_connection((server.machine.address, 80), timeout=60) as visitor:

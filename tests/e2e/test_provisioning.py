@@ -175,6 +175,18 @@ def test_releases_change_under_visitors_by_https(trixie: Project):
     assert set(answered.statuses) == {200}
 
 
+def test_debian_13_runs_an_older_gunicorn(trixie: Project):
+    requirements = trixie.directory / "webapp" / "requirements.txt"
+    before = requirements.read_text()
+    requirements.write_text("flask\ngunicorn==20.0.4\n")
+    trixie.commit()
+    trixie.fab("deploy")
+    assert https(Server(trixie.machine))[0] == 200
+    requirements.write_text(before)
+    trixie.commit()
+    trixie.fab("deploy")
+
+
 def test_debian_13_speaks_http3(trixie: Project):
     server = Server(trixie.machine)
     assert https(server)[1]["alt-svc"] == 'h3=":443"; ma=86400'

@@ -1,9 +1,10 @@
-# Written by Ashore from templates/gunicorn/gunicorn.conf.py.j2: edit that, not this. [seal 9929d7c80a68]
+# Written by Ashore from templates/gunicorn/gunicorn.conf.py.j2: edit that, not this. [seal 5f22d78978af]
 # How Gunicorn runs this release. A version of Gunicorn ignores what it does not know: all from 19.9 on take this file.
 import os
 import socket
 
 import gunicorn
+import gunicorn.util
 
 # What deploy.toml leaves open.
 worker_class = "gthread"
@@ -31,6 +32,8 @@ graceful_timeout = min(graceful_timeout, 30)
 worker_tmp_dir = "/dev/shm"  # its heartbeat files are in memory
 forwarded_allow_ips = "*"  # whoever reaches the socket is the proxy
 control_socket_disable = True
+# It is the app's user already. Older versions become that user once more, which systemd does not permit.
+gunicorn.util.set_owner_process = lambda *given, **named: None
 for log in ("accesslog", "errorlog"):
     if globals().get(log):
         globals()[log] = "-"  # the journal
