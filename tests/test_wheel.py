@@ -128,6 +128,19 @@ def test_the_installed_program_tells_its_version_and_its_commands(scripts: Path,
         assert run(tmp_path, *words, "--version").stdout == f"Ashore {VERSION}\n"
     listed = run(tmp_path, scripts / "ashore", "--list").stdout
     assert "ashore init" in listed and "\n  deploy " in listed and "fab " not in listed
+    assert run(tmp_path, scripts / "ashore").stdout == listed
+
+
+def test_what_stands_before_the_command_is_refused_in_four_lines(scripts: Path, tmp_path: Path):
+    for words, what in (
+        (("-t", "abc", "deploy"), "'abc' is not a whole number"),
+        (("-H",), "the option -H needs a value"),
+    ):
+        ran = run(tmp_path, scripts / "ashore", *words)
+        assert ran.returncode == 1 and ran.stderr.startswith(f"error: {what}\nwhere: ashore {words[0]}"), ran.stderr
+    (tmp_path / ".fabric.yaml").write_text("a: [")
+    ran = run(tmp_path, scripts / "ashore", "--list")
+    assert ran.returncode == 1 and ran.stderr.startswith("error: a config file of Fabric cannot be read"), ran.stderr
 
 
 def test_a_newcomer_is_shown_the_way_to_a_config(scripts: Path, project: Path):

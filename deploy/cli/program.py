@@ -11,6 +11,7 @@ from fabric.config import Config
 from fabric.main import Fab
 from fabric.main import program as fab
 from invoke.collection import Collection
+from invoke.exceptions import Exit
 
 from ..screen.command import INSTALLED, as_typed, command_name
 from ..session.session import Session
@@ -62,6 +63,13 @@ class Ashore(Fab):  # type: ignore[misc]  # Fabric has no types
 
     def print_version(self) -> None:
         print(f"Ashore {VERSION}")
+
+    def no_tasks_given(self) -> None:
+        """`ashore` alone shows what there is, as `ashore --list` does."""
+        if not self._remainder_only:
+            print(as_typed(ABOUT))
+            self.list_tasks()
+            raise Exit
 
     def create_config(self) -> None:
         core_told(super().create_config)

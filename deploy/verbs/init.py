@@ -134,7 +134,8 @@ def sound_host(value: str, option: str) -> str:
     try:
         login(value)
     except Wrong as wrong:
-        raise ConfigError(f"{option} {wrong}", "", NOTHING, f"{option} root@203.0.113.10") from None
+        hint = "root@ and the server's address, as in root@203.0.113.10"
+        raise ConfigError(f"{option} {wrong}", "", NOTHING, hint) from None
     return value
 
 
