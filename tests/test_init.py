@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from deploy.config.paths import PACKAGE
-from deploy.config.reader import load
-from deploy.errors import ConfigError
+from deploy.config.reader import App, load
+from deploy.errors import ConfigError, SourceError
 from deploy.screen.screen import Screen
 from deploy.source.callables import callables, health_path, to_choose
+from deploy.source.upload import require_wsgi
 from deploy.verbs.init import Given, init
 
 FLASK = "from flask import Flask\n\napp = Flask(__name__)\n"
@@ -234,3 +235,29 @@ def test_static_files_are_served_by_the_proxy_where_it_is_clear_which(
 def test_a_path_for_health_checks_is_found_among_the_routes(project: Path, route: str):
     write(project, {"app.py": f"{FLASK}{route}\ndef up(): ...\n"})
     assert health_path(project) == "/up"
+
+
+@pytest.mark.parametrize(
+    ("files", "target", "refused"),
+    [
+        ({"app.py": FLASK}, "app:app", False),
+        ({"main.py": FASTAPI}, "main:app", True),
+        ({"main.py": FASTAPI}, "main:other", False),  # what is not seen is not judged
+        ({"shop/__init__.py": FASTAPI}, "shop:app", True),
+        (
+            {"main.py": FASTAPI, "gunicorn.conf.py": "worker_class = 'uvicorn_worker.UvicornWorker'\n"},
+            "main:app",
+            False,
+        ),
+        ({"main.py": "app = = 1"}, "main:app", False),
+        ({}, "main:app", False),
+    ],
+)
+def test_an_asgi_app_is_named_before_the_upload(project: Path, files: dict[str, str], target: str, refused: bool):
+    write(project, files)
+    app = App("shop", target)
+    if not refused:
+        return require_wsgi(project, app)
+    with pytest.raises(SourceError, match=f"{target} is a FastAPI app, which speaks ASGI"):
+        require_wsgi(project, app)
+    return None

@@ -230,6 +230,16 @@ def called_in(module: Module, factories: dict[str, Served]) -> Iterator[Served]:
             )
 
 
+def served_by(directory: Path, target: str) -> Served | None:
+    """What `wsgi` names, if its module shows that."""
+    path = Path(*target.partition(":")[0].split("."))
+    for below in (path.with_suffix(".py"), path / "__init__.py"):
+        with suppress(OSError, ValueError, SyntaxError, RecursionError):
+            module = Module(below, ast.parse((directory / below).read_bytes()))
+            return next((made for made in made_in(module, directory) if made.target == target), None)
+    return None
+
+
 def to_choose(found: list[Served]) -> list[Served]:
     """Those among which only a person can choose; one where it is clear.
 
