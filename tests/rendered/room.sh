@@ -1,4 +1,4 @@
-# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal 26de98af0dac]
+# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal cb6d1c4b3948]
 # /run/APP/RELEASE, where a running release has its socket and its temporary files: room.sh make|offer|remove APP RELEASE
 # [MEGABYTES]. The unit of a release calls it as root, outside of the app's box.
 set -eu
@@ -53,9 +53,9 @@ offer)
     mv -fT .http.sock http.sock
     ;;
 remove)
-    # A start after a stop that was wanted is no part of a crash loop.
-    if [ "${SERVICE_RESULT:-}" = success ]; then
-        rm -f "/run/ashore/starts-$app"
+    # What was started before a stop that was wanted is no part of a crash loop.
+    if [ "${SERVICE_RESULT:-}" = success ] && [ -e "/run/ashore/starts-$app" ]; then
+        sed -i "/^$release /d" "/run/ashore/starts-$app"
     fi
     remove
     ;;

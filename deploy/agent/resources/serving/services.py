@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -251,13 +252,13 @@ def drain(unit: str, directory: str, seconds: float) -> None:
     idle, into which the proxy may just be writing: a POST is then lost. The proxy ends those itself, within two
     seconds; who is connected longer than KEPT_SECONDS has a request open, which a stop lets end.
     """
-    began, looking = time.monotonic(), [*in_network_of(unit), "ss", "-Hxa"]
+    began, pause, looking = time.monotonic(), threading.Event(), [*in_network_of(unit), "ss", "-Hxa"]
     while (waited := time.monotonic() - began) < seconds:
         listing = subprocess.run(looking, capture_output=True, env=ENVIRONMENT).stdout.decode(errors="replace")
         queued, connected = connections(listing, directory)
         if not queued and (not connected or waited > KEPT_SECONDS):
             return
-        time.sleep(0.05)
+        pause.wait(0.05)
 
 
 def in_network_of(unit: str) -> list[str]:
