@@ -29,13 +29,11 @@ VISITORS = (("Grace", "It works on the server, too."), ("Ada", "Fresh from local
 
 
 def at_a_terminal(words: tuple[str, ...]) -> str:
-    """The screen that `fab WORDS` leaves, with its colours; a progress bar, which goes again, is left out."""
+    """The screen that `ashore WORDS` leaves, with its colours; a progress bar, which goes again, is left out."""
     inside, terminal = pty.openpty()
     environment = {**os.environ, "COLUMNS": "110", "LINES": "50", "TERM": "xterm-256color"}
-    fab = str(Path(sys.executable).parent / "fab")
-    process = subprocess.Popen(
-        [fab, *words], cwd=ROOT, env=environment, stdin=terminal, stdout=terminal, stderr=terminal
-    )
+    argv = [sys.executable, "-m", "deploy", *words]
+    process = subprocess.Popen(argv, cwd=ROOT, env=environment, stdin=terminal, stdout=terminal, stderr=terminal)
     os.close(terminal)
     raw = b""
     try:
@@ -52,7 +50,7 @@ def at_a_terminal(words: tuple[str, ...]) -> str:
 
 def draw(text: str, path: Path) -> None:
     console = Console(record=True, width=110, file=io.StringIO(), force_terminal=True)
-    console.print(Text("$ ", "bold") + Text("fab sandbox provision deploy", "bold cyan"))
+    console.print(Text("$ ", "bold") + Text("ashore sandbox provision deploy", "bold cyan"))
     console.print(Text.from_ansi(re.sub(r"\n{3,}", "\n\n", text.strip())))
     drawn = console.export_svg(title="ashore")
     path.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.S), "utf-8")  # it would be fetched from afar
