@@ -1,10 +1,12 @@
 """Plans are what they were when plans.json was reviewed: those of a provision before the kit was rebuilt.
 
 A step may have gained fields since; what it had, it has, and no step has come, gone or moved. One kind was renamed.
+To accept a change of plans: PYTHONPATH=. python tests/test_same_plans.py CASE…, then look at the difference in Git.
 """
 
 import hashlib
 import json
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -147,3 +149,25 @@ def test_a_plan_is_what_it_was(case: str, monkeypatch: pytest.MonkeyPatch):
 
 def test_every_plan_is_compared():
     assert set(json.loads(GOLDEN.read_text())) == set(CASES)
+
+
+def as_text(plans: dict[str, dict[str, Any]]) -> str:
+    """Plans as plans.json has them: a step on a line."""
+
+    def field(name: str, value: Any) -> str:
+        if not (isinstance(value, list) and value and isinstance(value[0], dict)):
+            return f" {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"
+        steps = (json.dumps(step, separators=(",", ":"), ensure_ascii=False) for step in value)
+        return f" {json.dumps(name)}: [\n  " + ",\n  ".join(steps) + "\n ]"
+
+    cases = (",\n".join(field(*pair) for pair in plan.items()) for plan in plans.values())
+    return (
+        "{\n"
+        + ",\n".join(f"{json.dumps(case)}: {{\n{text}\n}}" for case, text in zip(plans, cases, strict=True))
+        + "\n}\n"
+    )
+
+
+if __name__ == "__main__":
+    reviewed = json.loads(GOLDEN.read_text())
+    GOLDEN.write_text(as_text(reviewed | {case: short(CASES[case]()) for case in sys.argv[1:]}))
