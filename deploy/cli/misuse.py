@@ -64,6 +64,9 @@ def core_told(step: Callable[[], None]) -> None:
             step()
         except (ParseError, ValueError) as error:
             raise misuse(error, []) from None
+        except BrokenPipeError:  # `ashore --version | true`
+            silence(sys.stdout)
+            raise Exit(code=0) from None
         except (UnknownFileType, yaml.YAMLError, OSError) as error:
             what = "a config file of Fabric cannot be read"
             raise ConfigError(what, hint="the default is ~/.fabric.yaml", detail=str(error)) from None
