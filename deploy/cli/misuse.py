@@ -68,6 +68,9 @@ def core_told(step: Callable[[], None]) -> None:
             silence(sys.stdout)
             raise Exit(code=0) from None
         except (UnknownFileType, yaml.YAMLError, OSError) as error:
+            if isinstance(error, OSError) and not error.filename:
+                silence(sys.stdout)
+                raise unwritten(error) from None
             what = "a config file of Fabric cannot be read"
             raise ConfigError(what, hint="the default is ~/.fabric.yaml", detail=str(error)) from None
 

@@ -18,7 +18,7 @@ from ..session.session import Session
 from ..version import VERSION
 from .ci import ci_tasks
 from .env import env_tasks
-from .misuse import core_told, explain_misuse, open_streams
+from .misuse import core_told, explain_misuse, open_streams, print_help
 from .options import ending, stage_names
 from .project import project_tasks
 from .sandbox import sandbox_tasks
@@ -62,13 +62,12 @@ class Ashore(Fab):  # type: ignore[misc]  # Fabric has no types
     """Fabric's program without a fabfile: the kit's commands are its own."""
 
     def print_version(self) -> None:
-        print(f"Ashore {VERSION}")
+        print(f"Ashore {VERSION}", flush=True)
 
     def no_tasks_given(self) -> None:
         """`ashore` alone shows what there is, as `ashore --list` does."""
         if not self._remainder_only:
-            print(as_typed(ABOUT))
-            self.list_tasks()
+            print_help(as_typed(ABOUT), self.list_tasks)
             raise Exit
 
     def create_config(self) -> None:
