@@ -24,6 +24,19 @@ def expanded(written: str, where: str) -> Path:
         raise ConfigError(f"{written}: there is no home directory {home} on this machine", where, hint=hint) from None
 
 
+def write(path: Path, text: str, mode: str = "w") -> None:
+    """Write a file of the project, with the directories above it: UTF-8, Unix's line ends. mode: "x" for a new one."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open(mode, encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        what = f"{path.name} cannot be written: {error.strerror}"
+        raise ConfigError(
+            what, str(path), hint="check the owner and mode of the directory, and its disk (df -h)"
+        ) from None
+
+
 def caches() -> Path:
     """Where the kit keeps what it could make anew; RuntimeError where there is no home."""
     return Path(os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")) / "ashore"

@@ -3,7 +3,7 @@
 import difflib
 from pathlib import Path
 
-from ..config.paths import OVERRIDES, TEMPLATES
+from ..config.paths import OVERRIDES, TEMPLATES, write
 from ..config.reader import FILE
 from ..errors import NOTHING, ConfigError
 from ..screen.screen import Screen
@@ -58,12 +58,3 @@ def require_copy(name: str) -> None:
     if not overrides.own(name).is_file():
         hint = f"fab eject {overrides.stem(name)} writes it"
         raise ConfigError(f"there is no {overrides.own(name).as_posix()} yet", "", NOTHING, hint)
-
-
-def write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8", newline="\n")
-    except OSError as error:
-        what = f"{path.as_posix()} cannot be written: {error.strerror}"
-        raise ConfigError(what, str(Path.cwd()), NOTHING, "check the directory's owner and mode") from None

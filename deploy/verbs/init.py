@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..agent.dataclass import dataclass
 from ..config.document import brief
-from ..config.paths import PACKAGE
+from ..config.paths import PACKAGE, write
 from ..config.reader import FILE, read
 from ..config.schema import DOMAIN
 from ..config.values import Wrong, app_name, login, word
@@ -44,7 +44,7 @@ def init(screen: Screen, directory: Path, given: Given, ask: Ask | None, check: 
         screen.say(f"{FILE} would be written")
         screen.would_change = True
     else:
-        write(directory / FILE, text)
+        write(directory / FILE, text, "x")
         screen.say(f"{FILE} is written; `fab explain` lists all keys that can be set in it")
     for note in project.notes:
         screen.say(f"note: {note}", "yellow")
@@ -157,15 +157,6 @@ def parsed(text: str) -> dict[str, object]:
     import tomllib
 
     return tomllib.loads(text)
-
-
-def write(path: Path, text: str) -> None:
-    try:
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-    except OSError as error:
-        what = f"{FILE} cannot be written: {error.strerror}"
-        raise ConfigError(what, str(path), NOTHING, "check the directory's owner and mode") from None
 
 
 def next_commands(has_host: bool, in_git: bool) -> str:
