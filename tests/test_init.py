@@ -11,7 +11,7 @@ from deploy.config.paths import PACKAGE
 from deploy.config.reader import App, load
 from deploy.errors import ConfigError, SourceError
 from deploy.screen.screen import Screen
-from deploy.source.callables import callables, health_path, to_choose
+from deploy.source.callables import callables, health_path, read, to_choose
 from deploy.source.upload import require_wsgi
 from deploy.verbs.init import Given, init
 
@@ -75,7 +75,7 @@ def answering(*answers: str) -> Callable[[str], str]:
 )  # fmt: skip
 def test_the_callables_of_a_project_are_found_by_reading_it(project: Path, files: dict[str, str], served: list[str]):
     write(project, files)
-    assert [each.target for each in to_choose(callables(project))] == served
+    assert [each.target for each in to_choose(callables(project, list(read(project))))] == served
 
 
 def test_what_is_written_can_be_loaded_and_explains_each_of_its_lines(project: Path):
@@ -234,7 +234,7 @@ def test_static_files_are_served_by_the_proxy_where_it_is_clear_which(
 )
 def test_a_path_for_health_checks_is_found_among_the_routes(project: Path, route: str):
     write(project, {"app.py": f"{FLASK}{route}\ndef up(): ...\n"})
-    assert health_path(project) == "/up"
+    assert health_path(list(read(project))) == "/up"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from ..agent.resources.host.machine import DnsElsewhere, HostNames, KitVersion, 
 from ..agent.resources.host.packages import Packages, Uv
 from ..agent.resources.host.swap import Swap
 from ..agent.resources.host.users import Member, User
-from ..agent.resources.host.versions import NAME, is_newer, made_by
+from ..agent.resources.host.versions import NAME, UPGRADE, is_newer, made_by
 from ..agent.resources.serving.services import Service
 from ..agent.wire import Plan, Resource
 from ..config.reader import App, Stage
@@ -153,7 +153,7 @@ def require_provisioned(app: App, site: Site, facts: Facts, where: str) -> None:
         what = "is not provisioned yet" if not version else "was provisioned by another version of Ashore"
         if is_newer(made_by(facts.provisioned), VERSION):
             other = made_by(facts.provisioned)
-            hint = f"upgrade to Ashore {other} or later: pipx upgrade ashore, or: uv tool upgrade ashore"
+            hint = f"upgrade to Ashore {other} or later: {UPGRADE}"
             raise HostError(
                 f"the server was provisioned by Ashore {other}, and this is {VERSION}", where, NOTHING, hint
             )
@@ -168,6 +168,6 @@ def other_version(facts: Facts) -> str:
     other = made_by(facts.provisioned)
     if other in ("", VERSION):
         return ""
-    newer = "upgrade when you can: pipx upgrade ashore, or: uv tool upgrade ashore"
+    newer = f"upgrade when you can: {UPGRADE}"
     what_to_do = newer if is_newer(other, VERSION) else "`fab provision --check` shows what is new"
     return f"the server was provisioned by Ashore {other}, and this is {VERSION}: {what_to_do}"

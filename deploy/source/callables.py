@@ -116,9 +116,8 @@ class Module:
         return MAKERS.get((name, root))
 
 
-def callables(directory: Path) -> list[Served]:
-    """All that is found, the most usual first."""
-    modules = list(read(directory))
+def callables(directory: Path, modules: list[Module]) -> list[Served]:
+    """All that is found in a project's modules, the most usual first."""
     found = [made for module in modules for made in made_in(module, directory)]
     factories = {each.target: each for each in found if each.target.endswith("()")}
     for module in modules:
@@ -127,6 +126,7 @@ def callables(directory: Path) -> list[Served]:
 
 
 def read(directory: Path) -> Iterator[Module]:
+    """The modules of a project's own code."""
     count = 0
     for top, directories, files in os.walk(directory):
         below = Path(top).relative_to(directory)
@@ -252,10 +252,10 @@ def to_choose(found: list[Served]) -> list[Served]:
     return [each for each in left if each.is_wsgi] or left
 
 
-def health_path(directory: Path) -> str:
+def health_path(modules: list[Module]) -> str:
     """A path that is there for health checks, "/" where there is none."""
     routes = set()
-    for module in read(directory):
+    for module in modules:
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Call) and isinstance(node.func, (ast.Attribute, ast.Name)) and node.args:
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..agent.dataclass import dataclass
 from ..config.values import Wrong, app_name
-from .callables import Served, callables, health_path, to_choose
+from .callables import Served, callables, health_path, read, to_choose
 
 REQUIREMENTS = (
     "requirements.txt", "requirements/production.txt", "requirements/prod.txt", "requirements/base.txt",
@@ -35,7 +35,8 @@ class Project:
 
 
 def look_at(directory: Path) -> Project:
-    found = callables(directory)
+    modules = list(read(directory))  # once: a project may have thousands
+    found = callables(directory, modules)
     metadata = project_table(directory)
     requirements = requirements_of(directory, metadata)
     python = str(metadata.get("requires-python", ""))
@@ -44,7 +45,7 @@ def look_at(directory: Path) -> Project:
         tuple(to_choose(found)),
         tuple(found),
         requirements,
-        health_path(directory),
+        health_path(modules),
         python,
         in_git(directory),
         tuple(notes(directory, requirements, python)),

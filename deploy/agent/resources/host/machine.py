@@ -9,7 +9,7 @@ from ...sockets import listening, owners, sockets_of
 from ...system import System
 from ...wire import Drift, Refused, Resource
 from ..files import replace, text_of, unified
-from .versions import is_newer, made_by, parts
+from .versions import UPGRADE, is_newer, made_by, parts
 
 HOSTS = "/etc/hosts"
 RESOLVERS = "/etc/resolv.conf"
@@ -55,8 +55,7 @@ class KitVersion(Resource):
         if is_newer(newest, self.version):
             raise Refused(
                 f"the server was provisioned by Ashore {newest}, and this is {self.version}: it would undo what is new",
-                f"upgrade to Ashore {newest} or later: pipx upgrade ashore, or: uv tool upgrade ashore\n"
-                "--force provisions with this version all the same",
+                f"upgrade to Ashore {newest} or later: {UPGRADE}\n--force provisions with this version all the same",
             )
         return []
 

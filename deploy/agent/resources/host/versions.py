@@ -2,6 +2,7 @@
 
 import re
 
+UPGRADE = "pipx upgrade ashore, or: uv tool upgrade ashore"
 NAME = "ashore="  # before the version, in the file that a provision leaves
 
 
