@@ -6,7 +6,7 @@ The first paragraph is the comment. RUNNER and PROXY stand for the names of what
 
 from ..agent.dataclass import dataclass, field
 from .keys import BOTH, PROVISION, attributes, key
-from .values import app_name, env, flag, host, inside, network, number, port, static, texts, word
+from .values import app_name, env, flag, host, inside, inside_or_none, network, number, port, static, texts, word
 
 PATH = r"/[A-Za-z0-9._~!&()*+,=:@%/?-]*"  # nothing that means something in a proxy's configuration
 DOMAIN = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -34,11 +34,28 @@ class App:
         )
     )
     """What RUNNER serves: "module:callable", or "module:factory()" if a function makes the app."""
-    requirements: str = key("requirements.txt", inside, FILES, example="pyproject.toml")
-    """The packages that the app needs: a requirements file or a pyproject.toml. RUNNER is added if it lists none.
+    requirements: str = key(
+        "",
+        inside_or_none,
+        FILES,
+        example="requirements.txt",
+        unset="a lock, requirements.txt or pyproject.toml, if there is one",
+    )
+    """The file that says which packages the app needs: a lock, a requirements file or pyproject.toml. RUNNER is added
+    if it lists none.
 
-    uv installs them. The files that it includes by -r and -c count, too. If the file has hashes, uv installs nothing
-    without a matching hash. A deploy lists the requirements without an exact version.
+    Locks are uv.lock, poetry.lock, pdm.lock, pylock.toml and Pipfile.lock. "pyproject.toml" means the lock beside it,
+    if there is one. The files that it includes by -r and -c count, too. If it has hashes, uv installs nothing without a
+    matching hash. A deploy lists the requirements without an exact version.
+    """
+    extras: tuple[str, ...] = key(
+        (), texts(word(r"[A-Za-z0-9][\w.-]*", "the name of an extra")), FILES, example=["prod"]
+    )
+    """Which of the project's optional dependencies are installed ([project.optional-dependencies])."""
+    install_project: bool = key(True, flag, FILES, example=False)
+    """Whether the project itself is installed if it is a package, so that its version and its commands are there.
+
+    A project is a package if its pyproject.toml has a table [build-system]. Its code is always that of the release.
     """
     include: tuple[str, ...] = key((), texts(inside), FILES, example=["shop", "dist"], unset="all that Git tracks")
     """Which files and directories of the project are uploaded. A path that Git does not track is uploaded, too.

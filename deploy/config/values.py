@@ -145,6 +145,11 @@ def inside(value: Any) -> str:
     return posixpath.normpath(path)
 
 
+@kind("a path inside the project")
+def inside_or_none(value: Any) -> str:
+    return "" if value == "" else inside(value)
+
+
 @kind("an IP address or a network, like 10.0.0.0/8")
 def network(value: Any) -> str:
     """An address or a network, as a proxy takes it."""

@@ -121,7 +121,8 @@ def begin(switch: Switch) -> Steps:
 
 def whole(switch: Switch) -> Steps:
     """An existing release keeps its virtualenv and its unit."""
-    packages = (virtualenv(switch.app, switch.release),) if "venv" in switch.release.record else ()
+    own = layout.release(switch.name, switch.release.id)
+    packages = virtualenv(switch.app, switch.release, own) if "venv" in switch.release.record else ()
     return (*packages, unit_as_it_was(switch.app, switch.release.id, switch.facts, switch.force))
 
 

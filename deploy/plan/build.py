@@ -6,23 +6,25 @@ from ..agent import layout
 from ..agent.resources.files import File, Link
 from ..agent.resources.release.commands import ReleaseCommand
 from ..agent.resources.release.environment import Environment
-from ..agent.resources.release.releases import Source, Virtualenv
+from ..agent.resources.release.own_package import Generated
+from ..agent.resources.release.releases import Source, Virtualenv, listing_of
 from ..agent.resources.release.uploads import Room, Uploaded
 from ..agent.resources.serving.services import UnitFile
 from ..agent.wire import Resource, Secret
 from ..config.reader import App
 from ..stack.runners import runner
 from .facts import Facts, Release
-from .record import as_recorded, settings, unit_text
+from .record import as_recorded, recipe_of, settings, unit_text
 
 UV = f"{layout.uv()}/bin/uv"
 
 
-def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resource, ...]:
-    """A release from uploaded source. upload: what is uploaded, as text."""
+def build(app: App, release: Release, facts: Facts, upload: str, listing: str = "") -> tuple[Resource, ...]:
+    """A release from uploaded source. upload: what is uploaded, as text. listing: see `source.dependencies`."""
     name, home = app.name, layout.home(app.name)
     directory = layout.release(name, release.id)
-    layers = {"kit": {**settings(app, facts.cpus), "DOMAIN": release.site.names[0]}, "app": dict(app.env)}
+    kit = {**settings(app, facts.cpus), "DOMAIN": release.site.names[0], **search_path(release, directory)}
+    layers = {"kit": kit, "app": dict(app.env)}
     base = facts.current or max(facts.good, default="")
     before = layout.release(name, base) if base else layout.first_environment(name)
     command = ReleaseCommand(name, release.id, app.release_command, app.release_seconds)
@@ -30,7 +32,8 @@ def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resour
         Room(home, layout.venv(name, release.record["venv"])),
         Uploaded(home, upload),
         Source(home, release.id, name),
-        virtualenv(app, release),
+        *listed(app, release, listing),
+        *virtualenv(app, release, before),
         Environment(directory, before, Secret(json.dumps(layers)), None, layout.secrets(name)),
         *parts(app, release, facts.cpus),
         *((command,) if app.release_command else ()),
@@ -46,14 +49,31 @@ def copy(app: App, release: Release, base: str, change: Secret, cpus: int) -> tu
     before = layout.release(app.name, base)
     environment = Environment(directory, before, Secret(""), change, layout.secrets(app.name))
     source = Source(layout.home(app.name), release.id, app.name, base)
-    return (source, virtualenv(app, release), environment, *parts(app, release, cpus))
+    return (source, *virtualenv(app, release, before), environment, *parts(app, release, cpus))
 
 
-def virtualenv(app: App, release: Release) -> Virtualenv:
-    """The release's virtualenv, which is rebuilt if it is incomplete."""
+def virtualenv(app: App, release: Release, variables: str) -> tuple[Resource, ...]:
+    """The release's virtualenv, which is rebuilt if it is incomplete. variables: the directory of a release that has
+    the variables for its build.
+    """
     source = f"{layout.release(app.name, release.id)}/source"
     path, adds = layout.venv(app.name, release.record["venv"]), release.record.get("adds", "")
-    return Virtualenv(path, source, app.requirements, UV, app.name, runner().package, adds)
+    recipe = recipe_of(release.record)
+    made = Virtualenv(path, source, app.requirements, UV, app.name, runner().package, adds, recipe, variables)
+    return (made, *((Generated(path, source, app.name),) if recipe.project else ()))
+
+
+def listed(app: App, release: Release, listing: str) -> tuple[Resource, ...]:
+    """What a lock lists, kept beside the virtualenv that is made of it."""
+    path = listing_of(layout.venv(app.name, release.record["venv"]))
+    return (File(path, listing, 0o600),) if listing else ()
+
+
+def search_path(release: Release, directory: str) -> dict[str, str]:
+    """Where Python finds the project's own code, if the project is a package: in the release."""
+    roots = recipe_of(release.record).roots
+    found = ":".join(f"{directory}/source" if root == "." else f"{directory}/source/{root}" for root in roots)
+    return {"PYTHONPATH": found} if found else {}
 
 
 def parts(app: App, release: Release, cpus: int) -> tuple[Resource, ...]:

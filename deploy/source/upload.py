@@ -10,6 +10,7 @@ from ..errors import SourceError
 from ..stack.runners import runner
 from . import requirements
 from .callables import served_by
+from .dependencies import PYTHON_FILES, Dependencies, chosen, dependencies, needed
 from .tree import SourceTree, collect, stream
 
 AHEAD_BYTES = 256 << 10  # smaller uploads are sent without waiting for a request
@@ -17,10 +18,11 @@ AHEAD_BYTES = 256 << 10  # smaller uploads are sent without waiting for a reques
 
 @dataclass(frozen=True)
 class Local:
-    """requirements: text of each requirements file by its path."""
+    """requirements: text of each file that says what is installed by its path. found: what they say."""
 
     source: SourceTree
     requirements: dict[str, str]
+    found: Dependencies
 
     def size_bytes(self, indices: list[int]) -> int:
         return sum(self.source.entries[index].size for index in indices)
@@ -48,12 +50,18 @@ def require_wsgi(directory: Path, app: App) -> None:
 
 def gather(config: Config, app: App) -> Local:
     source = collect(config.directory, app.include, app.include_anyway)
-    read: dict[str, str] = {}
-    waiting = [app.requirements]
-    while waiting:
-        path = waiting.pop()
-        read[path] = requirements.text_of(config.directory, path)
-        waiting += [name for name in requirements.included(path, read[path]) if name not in read]
-    requirements.check(source.entries, read, runner().package)
+    read = read_files(config.directory, app, {entry.path for entry in source.entries})
+    found = dependencies(read, {entry.path for entry in source.entries}, app.extras, app.install_project)
+    requirements.check(source.entries, found.read, found.texts, runner().package)
     require_wsgi(config.directory, app)
-    return Local(source, read)
+    return Local(source, read, found)
+
+
+def read_files(directory: Path, app: App, names: set[str]) -> dict[str, str]:
+    """The texts that say which packages and which Python are wanted. names: of the files that are uploaded."""
+
+    def text_of(path: str) -> str:
+        return requirements.text_of(directory, path)
+
+    others = {path: text_of(path) for path in PYTHON_FILES if path in names}
+    return {**needed(chosen(app.requirements, names, others), names, text_of), **others}

@@ -10,6 +10,7 @@ from ...system import System
 from ...wire import Cancelled, Drift, Entry, Failed, Refused, Resource
 from ..files import replace, required_ids, text_of
 from .package import Package
+from .recipes import SERVER_PYTHON, Recipe
 from .uploads import MANIFEST, ancestors_of, escaping, known_files, manifest_of, stored_name
 
 UNITS = "/etc/systemd/system"
@@ -85,19 +86,14 @@ def place(entry: Entry, stored: str, path: str, gid: int) -> None:
     os.chmod(path, 0o750 if entry.kind == "x" else 0o640)
 
 
-BUILD = (  # with uv, the directory, the requirements and one that the kit adds as its arguments
-    '"$1" venv --quiet --allow-existing --no-project --python /usr/bin/python3 "$2"\n'
-    'exec "$1" pip install --python "$2/bin/python" --compile-bytecode -r "$3" ${4:+"$4"}\n'
-)
-
-
 @dataclass(frozen=True)
 class Virtualenv(Resource):
     """A virtualenv with what a requirements file names, shared by all releases with the same hash in its path.
 
     Built as `user` in a box, and with nothing that an earlier build left; then it is root's, and complete once it has
     root's marker. package: what runs the app, without which it is of no use. adds: a requirement beside the file's, see
-    `requirements.added`.
+    `requirements.added`. recipe: how it is filled. variables: the release directory whose environment has what uv needs
+    for private indexes, see `secret_variables`.
     """
 
     path: str
@@ -107,6 +103,8 @@ class Virtualenv(Resource):
     user: str
     package: Package
     adds: str = ""
+    recipe: Recipe = Recipe()
+    variables: str = ""
 
     @property
     def title(self) -> str:
@@ -132,16 +130,31 @@ class Virtualenv(Resource):
 
     def apply(self, system: System) -> None:
         from .build_box import build
+        from .build_hints import advice_on_build
+        from .environment import secret_variables
+        from .own_package import unbind
 
         # One that lacks something may still be in use: it stays in its place until another is there.
         top = f"{self.path}.fresh" if self._complete else self.path
         shutil.rmtree(top, ignore_errors=True)  # left by an interrupted run
         os.mkdir(top, 0o755)
         system.operator.progress(20, "packages of the app")
-        argv = ["/bin/sh", "-ec", BUILD, "build", self.uv, self.path, self.requirements, self.adds]
+        recipe, listing = self.recipe, text_of(listing_of(self.path)) or ""
+        words = [word for extra in recipe.extras for word in ("--extra", extra)]
+        argv = ["/bin/sh", "-ec", recipe.script(bool(self.adds)), "build", *words]
+        environment = uv_environment() | {"UV": self.uv, "VENV": self.path, "FILE": self.requirements}
+        environment |= {"ADDS": self.adds, "PYTHON": SERVER_PYTHON}
+        environment |= {"UV_INDEX": " ".join(recipe.indexes)} if recipe.indexes else {}
+        secret = secret_variables(self.variables, self._texts(listing))
+
+        def prepare(scratch: str) -> str:
+            return recipe.prepare(scratch, self.source, listing)
+
         try:
-            build(system, argv, self.user, top, self.source, uv_environment(), at=self.path)
+            build(system, argv, self.user, top, self.source, environment, self.path, prepare, secret)
             self.package.require(top, self.requirements)
+            if recipe.project:
+                unbind(top, self.source, recipe.roots)
         except Cancelled:
             shutil.rmtree(top, ignore_errors=True)
             raise
@@ -150,7 +163,8 @@ class Virtualenv(Resource):
             if failure.hint:
                 raise
             what = f"the packages in {self.requirements} could not be installed"
-            raise Failed(what, f"fix {self.requirements}; see uv's output above", failure.detail) from failure
+            hint = advice_on_build(failure.detail) or f"fix {self.requirements}; see uv's output above"
+            raise Failed(what, hint, failure.detail) from failure
         with suppress(FileNotFoundError):
             os.unlink(f"{top}/.lock")  # uv's
         replace(f"{top}/{MARKER}", b"", 0o644, 0, 0)
@@ -164,6 +178,15 @@ class Virtualenv(Resource):
                 os.rename(broken, self.path)
                 raise
             shutil.rmtree(broken, ignore_errors=True)
+
+    def _texts(self, listing: str) -> str:
+        """What may name variables: the file, and what the kit made of a lock."""
+        return listing + (text_of(f"{self.source}/{self.requirements}") or "")
+
+
+def listing_of(venv: str) -> str:
+    """Where the lines of a lock are kept of which a virtualenv is made."""
+    return f"{venv}.txt"
 
 
 def lacking(venv: str, program: str) -> str:
@@ -232,7 +255,9 @@ class Pruned(Resource):
             for name in names
             if os.path.islink(f"{home}/releases/{name}/venv")
         }
-        surplus += [f"{home}/venvs/{name}" for name in os.listdir(f"{home}/venvs") if name not in used]
+        surplus += [
+            f"{home}/venvs/{name}" for name in os.listdir(f"{home}/venvs") if name.removesuffix(".txt") not in used
+        ]
         for name in os.listdir(UNITS):
             app, _, release = name.removesuffix(".service").partition("@")
             if app == self.app and release and name.endswith(".service") and release not in kept:
