@@ -4,9 +4,11 @@ import json
 
 from ..agent import layout
 from ..agent.resources.files import File, Link
+from ..agent.resources.host.build_packages import AppPackages, BuildPackages, BuildPackagesRemoved
 from ..agent.resources.release.commands import ReleaseCommand
 from ..agent.resources.release.environment import Environment
 from ..agent.resources.release.own_package import Generated
+from ..agent.resources.release.pythons import ManagedPython
 from ..agent.resources.release.releases import Source, Virtualenv, listing_of
 from ..agent.resources.release.uploads import Room, Uploaded
 from ..agent.resources.serving.services import UnitFile
@@ -29,11 +31,12 @@ def build(app: App, release: Release, facts: Facts, upload: str, listing: str = 
     before = layout.release(name, base) if base else layout.first_environment(name)
     command = ReleaseCommand(name, release.id, app.release_command, app.release_seconds)
     return (
-        Room(home, layout.venv(name, release.record["venv"])),
+        Room(home, layout.venv(name, release.record["venv"]), python=recipe_of(release.record).python),
+        *((AppPackages(app.apt),) if app.apt else ()),
         Uploaded(home, upload),
         Source(home, release.id, name),
         *listed(app, release, listing),
-        *virtualenv(app, release, before),
+        *built(app, virtualenv(app, release, before)),
         Environment(directory, before, Secret(json.dumps(layers)), None, layout.secrets(name)),
         *parts(app, release, facts.cpus),
         *((command,) if app.release_command else ()),
@@ -49,7 +52,7 @@ def copy(app: App, release: Release, base: str, change: Secret, cpus: int) -> tu
     before = layout.release(app.name, base)
     environment = Environment(directory, before, Secret(""), change, layout.secrets(app.name))
     source = Source(layout.home(app.name), release.id, app.name, base)
-    return (source, *virtualenv(app, release, before), environment, *parts(app, release, cpus))
+    return (source, *built(app, virtualenv(app, release, before)), environment, *parts(app, release, cpus))
 
 
 def virtualenv(app: App, release: Release, variables: str) -> tuple[Resource, ...]:
@@ -60,7 +63,24 @@ def virtualenv(app: App, release: Release, variables: str) -> tuple[Resource, ..
     path, adds = layout.venv(app.name, release.record["venv"]), release.record.get("adds", "")
     recipe = recipe_of(release.record)
     made = Virtualenv(path, source, app.requirements, UV, app.name, runner().package, adds, recipe, variables)
-    return (made, *((Generated(path, source, app.name),) if recipe.project else ()))
+    python = (ManagedPython(recipe.python, UV, app.python_mirror),) if recipe.python else ()
+    return (*python, made, *((Generated(path, source, app.name),) if recipe.project else ()))
+
+
+HEADERS = ("libc6-dev", "python3-dev")  # which Debian's compilers do not bring, and packages of Python need
+COMPILERS = {"gcc", "g++", "clang", "build-essential", "gfortran", "cargo", "rustc"}
+
+
+def built(app: App, builds: tuple[Resource, ...]) -> tuple[Resource, ...]:
+    """Steps that build, with the packages that they need only for that: installed before, and removed after them."""
+    if not app.build_apt:
+        return builds
+    managed = any(isinstance(step, ManagedPython) for step in builds)  # which has its headers with it
+    headers = HEADERS[:1] if managed else HEADERS
+    names = (*app.build_apt, *(headers if COMPILERS & set(app.build_apt) else ()))
+    needing = tuple(step for step in builds if not isinstance(step, (Generated, ManagedPython)))
+    tools = BuildPackages(tuple(dict.fromkeys(names)), app.name, needing)
+    return (tools, *builds, BuildPackagesRemoved(app.name))
 
 
 def listed(app: App, release: Release, listing: str) -> tuple[Resource, ...]:

@@ -14,6 +14,7 @@ from ..config.reader import App
 from ..config.site import Site
 from ..errors import NOTHING, HostError
 from ..source.dependencies import Dependencies, dependencies
+from ..source.pythons import chosen_python, wanted
 from ..source.requirements import added
 from ..stack.runners import runner
 from .activate import activate
@@ -95,19 +96,29 @@ def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Dec
     found = brought.dependencies(app)
     app = replace(app, requirements=found.path)
     adds = added(found.texts, runner().package)
-    key = venv_key(brought.entries, found, facts.python, by.confined, adds)
+    python = chosen_python(wanted(app.python, brought.requirements), facts.python)
+    if by.confined and python and not is_there(python, facts):
+        what = f"a CI key cannot install Python {python} on the server"
+        raise HostError(what, facts.hostname, NOTHING, "an operator's `fab deploy` installs it")
+    found = replace(found, recipe=replace(found.recipe, python=python))
+    key = venv_key(brought.entries, found, f"uv-{python}" if python else facts.python, by.confined, adds)
     made_of = digest(app, by.site, brought.entries, key, facts.cpus)
     if made_of == facts.record.get("digest"):
         release = by.existing(facts, facts.current)
         plan = activate("deploy", app, release, facts, force=by.force, last=last)
         return Decision(app, release, plan, "nothing new")
-    record: Run = {"digest": made_of, "commit": brought.commit, "python": facts.python, "venv": key}
+    record: Run = {"digest": made_of, "commit": brought.commit, "python": python or facts.python, "venv": key}
     record |= {"adds": adds} if adds else {}
     record |= {"recipe": recorded_recipe(found.recipe)} if found.recipe != Recipe() else {}
     release = by.release("deploy", facts, record | {"app": recorded(app)})
     built = build(app, release, facts, upload, found.listing)
     plan = activate("deploy", app, release, facts, built, force=by.force, last=last)
     return Decision(app, release, plan, "deployed")
+
+
+def is_there(python: str, facts: Facts) -> bool:
+    """Whether the server has a Python of a version ("3.12" or "3.12.4") that uv has installed."""
+    return any(f"{version}.".startswith(f"{python}.") for version in facts.pythons)
 
 
 def rollback(app: App, by: By, facts: Facts, wanted: str, last: Run, where: str) -> Decision:

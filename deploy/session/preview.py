@@ -53,6 +53,7 @@ def packages(agent: Agent, app: App, facts: Facts, wanted: Dependencies, record:
             how=wanted.recipe.how,
             listing=wanted.listing,
             extras=wanted.recipe.extras,
+            python=record.get("recipe", {}).get("python", ""),
         )
     except StepFailed as error:
         last = error.detail.strip().splitlines()[-6:]

@@ -98,7 +98,7 @@ def needed(path: str, names: Collection[str], text_of: Callable[[str], str]) -> 
         path = waiting.pop(0)
         if path not in read:
             read[path] = text_of(path)
-            waiting += companions(path, read[path], names)
+            waiting += dict.fromkeys(companions(path, read[path], names))
     return read
 
 
@@ -244,12 +244,8 @@ def of_requirements(path: str, read: dict[str, str], names: Collection[str]) -> 
 
 def local_lines(text: str) -> list[tuple[str, str]]:
     """(path, extras) of the lines of a requirements file that install a directory of the source."""
-    return [(found[0], found[1]) for line in bare(text).splitlines() if (found := local_line(line))]
-
-
-def local_line(line: str) -> tuple[str, str] | None:
-    found = LOCAL_LINE.match(line)
-    return (found[1], found[2] or "") if found and not re.search(r"\.(whl|zip|tar\.\w+)$", found[1]) else None
+    found = [(match[1], match[2] or "") for match in LOCAL_LINE.finditer(bare(text))]
+    return [each for each in found if not re.search(r"\.(whl|zip|tar\.\w+)$", each[0])]
 
 
 def own_directory(path: str) -> str:

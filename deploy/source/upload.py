@@ -11,6 +11,7 @@ from ..stack.runners import runner
 from . import requirements
 from .callables import served_by
 from .dependencies import PYTHON_FILES, Dependencies, chosen, dependencies, needed
+from .pythons import wanted
 from .tree import SourceTree, collect, stream
 
 AHEAD_BYTES = 256 << 10  # smaller uploads are sent without waiting for a request
@@ -52,6 +53,7 @@ def gather(config: Config, app: App) -> Local:
     source = collect(config.directory, app.include, app.include_anyway)
     read = read_files(config.directory, app, {entry.path for entry in source.entries})
     found = dependencies(read, {entry.path for entry in source.entries}, app.extras, app.install_project)
+    wanted(app.python, read)  # refuses what no Python is
     requirements.check(source.entries, found.read, found.texts, runner().package)
     require_wsgi(config.directory, app)
     return Local(source, read, found)

@@ -6,7 +6,8 @@ import re
 import shutil
 
 from ..resources.release.build_box import build
-from ..resources.release.releases import uv_environment
+from ..resources.release.pythons import interpreter
+from ..resources.release.recipes import uv_environment
 from ..system import System
 
 ADDED, LISTED = ".ashore-adds.txt", ".ashore-listed.txt"
@@ -26,18 +27,19 @@ def compare(
     how: str = "",
     listing: str = "",
     extras: tuple[str, ...] = (),
+    python: str = "",
 ) -> list[tuple[str, str, str]]:
     """(name, version in `old`, version in `new`) of what differs; "" where it is not there.
 
     old, new: directories of virtualenvs. Where `new` is not built yet, uv resolves the requirements (texts by their
     paths, and what the kit adds) as it would install them: in the build box, as `user`, in a directory that is made for
-    that and removed. how, listing, extras: as in `release.recipes`.
+    that and removed. how, listing, extras, python: as in `release.recipes`.
     """
     before = installed(old) if old else {}
     after = (
         installed(new)
         if os.path.exists(f"{new}/.complete")
-        else resolved(texts, requirements, uv, user, directory, adds, how, listing, extras)
+        else resolved(texts, requirements, uv, user, directory, adds, how, listing, extras, python)
     )
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     return [(name, before.get(name, ""), after.get(name, "")) for name in names]
@@ -66,6 +68,7 @@ def resolved(
     how: str,
     listing: str,
     extras: tuple[str, ...],
+    python: str,
 ) -> dict[str, str]:
     top = f"{directory}-{os.getpid()}"
     os.mkdir(top, 0o755)  # fails where it is there already: nobody else may have made it
@@ -80,7 +83,9 @@ def resolved(
                 file.write(LOCAL_LINE.sub("", text) if name.endswith((".txt", ".in")) else text)
         words = [word for extra in extras for word in ("--extra", extra)]
         exact = ["--no-deps"] if how else []
-        argv = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", "/usr/bin/python3"]
+        argv = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
+        argv += ["--python", interpreter(python) or interpreter("")]
+        argv += [] if interpreter(python) else ["--python-version", python]  # it is yet to be installed
         argv += [*(words if requirements.endswith(".toml") else []), LISTED if listing else requirements]
         argv += [ADDED] if adds and not how else []
         if how == "uv":

@@ -8,7 +8,6 @@ from ...dataclass import dataclass
 from ...wire import Value
 
 UV, PYLOCK, LISTED = "uv", "pylock", "listed"
-SERVER_PYTHON = "/usr/bin/python3"
 COPY = "project"  # of the source, which a build may write to
 LIST = "listed.txt"
 # The project's version, where it would be asked of Git: no repository is uploaded.
@@ -112,3 +111,13 @@ def owned(top: str, uid: int, gid: int) -> None:
         os.chmod(directory, 0o700)
         for name in (*names, *files):
             os.chown(f"{directory}/{name}", uid, gid, follow_symlinks=False)
+
+
+def uv_environment() -> dict[str, str]:
+    """For uv in the build box: with the settings of the server; a virtualenv is not named after those of the source."""
+    environment = {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
+    bundle = "/etc/ssl/certs/ca-certificates.crt"  # the server's own trust, where a private CA is in the way
+    if os.path.exists(bundle):
+        environment["SSL_CERT_FILE"] = bundle
+    own = "/etc/uv/uv.toml"
+    return environment | ({"UV_CONFIG_FILE": own} if os.path.exists(own) else {"UV_NO_CONFIG": "1"})

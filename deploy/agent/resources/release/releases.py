@@ -9,8 +9,10 @@ from ...dataclass import dataclass
 from ...system import System
 from ...wire import Cancelled, Drift, Entry, Failed, Refused, Resource
 from ..files import replace, required_ids, text_of
+from ..host.build_packages import BuildPackagesRemoved
 from .package import Package
-from .recipes import SERVER_PYTHON, Recipe
+from .pythons import required, unused
+from .recipes import Recipe, uv_environment
 from .uploads import MANIFEST, ancestors_of, escaping, known_files, manifest_of, stored_name
 
 UNITS = "/etc/systemd/system"
@@ -143,7 +145,7 @@ class Virtualenv(Resource):
         words = [word for extra in recipe.extras for word in ("--extra", extra)]
         argv = ["/bin/sh", "-ec", recipe.script(bool(self.adds)), "build", *words]
         environment = uv_environment() | {"UV": self.uv, "VENV": self.path, "FILE": self.requirements}
-        environment |= {"ADDS": self.adds, "PYTHON": SERVER_PYTHON}
+        environment |= {"ADDS": self.adds, "PYTHON": required(recipe.python)}
         environment |= {"UV_INDEX": " ".join(recipe.indexes)} if recipe.indexes else {}
         secret = secret_variables(self.variables, self._texts(listing))
 
@@ -199,16 +201,6 @@ def lacking(venv: str, program: str) -> str:
     return "" if "." not in python or os.path.isdir(f"{venv}/{packages}") else packages
 
 
-def uv_environment() -> dict[str, str]:
-    """For uv in the build box: with the settings of the server; a virtualenv is not named after those of the source."""
-    environment = {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
-    bundle = "/etc/ssl/certs/ca-certificates.crt"  # the server's own trust, where a private CA is in the way
-    if os.path.exists(bundle):
-        environment["SSL_CERT_FILE"] = bundle
-    own = "/etc/uv/uv.toml"
-    return environment | ({"UV_CONFIG_FILE": own} if os.path.exists(own) else {"UV_NO_CONFIG": "1"})
-
-
 @dataclass(frozen=True)
 class Pruned(Resource):
     """At most `keep` good releases beside the current one, and as many that were rolled back.
@@ -226,9 +218,19 @@ class Pruned(Resource):
         return f"older releases: at most {self.keep} kept, no unfinished releases"
 
     def check(self, system: System) -> list[Drift]:
-        return [Drift(path, "present", "absent") for path in self._surplus()]
+        surplus = [*self._surplus(), *unused()]
+        return [Drift(path, "present", "absent") for path in surplus] + self._of_builds().check(system)
+
+    def _of_builds(self) -> BuildPackagesRemoved:
+        """What a build has left that died; its settings may have changed since."""
+        return BuildPackagesRemoved(self.app)
 
     def apply(self, system: System) -> None:
+        if self._of_builds().check(system):
+            with system.alone("apt"):
+                self._of_builds().apply(system)
+        for path in unused():
+            shutil.rmtree(path)
         units = False
         while surplus := self._surplus():  # again, for the virtualenvs that only those releases used
             for path in surplus:
