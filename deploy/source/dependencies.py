@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 
 from ..agent.dataclass import dataclass, field, replace
-from ..agent.resources.release.recipes import LISTED, PYLOCK, UV, Recipe
+from ..agent.resources.release.recipes import LISTED, UV, Recipe
 from .locked import pdm, pipfile, poetry, pylock, uv
 from .locked.document import refused, table, toml
 from .locked.listing import Listing
@@ -171,9 +171,6 @@ def of_lock(
     if name == "uv.lock":
         found = uv.read(text, path, project, recipe.extras)
         recipe = replace(recipe, how=UV)
-    elif name == "pylock.toml":
-        found = pylock.read(text, path)
-        recipe = replace(recipe, how=PYLOCK)
     else:
         found = locked(path, name, text, read, recipe.extras, project)
         own = recipe.project or "." in found.directories
@@ -194,6 +191,8 @@ def locked(
         return poetry.read(text, path, project, extras)
     if name == "pdm.lock":
         return pdm.read(text, path, project, extras)
+    if name == "pylock.toml":
+        return pylock.read(text, path, extras)
     if extras:
         raise refused(f"{path} has no extras", "app.extras in deploy.toml", "remove `extras`")
     beside = posixpath.join(posixpath.dirname(path), "Pipfile")
