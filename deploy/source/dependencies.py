@@ -23,6 +23,7 @@ FILES = (
 )  # fmt: skip
 PYTHON_FILES = (".python-version", "runtime.txt", "pyproject.toml", "Pipfile")  # which may say what Python is wanted
 USUAL = FILES[0]
+USUAL_FILES = (*LOCKS, USUAL)
 EDITABLE = re.compile(r"^[^\S\n]*(?:-e|--editable)[=\s]\s*", re.M)
 # `.` or `-e .`, with extras, in a requirements file: the project itself; and other directories of the source.
 LOCAL_LINE = re.compile(

@@ -3,11 +3,16 @@
 from ..config.reader import App, Config
 from ..connection.payload import pack_ahead
 from ..plan.decide import uploaded
+from ..plan.facts import Facts
 from ..screen.columns import size
 from ..session.operation import Operation, change_each
 from ..session.planner import planner_of
 from ..session.session import Call
 from ..source import pins
+from ..source.dependencies import USUAL_FILES
+from ..source.pythons import note as python_note
+from ..source.pythons import wanted
+from ..source.requirements import added
 from ..source.upload import Local, gather
 from ..stack.proxies import proxy
 from ..stack.render import load
@@ -33,6 +38,7 @@ def deploy_on(change: Operation, local: Local) -> None:
     if change.rollout.hosts[0] is host and host.stage.name != "sandbox":  # once is enough
         warn_of_pins(change, local)
     facts, reply = change.survey([list(entry) for entry in source.entries])
+    notes += notes_on_packages(local, app, facts)
     if facts.data:
         hint = f'fab run "du -sh /var/lib/{app.name}/*" shows what is large, fab run "rm …" deletes it'
         notes.append(f"{facts.data}; {hint}")
@@ -49,6 +55,19 @@ def notes_on_settings(local: Local, app: App) -> list[str]:
     if not own or all(entry.path != own for entry in source.entries):
         return []
     return runner().notes_on((source.directory / own).read_text("utf-8", errors="replace"), app)
+
+
+def notes_on_packages(local: Local, app: App, facts: Facts) -> list[str]:
+    """Which files and which Python count, where a reader of the project could think of others."""
+    found, package = local.found, runner().package
+    told = [python_note(wanted(app.python, local.requirements), facts.python)]
+    if not app.requirements:
+        others = [path for path in USUAL_FILES if path in {entry.path for entry in local.source.entries}]
+        others = [path for path in others if path not in found.read]
+        told += [f"{found.path} says what is installed; {', '.join(others)} is not used"] if others else []
+    if added(found.texts, package) and (found.recipe.how or found.recipe.hashed):
+        told.append(f"{found.path} has no {package.name}: Ashore installs it with the versions in the lock, not pinned")
+    return [note for note in told if note]
 
 
 def warn_of_pins(change: Operation, local: Local) -> None:

@@ -111,6 +111,11 @@ def unfit(said: str) -> str:
             "a package does not support the Python that is used: set `python` in [app] of deploy.toml to a version that"
             ' it supports, such as python = "3.12", or change the requirements'
         )
+    if re.search(r"valid authentication credentials|401 Unauthorized|403 Forbidden", said):
+        return (
+            "a package index wants a user name and a password: set them on the server. For an index NAME:\n"
+            "fab env.set UV_INDEX_NAME_USERNAME UV_INDEX_NAME_PASSWORD; for a URL with ${WORD} in it: fab env.set WORD"
+        )
     if re.search(
         r"hash(?:es)? mismatch|Hash mismatch|missing hash|must have their hashes|--require-hashes", said, re.I
     ):

@@ -7,6 +7,7 @@ import subprocess
 
 from ...system import ENVIRONMENT
 from ..files import text_of
+from ..release.build_hints import library_of, removed_module
 
 NO_MODULE = re.compile(r"^ModuleNotFoundError: No module named '([\w.]+)'", re.M)
 
@@ -69,6 +70,8 @@ def hint_for(unit: str, said: str) -> str:
 def advice(app: str, release: str, said: str) -> str:
     """What is missing in the release, by its output; "" if that does not show it."""
     found = NO_MODULE.findall(said)
+    if lacking := removed_module(said) or library_of(said):
+        return lacking
     return missing_module(found[-1], f"/srv/{app}/releases/{release}") if found else ""
 
 
