@@ -277,3 +277,8 @@ def test_an_app_that_lacks_a_shared_library_is_told_its_package():
     assert 'apt = ["libpq5"]' in library_of(said)
     assert "add the Debian package that has it" in library_of(said.replace("libpq.so.5", "libfoo.so.1"))
     assert re.search(r"`apt`", library_of(said.replace("libpq.so.5", "libfoo.so.1")))
+
+
+def test_an_archive_of_the_source_names_the_virtualenv_and_no_other_file_does():
+    found = of("-r more.txt\n./wheels/fast-1.0.tar.gz\n", names=["requirements.txt", "wheels/fast-1.0.tar.gz"])
+    assert found.inputs == ("wheels/fast-1.0.tar.gz",) and found.recipe == Recipe()

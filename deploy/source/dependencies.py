@@ -236,16 +236,20 @@ def of_requirements(path: str, read: dict[str, str], names: Collection[str]) -> 
     inputs = (*(own_inputs(names) if own else ()), *elsewhere) if plain else (".",)
     project = toml(read["pyproject.toml"], "pyproject.toml") if own and "pyproject.toml" in read else {}
     hashed = any("--hash=" in text or "--require-hashes" in text for text in read.values())
-    recipe = Recipe(project=own, named=own, local=bool(local or edited), edited=edited, hashed=hashed)
+    builds = any(not is_archive(directory) for directory in here)
+    recipe = Recipe(project=own, named=own, local=builds or bool(edited), edited=edited, hashed=hashed)
     if own:
         recipe = replace(recipe, roots=roots(project, read, names))
     return Dependencies(path, read, recipe, "", inputs, read)
 
 
 def local_lines(text: str) -> list[tuple[str, str]]:
-    """(path, extras) of the lines of a requirements file that install a directory of the source."""
-    found = [(match[1], match[2] or "") for match in LOCAL_LINE.finditer(bare(text))]
-    return [each for each in found if not re.search(r"\.(whl|zip|tar\.\w+)$", each[0])]
+    """(path, extras) of the lines of a requirements file that install a directory or a file of the source."""
+    return [(match[1], match[2] or "") for match in LOCAL_LINE.finditer(bare(text))]
+
+
+def is_archive(path: str) -> bool:
+    return bool(re.search(r"\.(whl|zip|tar\.\w+|tgz)$", path))
 
 
 def own_directory(path: str) -> str:
