@@ -14,7 +14,7 @@ SWITCHES = ("outbound", "allow_jit")
 LISTS = ("writable_paths", "devices")
 CEILINGS = (
     "memory_percent", "cpu_percent", "tasks_max", "tmp_megabytes", "max_body_megabytes", "keep_releases",
-    "release_seconds", "health_seconds", "watch_seconds", "timeout_seconds",
+    "release_seconds", "build_seconds", "health_seconds", "watch_seconds", "timeout_seconds",
     "requests_per_second", "connections_per_address",
 )  # fmt: skip
 # The value that means "as much as there is".

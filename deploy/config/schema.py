@@ -6,11 +6,13 @@ The first paragraph is the comment. RUNNER and PROXY stand for the names of what
 
 from ..agent.dataclass import dataclass, field
 from .keys import BOTH, PROVISION, attributes, key
-from .values import app_name, env, flag, host, inside, network, number, port, static, texts, word
+from .values import app_name, env, flag, host, inside, network, number, port, static, texts, word, writable
 
 PATH = r"/[A-Za-z0-9._~!&()*+,=:@%/?-]*"  # nothing that means something in a proxy's configuration
 DOMAIN = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 HOST_KEY = r"([^\s,]+ )?SHA256:[A-Za-z0-9+/]{43}=?"
+
+LINE = word(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]*", "one line for /bin/sh")
 
 APP, FILES, ENVIRONMENT, HEALTH, RELEASES = "App", "Files", "Environment", "Health check", "Releases"
 WORKERS, VISITORS, RESOURCES, PERMISSIONS = "Workers", "Limits for visitors", "Limits for the app", "Permissions"
@@ -79,9 +81,16 @@ class App:
 
     It fails if it answers more requests with errors (5xx) than the old release did, or if its processes end.
     """
-    release_command: str = key(
-        "", word(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]*", "one line for /bin/sh"), RELEASES, example="flask db upgrade"
-    )
+    build_command: str = key("", LINE, RELEASES, example="npm ci && npm run build")
+    """A command that builds files of a release, such as style sheets or translations, before it starts.
+
+    It runs in the release's source, where it can write, with the packages of `requirements` and the environment of the
+    release, in a sandbox with network access and without the app's data. What it makes is part of the release: it is
+    read-only afterwards, and a rollback brings it back. It runs again for each deploy of changed files or settings.
+    """
+    build_seconds: int = key(900, number(1, 86_400), RELEASES, example=1800)
+    """How many seconds `build_command` may take."""
+    release_command: str = key("", LINE, RELEASES, example="flask db upgrade")
     """A command that runs once for each new release, before it gets traffic, such as a database migration. If it
     fails, the old release keeps serving.
 
@@ -153,6 +162,15 @@ class App:
     """Whether the app may connect to link-local addresses. At 169.254.169.254, clouds serve its credentials."""
     allow_jit: bool = key(False, flag, PERMISSIONS, example=True)
     """Whether the app may write memory and execute it, as PyPy, Numba and other just-in-time compilers need."""
+    writable: tuple[str, ...] = key(
+        (), writable, PERMISSIONS, example=["media", "db.sqlite3"], unset='["instance"] if the app uses that directory'
+    )
+    """Paths in the source that are data, so the app may write them: directories, or a file such as a SQLite database.
+
+    They are kept in /var/lib/NAME, and each release has links to them. What is uploaded there is copied to
+    /var/lib/NAME if the path does not exist there yet, so it is not replaced by later deploys. PROXY serves such a
+    directory if `static` names it.
+    """
     writable_paths: tuple[str, ...] = key(
         (), texts(word(r"/[\w./+-]+", "a path on the server, like /srv/media")), PERMISSIONS, example=["/srv/media"]
     )

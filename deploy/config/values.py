@@ -145,6 +145,19 @@ def inside(value: Any) -> str:
     return posixpath.normpath(path)
 
 
+@kind("a list; each item is a path inside the project")
+def writable(value: Any) -> tuple[str, ...]:
+    """Paths that are data: none is the whole source, or below another one."""
+    found = tuple(dict.fromkeys(texts(inside)(value)))
+    for path in found:
+        if path == ".":
+            raise Wrong('cannot be the whole source ("."): name the directories that the app writes to')
+        above = next((other for other in found if path.startswith(f"{other}/")), "")
+        if above:
+            raise Wrong(f"has {path!r}, which is below {above!r}: the latter is enough")
+    return found
+
+
 @kind("an IP address or a network, like 10.0.0.0/8")
 def network(value: Any) -> str:
     """An address or a network, as a proxy takes it."""

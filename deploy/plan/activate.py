@@ -23,7 +23,7 @@ from ..config.reader import App
 from ..config.site import Site
 from ..stack.proxies import proxy
 from ..stack.runners import runner
-from .build import unit_as_it_was, virtualenv
+from .build import data, unit_as_it_was, virtualenv
 from .certificates import secured
 from .facts import SYSTEMS, Facts, Release
 from .record import as_recorded, static_links
@@ -78,8 +78,13 @@ class Switch:
         return as_recorded(self.app, self.facts.records.get(release_id, {}))
 
     @property
-    def static_before(self) -> tuple[tuple[str, str], ...]:
-        return self.recorded(self.before).static if self.before in self.facts.records else ()
+    def links_before(self) -> tuple[tuple[str, str], ...]:
+        """As `static_links`, for the release whose static files are still served."""
+        return static_links(self.recorded(self.before)) if self.before in self.facts.records else ()
+
+    @property
+    def static_before(self) -> dict[str, str]:
+        return dict(self.recorded(self.before).static) if self.before in self.facts.records else {}
 
 
 def activate(
@@ -120,9 +125,13 @@ def begin(switch: Switch) -> Steps:
 
 
 def whole(switch: Switch) -> Steps:
-    """An existing release keeps its virtualenv and its unit."""
+    """An existing release keeps its virtualenv, its data and its unit."""
     packages = (virtualenv(switch.app, switch.release),) if "venv" in switch.release.record else ()
-    return (*packages, unit_as_it_was(switch.app, switch.release.id, switch.facts, switch.force))
+    return (
+        *packages,
+        *data(switch.app, switch.release),
+        unit_as_it_was(switch.app, switch.release.id, switch.facts, switch.force),
+    )
 
 
 def start(switch: Switch) -> Steps:
@@ -150,18 +159,18 @@ def reach(switch: Switch) -> Steps:
         *((kept,) if old else ()),
         *static_files(switch),
         *secured(app, switch.site),
-        proxy().site(app, switch.site, dict(switch.static_before), switch.facts.proxy, switch.force),
+        proxy().site(app, switch.site, switch.static_before, switch.facts.proxy, switch.force),
         proxy().service(enabled=True),
         *((Presented(switch.host, certificate, front),) if switch.site.encrypted else ()),
     )
 
 
 def static_files(switch: Switch) -> Steps:
-    every = ((switch.before, switch.static_before), (switch.release.id, switch.app.static))
+    every = ((switch.before, switch.links_before), (switch.release.id, static_links(switch.app)))
     return tuple(
-        StaticLinks(layout.release(switch.name, made), switch.name, static_links(static), proxy().title)
-        for made, static in every
-        if static
+        StaticLinks(layout.release(switch.name, made), switch.name, links, proxy().title)
+        for made, links in every
+        if links
     )
 
 

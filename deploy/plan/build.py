@@ -4,16 +4,19 @@ import json
 
 from ..agent import layout
 from ..agent.resources.files import File, Link
+from ..agent.resources.release.built import Built
 from ..agent.resources.release.commands import ReleaseCommand
 from ..agent.resources.release.environment import Environment
 from ..agent.resources.release.releases import Source, Virtualenv
 from ..agent.resources.release.uploads import Room, Uploaded
+from ..agent.resources.release.writable import Writable
 from ..agent.resources.serving.services import UnitFile
 from ..agent.wire import Resource, Secret
 from ..config.reader import App
+from ..stack.data import served_data
 from ..stack.runners import runner
 from .facts import Facts, Release
-from .record import as_recorded, settings, unit_text
+from .record import as_recorded, settings, static_links, unit_text
 
 UV = f"{layout.uv()}/bin/uv"
 
@@ -26,6 +29,8 @@ def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resour
     base = facts.current or max(facts.good, default="")
     before = layout.release(name, base) if base else layout.first_environment(name)
     command = ReleaseCommand(name, release.id, app.release_command, app.release_seconds)
+    static = tuple(directory for _, directory in static_links(app))
+    built = Built(name, release.id, app.build_command, app.build_seconds, static)
     return (
         Room(home, layout.venv(name, release.record["venv"])),
         Uploaded(home, upload),
@@ -33,6 +38,8 @@ def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resour
         virtualenv(app, release),
         Environment(directory, before, Secret(json.dumps(layers)), None, layout.secrets(name)),
         *parts(app, release, facts.cpus),
+        *((built,) if app.build_command else ()),
+        *data(app, release),
         *((command,) if app.release_command else ()),
     )
 
@@ -46,7 +53,12 @@ def copy(app: App, release: Release, base: str, change: Secret, cpus: int) -> tu
     before = layout.release(app.name, base)
     environment = Environment(directory, before, Secret(""), change, layout.secrets(app.name))
     source = Source(layout.home(app.name), release.id, app.name, base)
-    return (source, virtualenv(app, release), environment, *parts(app, release, cpus))
+    return (source, virtualenv(app, release), environment, *parts(app, release, cpus), *data(app, release))
+
+
+def data(app: App, release: Release) -> tuple[Resource, ...]:
+    """The release's links to the app's data, which is made where it does not exist yet."""
+    return (Writable(app.name, release.id, app.writable, bool(served_data(app))),) if app.writable else ()
 
 
 def virtualenv(app: App, release: Release) -> Virtualenv:

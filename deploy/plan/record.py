@@ -7,9 +7,11 @@ from typing import Any
 from ..agent import layout
 from ..agent.dataclass import replace
 from ..agent.wire import Entry
+from ..config.keys import keys
 from ..config.reader import App
 from ..config.site import Site, is_address
 from ..source.requirements import is_plain
+from ..stack.data import served_data
 from ..stack.runners import runner
 
 RECORDED = (
@@ -17,6 +19,7 @@ RECORDED = (
     "threads", "timeout_seconds", "memory_percent", "cpu_percent", "tasks_max", "tmp_megabytes", "outbound",
     "allow_jit", "writable_paths", "devices",
 )  # fmt: skip  # settings that belong to the code: a reactivated release uses its own
+RECORDED_IF_SET = ("build_command", "writable")
 
 
 def venv_key(
@@ -50,14 +53,16 @@ def unit_text(app: App) -> str:
     return runner().unit(app, layout.ROOM_SCRIPT)
 
 
-def static_links(static: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """The links of a release for its static files: (name, directory of its source)."""
-    return tuple((layout.static_name(prefix), directory) for prefix, directory in static)
+def static_links(app: App) -> tuple[tuple[str, str], ...]:
+    """The links of a release for its static files: (name, directory of its source). Data needs none."""
+    data = served_data(app)
+    return tuple((layout.static_name(prefix), path) for prefix, path in app.static if (prefix, path) not in data)
 
 
 def digest(app: App, site: Site, entries: tuple[Entry, ...], key: str, cpus: int) -> str:
     """Same digest, same release: covers what would be built, except its ID and variables set on the server."""
     parts: list[Any] = [entries, key, settings(app, cpus), app.env, unit_text(app), runner().files(app, cpus)]
+    parts += [[app.build_command, app.writable]] if app.build_command or app.writable else []
     name = site.names[0]  # the app's DOMAIN
     if not is_address(name):  # an address differs per host, and all hosts of a stage share their releases
         parts.append(name)
@@ -66,12 +71,16 @@ def digest(app: App, site: Site, entries: tuple[Entry, ...], key: str, cpus: int
 
 def recorded(app: App) -> dict[str, Any]:
     """The settings of the app that belong to a release, for its release.json."""
-    return {name: getattr(app, name) for name in RECORDED}
+    set_here = [name for name in RECORDED_IF_SET if getattr(app, name)]
+    return {name: getattr(app, name) for name in (*RECORDED, *set_here)}
 
 
 def as_recorded(app: App, record: dict[str, Any]) -> App:
     """The app as it was when a release was made, by its release.json."""
-    found = {name: value for name, value in record.get("app", {}).items() if name in RECORDED}
+    default = {key.name: key.default for key in keys(App).values()}
+    known = record.get("app", {})
+    found = {name: known[name] for name in RECORDED if name in known}
+    found |= {name: known.get(name, default[name]) for name in RECORDED_IF_SET}
     lists = {name: tuple(value) for name, value in found.items() if isinstance(value, list)}
     if "static" in found:
         lists["static"] = tuple((prefix, directory) for prefix, directory in found["static"])

@@ -17,8 +17,9 @@ AHEAD_BYTES = 256 << 10  # smaller uploads are sent without waiting for a reques
 
 @dataclass(frozen=True)
 class Local:
-    """requirements: text of each requirements file by its path."""
+    """app: with what its source completes. requirements: text of each requirements file by its path."""
 
+    app: App
     source: SourceTree
     requirements: dict[str, str]
 
@@ -56,4 +57,4 @@ def gather(config: Config, app: App) -> Local:
         waiting += [name for name in requirements.included(path, read[path]) if name not in read]
     requirements.check(source.entries, read, runner().package)
     require_wsgi(config.directory, app)
-    return Local(source, read)
+    return Local(app, source, read)

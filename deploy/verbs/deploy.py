@@ -28,6 +28,7 @@ def prepared(config: Config, app: App) -> Local:
 
 
 def deploy_on(change: Operation, local: Local) -> None:
+    change.app = local.app
     app, host, source = change.app, change.host, local.source
     notes = [*source.notes, *notes_on_settings(local, app)]
     if change.rollout.hosts[0] is host and host.stage.name != "sandbox":  # once is enough

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from ...agent.resources.release.package import Package
 from ...agent.resources.serving.traffic import Restarts
 from ...config.reader import App
+from ..data import served_data
 from ..render import render
 
 UNIT = "systemd/app@.service.j2"
@@ -59,4 +60,7 @@ class Runner(ABC):
     def unit(self, app: App, room: str) -> str:
         """The text of a release's unit. room: the script that makes what it has in /run."""
         command = self.command(app, "%i")
-        return render(UNIT, app=app, runner=self, command=command, stop_seconds=self.stop_seconds(app), room=room)
+        served, stop_seconds = bool(served_data(app)), self.stop_seconds(app)
+        return render(
+            UNIT, app=app, runner=self, command=command, stop_seconds=stop_seconds, room=room, data_served=served
+        )

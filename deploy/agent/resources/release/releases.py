@@ -10,7 +10,7 @@ from ...system import System
 from ...wire import Cancelled, Drift, Entry, Failed, Refused, Resource
 from ..files import replace, required_ids, text_of
 from .package import Package
-from .uploads import MANIFEST, ancestors_of, escaping, known_files, manifest_of, stored_name
+from .uploads import MANIFEST, PLACES, UPLOADED, ancestors_of, escaping, known_files, stored_name
 
 UNITS = "/etc/systemd/system"
 MARKER = ".complete"
@@ -20,8 +20,8 @@ MARKER = ".complete"
 class Source(Resource):
     """A release's source tree: root's, readable by the app's group, hard links to what earlier releases had.
 
-    Made from the manifest that came with the survey and the files that `Uploaded` left in APP/incoming; or from those
-    of the release `base`. Complete once it has its name.
+    Made from the manifest that came with the survey and the files that `Uploaded` left in APP/incoming; or as the
+    release `base` has it, with what was built there. Complete once it has its name.
     """
 
     app_directory: str
@@ -42,9 +42,10 @@ class Source(Resource):
 
     def apply(self, system: System) -> None:
         _, gid = required_ids("root", self.group)
-        entries = system.operator.manifest
         if self.base:
-            entries = manifest_of(f"{self.app_directory}/releases/{self.base}")
+            copied(f"{self.app_directory}/releases/{self.base}", self.directory, gid)
+            return
+        entries = system.operator.manifest
         if wrong := escaping(entries):
             raise Refused(f"the source has a path that leads outside it: {wrong}")
         have = known_files(self.app_directory)
@@ -62,8 +63,38 @@ class Source(Resource):
         replace(f"{self.directory}/{MANIFEST}", json.dumps(entries).encode(), 0o600, 0, 0)
         os.sync()  # before it can get traffic: a power cut must not leave empty files behind a switched link
         os.rename(partial, f"{self.directory}/source")
-        if not self.base:
-            shutil.rmtree(f"{self.app_directory}/incoming", ignore_errors=True)  # what was in it is in the release
+        shutil.rmtree(f"{self.app_directory}/incoming", ignore_errors=True)  # what was in it is in the release
+
+
+def copied(base: str, release: str, gid: int) -> None:
+    """Give a release the source of another one, by hard links."""
+    make_directory(release, gid)
+    for name in (UPLOADED, "source"):
+        partial = f"{release}/{name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted run
+        if os.path.isdir(f"{base}/{name}"):
+            shutil.copytree(f"{base}/{name}", partial, symlinks=True, copy_function=linked)
+            for directory, _, _ in os.walk(partial):
+                make_directory(directory, gid)
+    for name in (MANIFEST, PLACES):
+        if (text := text_of(f"{base}/{name}")) is not None:
+            replace(f"{release}/{name}", text.encode(), 0o600, 0, 0)
+    os.sync()
+    for name in (UPLOADED, "source"):
+        shutil.rmtree(f"{release}/{name}", ignore_errors=True)
+        if os.path.isdir(f"{release}/{name}.partial"):
+            os.rename(f"{release}/{name}.partial", f"{release}/{name}")
+
+
+def linked(source: str, target: str) -> None:
+    """A hard link; a copy where there are too many links to one file."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        info = os.lstat(source)
+        shutil.copyfile(source, target, follow_symlinks=False)
+        os.chown(target, info.st_uid, info.st_gid, follow_symlinks=False)
+        os.chmod(target, info.st_mode & 0o777)
 
 
 def make_directory(path: str, gid: int) -> None:
