@@ -7,6 +7,8 @@ from ..agent.dataclass import dataclass
 from ..agent.events import Event
 from ..config.reader import App, Config
 from ..errors import SourceError
+from ..stack.frameworks import PLAIN, framework_of
+from ..stack.frameworks.base import Framework, Reading
 from ..stack.runners import runner
 from . import requirements
 from .callables import served_by
@@ -17,11 +19,16 @@ AHEAD_BYTES = 256 << 10  # smaller uploads are sent without waiting for a reques
 
 @dataclass(frozen=True)
 class Local:
-    """app: with what its source completes. requirements: text of each requirements file by its path."""
+    """app: with what its source completes. requirements: text of each requirements file by its path.
+
+    notes: of the framework, about the app.
+    """
 
     app: App
     source: SourceTree
     requirements: dict[str, str]
+    framework: Framework = PLAIN
+    notes: tuple[str, ...] = ()
 
     def size_bytes(self, indices: list[int]) -> int:
         return sum(self.source.entries[index].size for index in indices)
@@ -49,6 +56,9 @@ def require_wsgi(directory: Path, app: App) -> None:
 
 def gather(config: Config, app: App) -> Local:
     source = collect(config.directory, app.include, app.include_anyway)
+    reading = Reading(config.directory, frozenset(entry.path for entry in source.entries))
+    framework = framework_of(app, reading)
+    app = framework.completed(app, reading)
     read: dict[str, str] = {}
     waiting = [app.requirements]
     while waiting:
@@ -57,4 +67,4 @@ def gather(config: Config, app: App) -> Local:
         waiting += [name for name in requirements.included(path, read[path]) if name not in read]
     requirements.check(source.entries, read, runner().package)
     require_wsgi(config.directory, app)
-    return Local(app, source, read)
+    return Local(app, source, read, framework, tuple(framework.notes(app, reading)))

@@ -14,6 +14,8 @@ from ..stack.render import load
 from ..stack.runners import runner
 from ..stack.runners.base import UNIT
 
+MOST_SHOWN = 5
+
 
 def deploy(call: Call) -> None:
     change_each(call, "deploy", deploy_on, prepared)
@@ -30,10 +32,13 @@ def prepared(config: Config, app: App) -> Local:
 def deploy_on(change: Operation, local: Local) -> None:
     change.app = local.app
     app, host, source = change.app, change.host, local.source
-    notes = [*source.notes, *notes_on_settings(local, app)]
+    notes = [*source.notes, *local.notes, *notes_on_settings(local, app)]
     if change.rollout.hosts[0] is host and host.stage.name != "sandbox":  # once is enough
         warn_of_pins(change, local)
-    facts, reply = change.survey([list(entry) for entry in source.entries])
+    migrates = bool(local.framework.migrations([entry.path for entry in source.entries]))
+    facts, reply = change.survey([list(entry) for entry in source.entries], compare=migrates)
+    if migrates and facts.current:
+        notes += notes_on_migrations(local, reply["added"])
     if facts.data:
         hint = f'fab run "du -sh /var/lib/{app.name}/*" shows what is large, fab run "rm …" deletes it'
         notes.append(f"{facts.data}; {hint}")
@@ -50,6 +55,17 @@ def notes_on_settings(local: Local, app: App) -> list[str]:
     if not own or all(entry.path != own for entry in source.entries):
         return []
     return runner().notes_on((source.directory / own).read_text("utf-8", errors="replace"), app)
+
+
+def notes_on_migrations(local: Local, added: list[str]) -> list[str]:
+    """Which migrations the release brings. added: paths that the current release does not have."""
+    found = local.framework.migrations(added)
+    if not found:
+        return []
+    shown = ", ".join(found[:MOST_SHOWN]) + (", …" if len(found) > MOST_SHOWN else "")
+    runs = local.framework.migrates in local.app.release_command
+    how = "`release_command` applies them" if runs else "no `release_command` applies them"
+    return [f"{len(found)} new migration{'' if len(found) == 1 else 's'} ({shown}): {how}"]
 
 
 def warn_of_pins(change: Operation, local: Local) -> None:

@@ -7,6 +7,7 @@ import subprocess
 
 from ...system import ENVIRONMENT
 from ..files import text_of
+from .read_only import hint_of_read_only
 
 NO_MODULE = re.compile(r"^ModuleNotFoundError: No module named '([\w.]+)'", re.M)
 
@@ -67,9 +68,10 @@ def hint_for(unit: str, said: str) -> str:
 
 
 def advice(app: str, release: str, said: str) -> str:
-    """What is missing in the release, by its output; "" if that does not show it."""
+    """What the release lacks or may not do, by its output; "" if that does not show it."""
+    directory = f"/srv/{app}/releases/{release}"
     found = NO_MODULE.findall(said)
-    return missing_module(found[-1], f"/srv/{app}/releases/{release}") if found else ""
+    return missing_module(found[-1], directory) if found else hint_of_read_only(said, f"{directory}/source")
 
 
 def missing_module(module: str, release: str) -> str:
