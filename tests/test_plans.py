@@ -14,7 +14,7 @@ from deploy.agent.resources.release.releases import Virtualenv
 from deploy.agent.resources.release.static import StaticLinks
 from deploy.agent.resources.serving.health import Healthy, Reachable, Warmed
 from deploy.agent.resources.serving.probe import Probed
-from deploy.agent.resources.serving.services import Retired
+from deploy.agent.resources.serving.retired import Retired
 from deploy.agent.resources.serving.traffic import Watched
 from deploy.agent.resources.serving.way_back import TrafficBack, WayBack
 from deploy.agent.wire import Entry, Plan, Secret, pack
@@ -110,7 +110,7 @@ def test_the_release_command_runs_before_the_release_starts_and_only_for_a_new_o
 
 def test_the_old_release_is_stopped_only_after_the_watch():
     plan = deployed()
-    assert plan.finish[0] == Retired("shop", NEW, 30)
+    assert plan.finish[0] == Retired("shop", NEW, 30, 30)
     assert not any(isinstance(step, Retired) for step in plan.steps)
 
 

@@ -12,7 +12,7 @@ from ..agent.resources.release.uploads import ancestors_of, escaping
 from ..agent.wire import Entry, Refused
 from ..config.reader import App, read
 from ..source.requirements import check, included
-from ..stack.runners import runner
+from ..stack.runners import runner_of
 
 MOST_ENTRIES = 50_000
 MOST_DIRECTORIES = 10_000
@@ -119,5 +119,5 @@ def requirements(texts: dict[str, Any], app: App, entries: Iterable[Entry]) -> d
         waiting += set(included(path, text))
         if len(found) > MOST_ITEMS:
             raise Refused(f"there are more than {MOST_ITEMS} requirements files")
-    check(tuple(there.values()), found, runner().package)
+    check(tuple(there.values()), found, runner_of(app).package_for(app))
     return found

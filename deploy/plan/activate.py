@@ -14,7 +14,8 @@ from ..agent.resources.release.static import StaticLinks
 from ..agent.resources.release.uploads import Discarded
 from ..agent.resources.serving.health import Healthy, Reachable, Warmed
 from ..agent.resources.serving.probe import Probed
-from ..agent.resources.serving.services import Retired, Service
+from ..agent.resources.serving.retired import Retired
+from ..agent.resources.serving.services import Service
 from ..agent.resources.serving.traffic import Watched
 from ..agent.resources.serving.way_back import TrafficBack, WayBack
 from ..agent.resources.tls.certificates import Presented
@@ -22,7 +23,7 @@ from ..agent.wire import Plan, Resource
 from ..config.reader import App
 from ..config.site import Site
 from ..stack.proxies import proxy
-from ..stack.runners import runner
+from ..stack.runners import runner_of
 from .build import data, unit_as_it_was, virtualenv
 from .certificates import secured
 from .facts import SYSTEMS, Facts, Release
@@ -141,7 +142,7 @@ def start(switch: Switch) -> Steps:
 def gate(switch: Switch) -> Steps:
     """It answers on its own socket, and each of its processes is warmed up."""
     app, unit = switch.app, switch.unit
-    burst = runner().burst(app, switch.facts.cpus)
+    burst = runner_of(app).burst(app, switch.facts.cpus)
     warmed = Warmed(unit, switch.socket, app.warm_paths, switch.host, burst, switch.current)
     return (
         Healthy(unit, switch.socket, app.health_path, switch.host, app.health_seconds),
@@ -197,7 +198,7 @@ def watch(switch: Switch) -> Steps:
     watched: Steps = ()
     if switch.old and app.watch_seconds:
         old, log = layout.unit(switch.name, switch.old), f"{proxy().logs(switch.name)}/access.log"
-        told, front = runner().restarts, proxy().front
+        told, front = runner_of(switch.recorded(switch.old)).restarts, proxy().front
         line = proxy().access_line
         watched = (Watched(switch.unit, old, log, app.watch_seconds, switch.current, line, told, front),)
     return (
@@ -212,7 +213,7 @@ def ended(switch: Switch, leave: dict[str, str]) -> Steps:
     name = switch.name
     return (
         *(File(f"{layout.release(name, left)}/state", f"{state}\n") for left, state in leave.items()),
-        Retired(name, switch.release.id, drain_seconds(switch)),
+        Retired(name, switch.release.id, drain_seconds(switch), stream_seconds(switch)),
         Pruned(name, layout.home(name), switch.app.keep_releases),
     )
 
@@ -244,3 +245,10 @@ def removed(switch: Switch, new: bool) -> Steps:
 
 def drain_seconds(switch: Switch) -> int:
     return max(DRAIN_SECONDS, switch.app.timeout_seconds)
+
+
+def stream_seconds(switch: Switch) -> int:
+    """How long connections may stay open on the old release. A runner that cuts requests at its stop needs the time."""
+    old = switch.recorded(switch.old)
+    least = 0 if runner_of(old).graceful else old.timeout_seconds
+    return max(switch.app.stream_drain_seconds, least)

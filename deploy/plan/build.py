@@ -14,7 +14,7 @@ from ..agent.resources.serving.services import UnitFile
 from ..agent.wire import Resource, Secret
 from ..config.reader import App
 from ..stack.data import served_data
-from ..stack.runners import runner
+from ..stack.runners import runner_of
 from .facts import Facts, Release
 from .record import as_recorded, settings, static_links, unit_text
 
@@ -65,7 +65,7 @@ def virtualenv(app: App, release: Release) -> Virtualenv:
     """The release's virtualenv, which is rebuilt if it is incomplete."""
     source = f"{layout.release(app.name, release.id)}/source"
     path, adds = layout.venv(app.name, release.record["venv"]), release.record.get("adds", "")
-    return Virtualenv(path, source, app.requirements, UV, app.name, runner().package, adds)
+    return Virtualenv(path, source, app.requirements, UV, app.name, runner_of(app).package_for(app), adds)
 
 
 def parts(app: App, release: Release, cpus: int) -> tuple[Resource, ...]:
@@ -79,7 +79,7 @@ def parts(app: App, release: Release, cpus: int) -> tuple[Resource, ...]:
         File(f"{directory}/release.json", record, 0o640, "root", app.name),
         *(
             File(f"{directory}/{name}", text, 0o640, "root", app.name)
-            for name, text in runner().files(app, cpus).items()
+            for name, text in runner_of(app).files(app, cpus).items()
         ),
         Link(f"{directory}/unit", unit, "unit file: linked into the release"),
         UnitFile(layout.unit(app.name, release.id), File(unit, unit_text(app), was=was)),

@@ -13,7 +13,7 @@ from ..config.reader import App
 from ..config.site import Site
 from ..errors import NOTHING, HostError
 from ..source.requirements import added
-from ..stack.runners import runner
+from ..stack.runners import runner_of
 from .activate import activate
 from .build import build
 from .certificates import certified
@@ -86,7 +86,7 @@ def uploaded(new: int, total: int, size: str = "") -> str:
 def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Decision:
     """upload: what is uploaded, as text."""
     last = () if by.confined else certified(app, by.site, by.address)
-    adds = added(brought.requirements, runner().package)
+    adds = added(brought.requirements, runner_of(app).package_for(app))
     key = venv_key(brought.entries, brought.requirements, facts.python, by.confined, adds)
     made_of = digest(app, by.site, brought.entries, key, facts.cpus)
     if made_of == facts.record.get("digest"):

@@ -12,14 +12,14 @@ from ..config.reader import App
 from ..config.site import Site, is_address
 from ..source.requirements import is_plain
 from ..stack.data import served_data
-from ..stack.runners import runner
+from ..stack.runners import runner_of
 
 RECORDED = (
     "wsgi", "requirements", "static", "health_path", "health_seconds", "warm_paths", "worker_class", "workers",
     "threads", "timeout_seconds", "memory_percent", "cpu_percent", "tasks_max", "tmp_megabytes", "outbound",
     "allow_jit", "writable_paths", "devices",
 )  # fmt: skip  # settings that belong to the code: a reactivated release uses its own
-RECORDED_IF_SET = ("build_command", "writable")
+RECORDED_IF_SET = ("build_command", "writable", "asgi", "runner")  # a release whose record lacks them has none
 
 
 def venv_key(
@@ -43,14 +43,20 @@ def settings(app: App, cpus: int) -> dict[str, str]:
     """The variables that the kit sets for a release, besides RELEASE_ID."""
     return {
         "DATA_DIR": layout.data(app.name),
+        **({"QUART_APP": app.served, "ASGI_APP": app.served} if app.is_asgi else of_wsgi(app)),
+        **runner_of(app).environment(app, cpus),
+    }
+
+
+def of_wsgi(app: App) -> dict[str, str]:
+    return {
         "FLASK_APP": app.wsgi,  # for `fab run "flask …"` and release commands
         "WSGI_APP": app.wsgi,
-        **runner().environment(app, cpus),
     }
 
 
 def unit_text(app: App) -> str:
-    return runner().unit(app, layout.ROOM_SCRIPT)
+    return runner_of(app).unit(app, layout.ROOM_SCRIPT)
 
 
 def static_links(app: App) -> tuple[tuple[str, str], ...]:
@@ -61,7 +67,7 @@ def static_links(app: App) -> tuple[tuple[str, str], ...]:
 
 def digest(app: App, site: Site, entries: tuple[Entry, ...], key: str, cpus: int) -> str:
     """Same digest, same release: covers what would be built, except its ID and variables set on the server."""
-    parts: list[Any] = [entries, key, settings(app, cpus), app.env, unit_text(app), runner().files(app, cpus)]
+    parts: list[Any] = [entries, key, settings(app, cpus), app.env, unit_text(app), runner_of(app).files(app, cpus)]
     parts += [[app.build_command, app.writable]] if app.build_command or app.writable else []
     name = site.names[0]  # the app's DOMAIN
     if not is_address(name):  # an address differs per host, and all hosts of a stage share their releases
@@ -71,8 +77,11 @@ def digest(app: App, site: Site, entries: tuple[Entry, ...], key: str, cpus: int
 
 def recorded(app: App) -> dict[str, Any]:
     """The settings of the app that belong to a release, for its release.json."""
-    set_here = [name for name in RECORDED_IF_SET if getattr(app, name)]
-    return {name: getattr(app, name) for name in (*RECORDED, *set_here)}
+    found = {name: getattr(app, name) for name in RECORDED}
+    found |= {name: getattr(app, name) for name in RECORDED_IF_SET if getattr(app, name)}
+    if app.is_asgi or app.runner:
+        found |= {"asgi": app.asgi, "runner": app.run_by}  # as it is now, whatever later versions choose by themselves
+    return found
 
 
 def as_recorded(app: App, record: dict[str, Any]) -> App:
@@ -80,7 +89,8 @@ def as_recorded(app: App, record: dict[str, Any]) -> App:
     default = {key.name: key.default for key in keys(App).values()}
     known = record.get("app", {})
     found = {name: known[name] for name in RECORDED if name in known}
-    found |= {name: known.get(name, default[name]) for name in RECORDED_IF_SET}
+    if known:
+        found |= {name: known.get(name, default[name]) for name in RECORDED_IF_SET}
     lists = {name: tuple(value) for name, value in found.items() if isinstance(value, list)}
     if "static" in found:
         lists["static"] = tuple((prefix, directory) for prefix, directory in found["static"])

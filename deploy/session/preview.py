@@ -13,7 +13,7 @@ from ..screen.preview import as_text, package
 from ..screen.screen import Screen
 from ..source.requirements import added
 from ..source.tree import SourceTree, log_since
-from ..stack.runners import runner
+from ..stack.runners import runner_of
 from .session import Host
 
 
@@ -48,7 +48,7 @@ def packages(agent: Agent, app: App, facts: Facts, requirements: dict[str, str],
             uv=UV,
             user=app.name,
             directory=f"/var/cache/ashore-check-{app.name}",
-            adds=added(requirements, runner().package),
+            adds=added(requirements, runner_of(app).package_for(app)),
         )
     except StepFailed as error:
         last = error.detail.strip().splitlines()[-6:]

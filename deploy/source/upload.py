@@ -5,11 +5,11 @@ from pathlib import Path
 
 from ..agent.dataclass import dataclass
 from ..agent.events import Event
-from ..config.reader import App, Config
+from ..config.reader import FILE, App, Config
 from ..errors import SourceError
 from ..stack.frameworks import PLAIN, framework_of
 from ..stack.frameworks.base import Framework, Reading
-from ..stack.runners import runner
+from ..stack.runners import runner_of
 from . import requirements
 from .callables import served_by
 from .tree import SourceTree, collect, stream
@@ -42,16 +42,22 @@ class Local:
             show({"event": "progress", "percent": min(100, 100 * sent / total), "what": "upload"})
 
 
-def require_wsgi(directory: Path, app: App) -> None:
-    """Refuse, before anything is uploaded, an app that the runner cannot serve as the kit has it.
+def require_interface(directory: Path, app: App) -> None:
+    """Refuse, before anything is uploaded, an app that its runner would call in a way that it does not know.
 
     An app with settings of its own for the runner may have another kind of worker.
     """
-    own = runner().own_file
-    served = None if own and (directory / own).exists() else served_by(directory, app.wsgi)
-    if served and not served.is_wsgi:
-        what = f"{app.wsgi} is a {served.framework} app, which speaks ASGI; Ashore serves WSGI apps so far"
-        raise SourceError(what, served.path, "nothing was changed", "set wsgi to a WSGI app, such as one of Flask's")
+    own = runner_of(app).own_file
+    served = None if own and (directory / own).exists() else served_by(directory, app.served)
+    if not served or served.is_wsgi != app.is_asgi:
+        return
+    speaks, key = ("WSGI", "wsgi") if served.is_wsgi else ("ASGI", "asgi")
+    what = f"{app.served} is a {served.framework} app: it speaks {speaks}"
+    if app.is_asgi and not app.asgi:  # by its runner
+        hint = f"remove `{'runner' if app.runner else 'worker_class'}` from {FILE}: it runs ASGI apps only"
+    else:
+        hint = f'in {FILE}, write `{key} = "{app.served}"` instead of `{"wsgi" if app.wsgi else "asgi"} = …`'
+    raise SourceError(what, served.path, "nothing was changed", hint)
 
 
 def gather(config: Config, app: App) -> Local:
@@ -65,6 +71,6 @@ def gather(config: Config, app: App) -> Local:
         path = waiting.pop()
         read[path] = requirements.text_of(config.directory, path)
         waiting += [name for name in requirements.included(path, read[path]) if name not in read]
-    requirements.check(source.entries, read, runner().package)
-    require_wsgi(config.directory, app)
+    requirements.check(source.entries, read, runner_of(app).package_for(app))
+    require_interface(config.directory, app)
     return Local(app, source, read, framework, tuple(framework.notes(app, reading)))

@@ -11,7 +11,7 @@ from ..source import pins
 from ..source.upload import Local, gather
 from ..stack.proxies import proxy
 from ..stack.render import load
-from ..stack.runners import runner
+from ..stack.runners import runner_of
 from ..stack.runners.base import UNIT
 
 MOST_SHOWN = 5
@@ -51,10 +51,10 @@ def deploy_on(change: Operation, local: Local) -> None:
 
 def notes_on_settings(local: Local, app: App) -> list[str]:
     """What the app's own file of settings for the runner says that does not go with the kit."""
-    own, source = runner().own_file, local.source
+    own, source = runner_of(app).own_file, local.source
     if not own or all(entry.path != own for entry in source.entries):
         return []
-    return runner().notes_on((source.directory / own).read_text("utf-8", errors="replace"), app)
+    return runner_of(app).notes_on((source.directory / own).read_text("utf-8", errors="replace"), app)
 
 
 def notes_on_migrations(local: Local, added: list[str]) -> list[str]:

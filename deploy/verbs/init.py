@@ -23,6 +23,7 @@ class Given:
 
     name: str = ""
     wsgi: str = ""
+    asgi: str = ""
     requirements: str = ""
     health_path: str = ""
     host: str = ""
@@ -63,18 +64,19 @@ def require_place(directory: Path) -> None:
 
 
 def app_table(directory: Path, project: Project, given: Given, ask: Ask | None) -> dict[str, object]:
-    served = None if given.wsgi else chosen(directory, project, ask)
+    served = None if given.wsgi or given.asgi else chosen(directory, project, ask)
     name = (
         given.name or project.name or (ask("a short name for the app (lowercase letters, digits, -): ") if ask else "")
     )
     if not name:
         raise ConfigError("no name for the app could be made of the project's", str(directory), NOTHING, "--name shop")
-    table: dict[str, object] = {
-        "name": sound(app_name, name, "--name"),
-        "wsgi": given.wsgi or (served and served.target),
-    }
+    target = served.target if served else given.asgi or given.wsgi
+    same = next((each for each in project.every if each.target == target), None)
+    is_wsgi = served.is_wsgi if served else not given.asgi
+    if (same and same.is_wsgi != is_wsgi) or (given.wsgi and given.asgi):
+        require_one(given, same)
+    table: dict[str, object] = {"name": sound(app_name, name, "--name"), "wsgi" if is_wsgi else "asgi": target}
     table["requirements"] = given.requirements or project.requirements or missing_requirements(directory)
-    same = next((each for each in project.every if each.target == table["wsgi"]), None)
     if same and same.static[0]:
         table["static"] = dict([same.static])
     table["health_path"] = given.health_path or project.health_path
@@ -83,15 +85,28 @@ def app_table(directory: Path, project: Project, given: Given, ask: Ask | None) 
     return table
 
 
+def require_one(given: Given, same: Served | None) -> None:
+    """--wsgi or --asgi, and the one that the app speaks."""
+    if given.wsgi and given.asgi:
+        raise ConfigError("--wsgi and --asgi are both given", "", NOTHING, "one app is served: give one of them")
+    if same:
+        speaks = "WSGI" if same.is_wsgi else "ASGI"
+        what, hint = (
+            f"{same.target} is a {same.framework} app: it speaks {speaks}",
+            f'--{speaks.lower()} "{same.target}"',
+        )
+        raise ConfigError(what, same.path, NOTHING, hint)
+
+
 def chosen(directory: Path, project: Project, ask: Ask | None) -> Served:
     """The callable to be served."""
     choices = project.choices
     if not choices:
         hint = (
             "run it in the directory that has your app's code; for an app that is made in another way, name it:\n"
-            'fab init --wsgi "module:callable", or "module:factory()"'
+            'fab init --wsgi "module:callable", or "module:factory()"; --asgi for one that speaks ASGI'
         )
-        what = "no app was found: no Python file here makes one with Flask, Django, Bottle or Falcon"
+        what = "no app was found: no Python file here makes one with Flask, Django, FastAPI or another known framework"
         raise ConfigError(what, str(directory), NOTHING, hint)
     if len(choices) > 1 and ask:
         listed = "\n".join(f"  {number}  {each.target} ({each.path})" for number, each in enumerate(choices, 1))
@@ -102,14 +117,9 @@ def chosen(directory: Path, project: Project, ask: Ask | None) -> Served:
             choices = tuple(each for each in choices if each.target == answer)
     if len(choices) != 1:
         each_one = ", ".join(f"{each.target} ({each.path})" for each in project.choices)
-        hint = f'fab init --wsgi "{project.choices[0].target}"'
+        first = project.choices[0]
+        hint = f'fab init --{"wsgi" if first.is_wsgi else "asgi"} "{first.target}"'
         raise ConfigError(f"which app is to be served? Found: {each_one}", str(directory), NOTHING, hint)
-    if not choices[0].is_wsgi:
-        framework = choices[0].framework
-        what = f"{choices[0].target} is a {framework} app, which speaks ASGI; Ashore serves WSGI apps so far"
-        raise ConfigError(
-            what, choices[0].path, NOTHING, "for a WSGI app in the same project: fab init --wsgi MODULE:NAME"
-        )
     return choices[0]
 
 

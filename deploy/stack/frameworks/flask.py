@@ -37,7 +37,7 @@ class Flask(Framework):
 
 def instance_of(app: App, reading: Reading) -> str:
     """Where Flask has it: beside the top package or module of the app."""
-    root = reading.root_of(app.wsgi.partition(":")[0])
+    root = reading.root_of(app.served.partition(":")[0])
     return f"{root}/instance".lstrip("/")
 
 

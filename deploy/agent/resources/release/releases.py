@@ -116,9 +116,10 @@ def place(entry: Entry, stored: str, path: str, gid: int) -> None:
     os.chmod(path, 0o750 if entry.kind == "x" else 0o640)
 
 
-BUILD = (  # with uv, the directory, the requirements and one that the kit adds as its arguments
+BUILD = (  # with uv, the directory, the requirements and those that the kit adds, one a line, as its arguments
+    "set -f\n"
     '"$1" venv --quiet --allow-existing --no-project --python /usr/bin/python3 "$2"\n'
-    'exec "$1" pip install --python "$2/bin/python" --compile-bytecode -r "$3" ${4:+"$4"}\n'
+    'exec "$1" pip install --python "$2/bin/python" --compile-bytecode -r "$3" $4\n'
 )
 
 
@@ -127,7 +128,7 @@ class Virtualenv(Resource):
     """A virtualenv with what a requirements file names, shared by all releases with the same hash in its path.
 
     Built as `user` in a box, and with nothing that an earlier build left; then it is root's, and complete once it has
-    root's marker. package: what runs the app, without which it is of no use. adds: a requirement beside the file's, see
+    root's marker. package: what runs the app, without which it is of no use. adds: requirements beside the file's, see
     `requirements.added`.
     """
 
@@ -151,7 +152,7 @@ class Virtualenv(Resource):
     def check(self, system: System) -> list[Drift]:
         if not self._complete:
             return [Drift("virtualenv", "absent", "built")]
-        lost = lacking(self.path, self.package.name)
+        lost = lacking(self.path, self.package.executable)
         return [Drift("virtualenv", f"without {lost}", "complete")] if lost else []
 
     @property
@@ -254,7 +255,7 @@ class Pruned(Resource):
             return []  # the first release is still being made
         current = os.path.basename(os.readlink(f"{home}/current"))
         names = sorted(os.listdir(f"{home}/releases"))
-        kept = {current}
+        kept = {current} | {name for name in names if os.path.exists(f"/run/{self.app}/{name}")}  # or still running
         for state in ("good", "rolled back"):
             kept |= set([name for name in names if name != current and state_of(home, name) == state][-self.keep :])
         surplus = [f"{home}/releases/{name}" for name in names if name not in kept]
