@@ -30,11 +30,12 @@ from deploy.plan.build import copy as copy_steps
 from deploy.plan.decide import rollback_target
 from deploy.plan.facts import Facts, Release
 from deploy.plan.maintenance import addresses, closing
+from deploy.source.dependencies import dependencies
 from deploy.stack import hardening
 from deploy.stack.proxies.nginx import open_path, site_text
 from deploy.stack.runners.gunicorn import RUNNER
 
-SHOP = App("shop", "shop:app", env=(("LANGUAGE", "en"),))
+SHOP = App("shop", "shop:app", requirements="requirements.txt", env=(("LANGUAGE", "en"),))
 ENTRIES = (Entry("requirements.txt", "f", 3, "a" * 64), Entry("shop.py", "f", 3, "b" * 64))
 OLDER, OLD, NEW = "20260227-080000", "20260228-091733", "20260301-120405"
 
@@ -60,6 +61,10 @@ FIRST = replace(FACTS, records={}, current="", previous="")
 SITE = Site(("shop.example.com",))
 FIREWALL = "firewall: only SSH, 80, 443 open"
 RELEASE = Release(NEW, SITE, {"digest": "e" * 16, "commit": "abc123", "venv": "k" * 12})
+
+
+def key(entries: tuple[Entry, ...], read: dict[str, str], python: str) -> str:
+    return build.venv_key(entries, dependencies(read, [entry.path for entry in entries]), python)
 
 
 def deployed(facts: Facts = FACTS, app: App = SHOP) -> Plan:
@@ -162,7 +167,8 @@ def test_every_release_that_is_to_serve_has_a_whole_virtualenv():
     for plan, name in ((deployed(), NEW), (rolled_back(), OLDER), (copied, NEW), (again, OLD)):
         source = f"/srv/shop/releases/{name}/source"
         wanted = Virtualenv(f"/srv/shop/venvs/{'k' * 12}", source, "requirements.txt", UV, "shop", RUNNER.package)
-        assert wanted in plan.steps
+        made = next(step for step in plan.steps if isinstance(step, Virtualenv))
+        assert replace(made, variables="") == wanted
 
 
 def test_the_release_that_a_rollback_leaves_is_marked_after_the_switch():
@@ -376,15 +382,17 @@ def test_what_does_not_reach_the_app_makes_no_release():
 
 def test_virtualenvs_are_shared_by_releases_with_the_same_requirements():
     read = {"requirements.txt": "flask\n"}
-    key = build.venv_key(ENTRIES, read, "3.11.2")
-    assert key == build.venv_key(ENTRIES[:1], read, "3.11.9")
-    assert key != build.venv_key(ENTRIES, read, "3.13.1")
-    assert key != build.venv_key(ENTRIES, {"requirements.txt": "flask>3\n"}, "3.11.2")
+    name = key(ENTRIES, read, "3.11.2")
+    assert name == key(ENTRIES[:1], read, "3.11.9")
+    assert name != key(ENTRIES, read, "3.13.1")
+    assert name != key(ENTRIES, {"requirements.txt": "flask>3\n"}, "3.11.2")
 
 
 def test_a_virtualenv_built_from_the_source_belongs_to_that_source():
     read = {"requirements.txt": "./lib\n"}
-    assert build.venv_key(ENTRIES, read, "3.11") != build.venv_key(ENTRIES[:1], read, "3.11")
+    of_lib, elsewhere = Entry("lib/setup.py", "f", 3, "c" * 64), Entry("other.py", "f", 3, "d" * 64)
+    assert key(ENTRIES, read, "3.11") != key((*ENTRIES, of_lib), read, "3.11")
+    assert key((*ENTRIES, of_lib), read, "3.11") == key((*ENTRIES, of_lib, elsewhere), read, "3.11")
 
 
 @pytest.mark.parametrize("without", [{"provisioned": ""}, {"provisioned": "1"}, {"uv": ()}])

@@ -11,7 +11,8 @@ from ..agent.dataclass import asdict
 from ..agent.resources.release.uploads import ancestors_of, escaping
 from ..agent.wire import Entry, Refused
 from ..config.reader import App, read
-from ..source.requirements import check, included
+from ..source.dependencies import PYTHON_FILES, chosen, dependencies, needed
+from ..source.requirements import check, encoded
 from ..stack.runners import runner_of
 
 MOST_ENTRIES = 50_000
@@ -100,24 +101,27 @@ def plain(path: str) -> bool:
 
 
 def requirements(texts: dict[str, Any], app: App, entries: Iterable[Entry]) -> dict[str, str]:
-    """The requirements files by path, each checked against the manifest, because a virtualenv is named after them."""
+    """The texts that say what is installed, by path, the file that counts first.
+
+    Each is checked against the manifest, because a virtualenv is named after them.
+    """
     there = {entry.path: entry for entry in entries}
-    found: dict[str, str] = {}
-    waiting = [app.requirements]
-    while waiting:
-        path = waiting.pop()
-        if path in found:
-            continue
-        text = texts.get(path, "")
-        entry = there.get(path)
+    for path, text in texts.items():
         if not isinstance(text, str):
             raise Refused(f"{path} has the wrong type")
-        if entry and (entry.kind == "l" or hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() != entry.hash):
+    if len(texts) > MOST_ITEMS:
+        raise Refused(f"there are more than {MOST_ITEMS} requirements files")
+
+    def text_of(path: str) -> str:
+        text, entry = str(texts.get(path, "")), there.get(path)
+        fits = entry and entry.hash in {hashlib.sha256(data).hexdigest() for data in encoded(text)}
+        if entry and (entry.kind == "l" or not fits):
             what = "is a link" if entry.kind == "l" else "does not match the file in the source"
             raise Refused(f"{path} {what}", "use a plain file of UTF-8 text")
-        found[path] = text
-        waiting += set(included(path, text))
-        if len(found) > MOST_ITEMS:
-            raise Refused(f"there are more than {MOST_ITEMS} requirements files")
-    check(tuple(there.values()), found, runner_of(app).package_for(app))
+        return text
+
+    others = {path: text_of(path) for path in PYTHON_FILES if path in there}
+    found = {**needed(chosen(app.requirements, there, others), there, text_of), **others}
+    said = dependencies(found, there, app.extras, app.install_project)
+    check(tuple(there.values()), said.read, said.texts, runner_of(app).package_for(app))
     return found

@@ -11,7 +11,7 @@ from ..config.reader import App
 from ..config.site import Site
 
 SWITCHES = ("outbound", "allow_jit")
-LISTS = ("writable_paths", "devices")
+LISTS = ("writable_paths", "devices", "apt", "build_apt")
 CEILINGS = (
     "memory_percent", "cpu_percent", "tasks_max", "tmp_megabytes", "max_body_megabytes", "keep_releases",
     "release_seconds", "build_seconds", "health_seconds", "watch_seconds", "timeout_seconds",

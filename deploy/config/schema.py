@@ -8,7 +8,23 @@ the name of what is in front.
 from ..agent.constants import ASGI_RUNNER, ASGI_WORKERS, RUNNER, RUNNERS
 from ..agent.dataclass import dataclass, field
 from .keys import BOTH, PROVISION, attributes, key
-from .values import app_name, env, flag, host, inside, network, number, one_of, port, static, texts, word, writable
+from .values import (
+    app_name,
+    debian_packages,
+    env,
+    flag,
+    host,
+    inside,
+    inside_or_none,
+    network,
+    number,
+    one_of,
+    port,
+    static,
+    texts,
+    word,
+    writable,
+)
 
 PATH = r"/[A-Za-z0-9._~!&()*+,=:@%/?-]*"  # nothing that means something in a proxy's configuration
 DOMAIN = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -43,11 +59,51 @@ class App:
     """
     runner: str = key("", one_of((*RUNNERS,)), APP, example=ASGI_RUNNER, unset=f"{RUNNER}; with `asgi` {ASGI_RUNNER}")
     """The program that runs the app. It is added to the app's packages if `requirements` lists none."""
-    requirements: str = key("requirements.txt", inside, FILES, example="pyproject.toml")
-    """The packages that the app needs: a requirements file or a pyproject.toml. The runner is added if it lists none.
+    requirements: str = key(
+        "",
+        inside_or_none,
+        FILES,
+        example="requirements.txt",
+        unset="a lock, requirements.txt or pyproject.toml, if there is one",
+    )
+    """The file that says which packages the app needs: a lock, a requirements file or pyproject.toml. The runner is
+    added if it lists none.
 
-    uv installs them. The files that it includes by -r and -c count, too. If the file has hashes, uv installs nothing
-    without a matching hash. A deploy lists the requirements without an exact version.
+    Locks are uv.lock, poetry.lock, pdm.lock, pylock.toml and Pipfile.lock. "pyproject.toml" means the lock beside it,
+    if there is one. The files that it includes by -r and -c count, too. If it has hashes, uv installs nothing without a
+    matching hash. A deploy lists the requirements without an exact version.
+    """
+    extras: tuple[str, ...] = key(
+        (), texts(word(r"[A-Za-z0-9][\w.-]*", "the name of an extra")), FILES, example=["prod"]
+    )
+    """Which of the project's optional dependencies are installed ([project.optional-dependencies])."""
+    install_project: bool = key(True, flag, FILES, example=False)
+    """Whether the project itself is installed if it is a package, so that its version and its commands are there.
+
+    A project is a package if its pyproject.toml has a table [build-system]. Its code is always that of the release.
+    """
+    python: str = key(
+        "",
+        word(r"(3\.\d{1,2}(\.\d{1,2})?)?", 'a version of Python like "3.12"'),
+        FILES,
+        example="3.12",
+        unset="the server's own, if it is one that the project accepts",
+    )
+    """The version of Python. If the server has another one, uv installs it.
+
+    If it is not set, these files of the project count: .python-version, runtime.txt, `requires-python` in
+    pyproject.toml. The server's own Python is used if it is among the accepted versions.
+    """
+    python_mirror: str = key(
+        "", word(r"((https|file)://[!-~]+)?", "a URL, https://…"), FILES, example="https://mirror.example.com/python"
+    )
+    """Where uv downloads Python from. The mirror has the files of python-build-standalone's releases."""
+    apt: tuple[str, ...] = key((), debian_packages, FILES, example=["libpq5"], applied_by=BOTH)
+    """Debian packages that the app needs while it runs, such as libraries."""
+    build_apt: tuple[str, ...] = key((), debian_packages, FILES, example=["gcc", "libpq-dev"])
+    """Debian packages that are needed only while the app's packages are built. They are removed after the build.
+
+    A compiler gets the headers of Python and of the C library, too. What was installed before is not removed.
     """
     include: tuple[str, ...] = key((), texts(inside), FILES, example=["shop", "dist"], unset="all that Git tracks")
     """Which files and directories of the project are uploaded. A path that Git does not track is uploaded, too.

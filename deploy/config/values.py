@@ -175,6 +175,17 @@ def writable(value: Any) -> tuple[str, ...]:
     return found
 
 
+@kind("a path inside the project")
+def inside_or_none(value: Any) -> str:
+    return "" if value == "" else inside(value)
+
+
+@kind("names of Debian packages")
+def debian_packages(value: Any) -> tuple[str, ...]:
+    named = word(r"[a-z0-9][a-z0-9.+-]+", "the name of a Debian package, like libpq5")
+    return tuple(dict.fromkeys(texts(named)(value)))
+
+
 @kind("an IP address or a network, like 10.0.0.0/8")
 def network(value: Any) -> str:
     """An address or a network, as a proxy takes it."""

@@ -7,6 +7,7 @@ watch is undone.
 from ..agent import layout
 from ..agent.dataclass import dataclass
 from ..agent.resources.files import Absent, File, Link
+from ..agent.resources.host.build_packages import BuildPackagesRemoved
 from ..agent.resources.host.machine import Platform
 from ..agent.resources.host.noticed import Noticed
 from ..agent.resources.release.releases import Pruned
@@ -24,7 +25,7 @@ from ..config.reader import App
 from ..config.site import Site
 from ..stack.proxies import proxy
 from ..stack.runners import runner_of
-from .build import data, unit_as_it_was, virtualenv
+from .build import data, unit_as_it_was, virtualenv, with_tools
 from .certificates import secured
 from .facts import SYSTEMS, Facts, Release
 from .record import as_recorded, static_links
@@ -127,9 +128,10 @@ def begin(switch: Switch) -> Steps:
 
 def whole(switch: Switch) -> Steps:
     """An existing release keeps its virtualenv, its data and its unit."""
-    packages = (virtualenv(switch.app, switch.release),) if "venv" in switch.release.record else ()
+    own = layout.release(switch.name, switch.release.id)
+    made = virtualenv(switch.app, switch.release, own) if "venv" in switch.release.record else ()
     return (
-        *packages,
+        *with_tools(switch.app, made),
         *data(switch.app, switch.release),
         unit_as_it_was(switch.app, switch.release.id, switch.facts, switch.force),
     )
@@ -240,7 +242,8 @@ def removed(switch: Switch, new: bool) -> Steps:
     """new: the release was created by the failed steps."""
     name, release_id = switch.name, switch.release.id
     made = (Absent(layout.release(name, release_id)), Absent(layout.unit_file(name, release_id)))
-    return (*made, Discarded(layout.home(name))) if new else ()
+    tools = (BuildPackagesRemoved(name),) if switch.app.build_apt else ()
+    return (*made, Discarded(layout.home(name)), *tools) if new else tools
 
 
 def drain_seconds(switch: Switch) -> int:

@@ -4,10 +4,13 @@ import json
 
 from ..agent import layout
 from ..agent.resources.files import File, Link
+from ..agent.resources.host.build_packages import AppPackages, BuildPackages, BuildPackagesRemoved
 from ..agent.resources.release.built import Built
 from ..agent.resources.release.commands import ReleaseCommand
 from ..agent.resources.release.environment import Environment
-from ..agent.resources.release.releases import Source, Virtualenv
+from ..agent.resources.release.own_package import Generated
+from ..agent.resources.release.pythons import ManagedPython
+from ..agent.resources.release.releases import Source, Virtualenv, listing_of
 from ..agent.resources.release.uploads import Room, Uploaded
 from ..agent.resources.release.writable import Writable
 from ..agent.resources.serving.services import UnitFile
@@ -16,29 +19,35 @@ from ..config.reader import App
 from ..stack.data import served_data
 from ..stack.runners import runner_of
 from .facts import Facts, Release
-from .record import as_recorded, settings, static_links, unit_text
+from .record import as_recorded, recipe_of, settings, static_links, unit_text
 
 UV = f"{layout.uv()}/bin/uv"
 
 
-def build(app: App, release: Release, facts: Facts, upload: str) -> tuple[Resource, ...]:
-    """A release from uploaded source. upload: what is uploaded, as text."""
+def build(app: App, release: Release, facts: Facts, upload: str, listing: str = "") -> tuple[Resource, ...]:
+    """A release from uploaded source. upload: what is uploaded, as text. listing: see `source.dependencies`."""
     name, home = app.name, layout.home(app.name)
     directory = layout.release(name, release.id)
-    layers = {"kit": {**settings(app, facts.cpus), "DOMAIN": release.site.names[0]}, "app": dict(app.env)}
+    kit = {**settings(app, facts.cpus), "DOMAIN": release.site.names[0], **search_path(release, directory)}
+    layers = {"kit": kit, "app": dict(app.env)}
     base = facts.current or max(facts.good, default="")
     before = layout.release(name, base) if base else layout.first_environment(name)
     command = ReleaseCommand(name, release.id, app.release_command, app.release_seconds)
-    static = tuple(directory for _, directory in static_links(app))
+    static = tuple(path for _, path in static_links(app))
     built = Built(name, release.id, app.build_command, app.build_seconds, static)
-    return (
-        Room(home, layout.venv(name, release.record["venv"])),
-        Uploaded(home, upload),
-        Source(home, release.id, name),
-        virtualenv(app, release),
+    builds = (
+        *virtualenv(app, release, before),
         Environment(directory, before, Secret(json.dumps(layers)), None, layout.secrets(name)),
         *parts(app, release, facts.cpus),
         *((built,) if app.build_command else ()),
+    )
+    return (
+        Room(home, layout.venv(name, release.record["venv"]), python=recipe_of(release.record).python),
+        *((AppPackages(app.apt),) if app.apt else ()),
+        Uploaded(home, upload),
+        Source(home, release.id, name),
+        *listed(app, release, listing),
+        *with_tools(app, builds),
         *data(app, release),
         *((command,) if app.release_command else ()),
     )
@@ -53,7 +62,8 @@ def copy(app: App, release: Release, base: str, change: Secret, cpus: int) -> tu
     before = layout.release(app.name, base)
     environment = Environment(directory, before, Secret(""), change, layout.secrets(app.name))
     source = Source(layout.home(app.name), release.id, app.name, base)
-    return (source, virtualenv(app, release), environment, *parts(app, release, cpus), *data(app, release))
+    tools = with_tools(app, virtualenv(app, release, before))
+    return (source, *tools, environment, *parts(app, release, cpus), *data(app, release))
 
 
 def data(app: App, release: Release) -> tuple[Resource, ...]:
@@ -61,11 +71,45 @@ def data(app: App, release: Release) -> tuple[Resource, ...]:
     return (Writable(app.name, release.id, app.writable, bool(served_data(app))),) if app.writable else ()
 
 
-def virtualenv(app: App, release: Release) -> Virtualenv:
-    """The release's virtualenv, which is rebuilt if it is incomplete."""
+def virtualenv(app: App, release: Release, variables: str) -> tuple[Resource, ...]:
+    """The release's virtualenv, which is rebuilt if it is incomplete. variables: the directory of a release that has
+    the variables for its build.
+    """
     source = f"{layout.release(app.name, release.id)}/source"
     path, adds = layout.venv(app.name, release.record["venv"]), release.record.get("adds", "")
-    return Virtualenv(path, source, app.requirements, UV, app.name, runner_of(app).package_for(app), adds)
+    recipe, package = recipe_of(release.record), runner_of(app).package_for(app)
+    made = Virtualenv(path, source, app.requirements, UV, app.name, package, adds, recipe, variables)
+    python = (ManagedPython(recipe.python, UV, app.python_mirror),) if recipe.python else ()
+    return (*python, made, *((Generated(path, source, app.name),) if recipe.project else ()))
+
+
+HEADERS = ("libc6-dev", "python3-dev")  # which Debian's compilers do not bring, and packages of Python need
+COMPILERS = {"gcc", "g++", "clang", "build-essential", "gfortran", "cargo", "rustc"}
+
+
+def with_tools(app: App, builds: tuple[Resource, ...]) -> tuple[Resource, ...]:
+    """Steps that build, with the packages that they need only for that: installed before, and removed after them."""
+    needing = tuple(step for step in builds if isinstance(step, (Virtualenv, Built)))
+    if not app.build_apt or not needing:
+        return builds
+    managed = any(isinstance(step, ManagedPython) for step in builds)  # which has its headers with it
+    headers = HEADERS[:1] if managed else HEADERS
+    names = (*app.build_apt, *(headers if COMPILERS & set(app.build_apt) else ()))
+    tools = BuildPackages(tuple(dict.fromkeys(names)), app.name, needing)
+    return (tools, *builds, BuildPackagesRemoved(app.name))
+
+
+def listed(app: App, release: Release, listing: str) -> tuple[Resource, ...]:
+    """What a lock lists, kept beside the virtualenv that is made of it."""
+    path = listing_of(layout.venv(app.name, release.record["venv"]))
+    return (File(path, listing, 0o600),) if listing else ()
+
+
+def search_path(release: Release, directory: str) -> dict[str, str]:
+    """Where Python finds the project's own code, if the project is a package: in the release."""
+    roots = recipe_of(release.record).roots
+    found = ":".join(f"{directory}/source" if root == "." else f"{directory}/source/{root}" for root in roots)
+    return {"PYTHONPATH": found} if found else {}
 
 
 def parts(app: App, release: Release, cpus: int) -> tuple[Resource, ...]:

@@ -7,18 +7,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..agent.constants import RELEASE_TIME
-from ..agent.dataclass import dataclass
+from ..agent.dataclass import dataclass, replace
+from ..agent.resources.release.recipes import Recipe
 from ..agent.wire import Entry, Plan
 from ..config.reader import App
 from ..config.site import Site
 from ..errors import NOTHING, HostError
+from ..source.dependencies import Dependencies, dependencies
+from ..source.pythons import chosen_python, wanted
 from ..source.requirements import added
 from ..stack.runners import runner_of
 from .activate import activate
 from .build import build
 from .certificates import certified
 from .facts import Facts, Release
-from .record import as_recorded, digest, recorded, venv_key
+from .record import as_recorded, digest, recorded, recorded_recipe, venv_key
 
 Run = dict[str, Any]
 
@@ -60,11 +63,15 @@ class By:
 
 @dataclass(frozen=True)
 class Brought:
-    """The input of a deploy. requirements: text of each requirements file by its path."""
+    """The input of a deploy. requirements: texts of the files that say what is installed, see `source.dependencies`."""
 
     entries: tuple[Entry, ...]
     requirements: dict[str, str]
     commit: str = ""
+
+    def dependencies(self, app: App) -> Dependencies:
+        names = {entry.path for entry in self.entries}
+        return dependencies(self.requirements, names, app.extras, app.install_project)
 
 
 @dataclass(frozen=True)
@@ -86,19 +93,32 @@ def uploaded(new: int, total: int, size: str = "") -> str:
 def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Decision:
     """upload: what is uploaded, as text."""
     last = () if by.confined else certified(app, by.site, by.address)
-    adds = added(brought.requirements, runner_of(app).package_for(app))
-    key = venv_key(brought.entries, brought.requirements, facts.python, by.confined, adds)
+    found = brought.dependencies(app)
+    app = replace(app, requirements=found.path)
+    adds = added(found.texts, runner_of(app).package_for(app))
+    python = chosen_python(wanted(app.python, brought.requirements), facts.python)
+    if by.confined and python and not is_there(python, facts):
+        what = f"a CI key cannot install Python {python} on the server"
+        raise HostError(what, facts.hostname, NOTHING, "an operator's `fab deploy` installs it")
+    found = replace(found, recipe=replace(found.recipe, python=python))
+    key = venv_key(brought.entries, found, f"uv-{python}" if python else facts.python, by.confined, adds)
     made_of = digest(app, by.site, brought.entries, key, facts.cpus)
     if made_of == facts.record.get("digest"):
         release = by.existing(facts, facts.current)
         plan = activate("deploy", app, release, facts, force=by.force, last=last)
         return Decision(app, release, plan, "nothing new")
-    record = {"digest": made_of, "commit": brought.commit, "python": facts.python, "venv": key}
+    record: Run = {"digest": made_of, "commit": brought.commit, "python": python or facts.python, "venv": key}
     record |= {"adds": adds} if adds else {}
+    record |= {"recipe": recorded_recipe(found.recipe)} if found.recipe != Recipe() else {}
     release = by.release("deploy", facts, record | {"app": recorded(app)})
-    built = build(app, release, facts, upload)
+    built = build(app, release, facts, upload, found.listing)
     plan = activate("deploy", app, release, facts, built, force=by.force, last=last)
     return Decision(app, release, plan, "deployed")
+
+
+def is_there(python: str, facts: Facts) -> bool:
+    """Whether the server has a Python of a version ("3.12" or "3.12.4") that uv has installed."""
+    return any(f"{version}.".startswith(f"{python}.") for version in facts.pythons)
 
 
 def rollback(app: App, by: By, facts: Facts, wanted: str, last: Run, where: str) -> Decision:

@@ -16,6 +16,7 @@ class Facts:
     records: release ID → its release.json and its `state`. current, previous: release IDs, "" if there is none.
     proxy: its package's version. provisioned: layout.PROVISION at the last provision; "" before the first one.
     ci: the version of the kit that plans for CI keys of the app; "" if there are none.
+    pythons: versions of those that uv has installed.
     data: why the app cannot write its data at the moment, as text; "" if it can.
     """
 
@@ -32,12 +33,15 @@ class Facts:
     uv: tuple[str, ...]
     ci: str = ""
     data: str = ""
+    pythons: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, reply: dict[str, Any]) -> "Facts":
         known = [field.name for field in fields(cls) if field.name in reply]  # another version may send fewer
         values: dict[str, Any] = {name: reply[name] for name in known}
-        return cls(**values | {"uv": tuple(values["uv"]), "proxy": reply[PROXY]})
+        return cls(
+            **values | {"uv": tuple(values["uv"]), "pythons": tuple(values.get("pythons", ())), "proxy": reply[PROXY]}
+        )
 
     @property
     def good(self) -> list[str]:

@@ -6,6 +6,7 @@ from ..agent import layout
 from ..agent.dataclass import replace
 from ..agent.resources.config_files import ConfigFiles
 from ..agent.resources.files import Absent, Directory, File, Link
+from ..agent.resources.host.build_packages import AppPackages
 from ..agent.resources.host.logs import LogDirectory
 from ..agent.resources.host.machine import DnsElsewhere, HostNames, KitVersion, Platform, SecretKey
 from ..agent.resources.host.packages import Packages, Uv
@@ -39,7 +40,7 @@ def provisioning(app: App, stage: Stage, force: bool = False) -> Plan:
         *looked_at(),
         *hardening.keys_only(force),
         *proxy().confined(force),
-        *installed(acme),
+        *installed(app, acme),
         *known(app),
         *hardening.network(app, stage, force),
         *owned(app),
@@ -61,9 +62,10 @@ def looked_at() -> Steps:
     return (Platform(SYSTEMS), *proxy().free(), HostNames())
 
 
-def installed(acme: bool) -> Steps:
+def installed(app: App, acme: bool) -> Steps:
     return (
         Packages((*PACKAGES, "certbot") if acme else PACKAGES),
+        *((AppPackages(app.apt),) if app.apt else ()),
         Link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC"),
         File("/etc/timezone", "Etc/UTC\n"),
     )

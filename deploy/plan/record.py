@@ -6,11 +6,12 @@ from typing import Any
 
 from ..agent import layout
 from ..agent.dataclass import replace
-from ..agent.wire import Entry
+from ..agent.resources.release.recipes import Recipe
+from ..agent.wire import Entry, pack
 from ..config.keys import keys
 from ..config.reader import App
 from ..config.site import Site, is_address
-from ..source.requirements import is_plain
+from ..source.dependencies import Dependencies
 from ..stack.data import served_data
 from ..stack.runners import runner_of
 
@@ -23,20 +24,36 @@ RECORDED_IF_SET = ("build_command", "writable", "asgi", "runner")  # a release w
 
 
 def venv_key(
-    entries: tuple[Entry, ...], read: dict[str, str], python: str, confined: bool = False, adds: str = ""
+    entries: tuple[Entry, ...], found: Dependencies, python: str, confined: bool = False, adds: str = ""
 ) -> str:
     """Names the virtualenv: releases with the same Python and the same requirements share one.
 
-    read: text of each requirements file by its path in the source, see `requirements`. confined: built for a CI key:
-    it is never shared with an operator's release, and is removed with the key's releases.
+    confined: built for a CI key: it is never shared with an operator's release, and is removed with the key's releases.
     adds: see `requirements.added`.
     """
     python_minor = ".".join(python.split(".")[:2])
-    parts: list[Any] = [python_minor, layout.UV_VERSION, sorted(read.items()), "ci" if confined else "operator"]
+    parts: list[Any] = [python_minor, layout.UV_VERSION, sorted(found.read.items()), "ci" if confined else "operator"]
     parts += [adds] if adds else []
-    if not all(is_plain(path, text) for path, text in read.items()):
-        parts.append(entries)  # it may be built from files of the source, so its name depends on them
+    if found.inputs:  # it may be built from files of the source, so its name depends on them
+        whole = "." in found.inputs
+        under = tuple(f"{path}/" for path in found.inputs)
+        parts.append([e for e in entries if whole or e.path in found.inputs or e.path.startswith(under)])
+    how = found.recipe if found.recipe.how else replace(found.recipe, hashed=False)
+    parts += [recorded_recipe(how)] if how != Recipe() else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def recorded_recipe(recipe: Recipe) -> dict[str, Any]:
+    """For release.json: what is not as usual."""
+    packed: dict[str, Any] = {key: value for key, value in pack(recipe).items() if key != "kind"}
+    return packed
+
+
+def recipe_of(record: dict[str, Any]) -> Recipe:
+    """How a release's virtualenv is made, by its release.json."""
+    recipe: dict[str, Any] = record.get("recipe", {})
+    found: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in recipe.items()}
+    return Recipe(**found)
 
 
 def settings(app: App, cpus: int) -> dict[str, str]:

@@ -59,8 +59,7 @@ class ByOperator:
         made = decide.deploy(change.app, change.by, facts, brought, news)
         new = made.release.id not in facts.records
         if options.check and new:
-            venv = made.release.record["venv"]
-            packages = preview.packages(self.agent, change.app, facts, local.requirements, venv)
+            packages = preview.packages(self.agent, change.app, facts, local.found, made.release.record)
             preview.show(change.screen, change.host, facts, reply, packages, local.source)
 
         def blobs(indices: list[int]) -> Iterator[bytes]:
@@ -97,7 +96,7 @@ class ByServer:
     def deploy(self, local: Local, facts: Facts, reply: Reply, news: str) -> None:
         source = local.source
         if self.change.options.check:
-            venv = record.venv_key(source.entries, local.requirements, facts.python, True)
+            venv = record.venv_key(source.entries, local.found, facts.python, True)
             packages = [] if venv == facts.record.get("venv") else [UNTOLD]
             preview.show(self.change.screen, self.change.host, facts, reply, packages, source)
         message = {"request": "ci_deploy", "requirements": local.requirements, "commit": source.commit}

@@ -1,5 +1,7 @@
 """The preview of `fab deploy --check`: commits, files and packages since the serving release."""
 
+from typing import Any
+
 from ..agent import layout
 from ..agent.events import Reply
 from ..agent.questions.dependencies import compare
@@ -11,9 +13,8 @@ from ..plan.facts import Facts
 from ..screen.events import Preview
 from ..screen.preview import as_text, package
 from ..screen.screen import Screen
-from ..source.requirements import added
+from ..source.dependencies import Dependencies
 from ..source.tree import SourceTree, log_since
-from ..stack.runners import runner_of
 from .session import Host
 
 
@@ -33,9 +34,9 @@ def show(screen: Screen, host: Host, facts: Facts, reply: Reply, packages: list[
     screen.result(found, as_text(found, commit, by, len(source.entries), commits_known=known))
 
 
-def packages(agent: Agent, app: App, facts: Facts, requirements: dict[str, str], key: str) -> list[str]:
-    """The differences between the packages of the new and the current virtualenv, as text."""
-    current = facts.record.get("venv", "")
+def packages(agent: Agent, app: App, facts: Facts, wanted: Dependencies, record: dict[str, Any]) -> list[str]:
+    """How the packages of the new virtualenv differ from the current ones, as text. record: the new release's."""
+    current, key = facts.record.get("venv", ""), record["venv"]
     if key == current:
         return []
     try:
@@ -43,12 +44,16 @@ def packages(agent: Agent, app: App, facts: Facts, requirements: dict[str, str],
             compare,
             old=layout.venv(app.name, current) if current else "",
             new=layout.venv(app.name, key),
-            texts=requirements,
-            requirements=app.requirements,
+            texts=wanted.read,
+            requirements=wanted.path,
             uv=UV,
             user=app.name,
             directory=f"/var/cache/ashore-check-{app.name}",
-            adds=added(requirements, runner_of(app).package_for(app)),
+            adds=record.get("adds", ""),
+            how=wanted.recipe.how,
+            listing=wanted.listing,
+            extras=wanted.recipe.extras,
+            python=record.get("recipe", {}).get("python", ""),
         )
     except StepFailed as error:
         last = error.detail.strip().splitlines()[-6:]

@@ -14,7 +14,7 @@ def unpinned(texts: dict[str, str]) -> dict[str, list[str]]:
 
     A file with hashes is a lock: pip and uv then demand a hash of everything. What a constraints file pins is pinned.
     """
-    lines = {path: requirements(path, text) for path, text in texts.items()}
+    lines = {path: requirements(path, text) for path, text in texts.items() if not path.endswith((".py", ".cfg"))}
     pinned = {name_of(line) for found in lines.values() for line in found if exact(line)}
     found = {}
     for path, listed in lines.items():

@@ -8,13 +8,13 @@ from typing import Any
 from ..agent.dataclass import dataclass
 from ..config.values import Wrong, app_name
 from .callables import Served, callables, health_path, read, to_choose
+from .pythons import DEBIAN
 
 REQUIREMENTS = (
     "requirements.txt", "requirements/production.txt", "requirements/prod.txt", "requirements/base.txt",
     "requirements-prod.txt",
 )  # fmt: skip
 OTHER_LOCKS = {"Pipfile": "pipenv requirements > requirements.txt", "poetry.lock": "poetry export -o requirements.txt"}
-DEBIAN = {(3, 11): "Debian 12", (3, 13): "Debian 13"}  # the Python of each
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import errno
 import posixpath
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -66,10 +67,10 @@ def included(path: str, text: str) -> list[str]:
     return [posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) for name in names]
 
 
-def check(entries: tuple[Entry, ...], read: dict[str, str], package: Package) -> None:
+def check(entries: tuple[Entry, ...], read: Mapping[str, str], texts: Mapping[str, str], package: Package) -> None:
     """Refuse, before anything is uploaded, what cannot be installed or could not run the app.
 
-    package: what runs it.
+    read: the files that count. texts: the requirements in them. package: what runs the app.
     """
     names = {entry.path for entry in entries}
     for path in read:
@@ -79,21 +80,13 @@ def check(entries: tuple[Entry, ...], read: dict[str, str], package: Package) ->
                 "app.requirements in deploy.toml",
                 "create it (for example `pip freeze > requirements.txt`), `git add` it, or set app.requirements",
             )
-        if re.search(r"^[^\S\n]*(-e|--editable)\b", bare(read[path]), re.M):
-            what = f"{path} has an editable install (-e), which would bind the virtualenv to one release"
-            raise refused(what, path, "name the package without -e")
-    first = next(iter(read))
-    lacking = re.split(r"\W", added(read, package))[0]
-    if lacking and any("--hash=" in text or "--require-hashes" in text for text in read.values()):
-        what = f"{first} has hashes and does not name {lacking}, which runs the app"
-        raise refused(what, first, f"add {lacking} to {first}, with its hashes; without hashes, Ashore adds it itself")
-    for path, text in read.items():
+    for path, text in texts.items():
         if old := bounded(bare(text), package.name, package.since):
             what = f"{old} is too old: Ashore needs {package.title} {package.least} or later"
             raise refused(what, path, f"require {package.name}>={package.least} in {path}")
 
 
-def added(read: dict[str, str], package: Package) -> str:
+def added(read: Mapping[str, str], package: Package) -> str:
     """The requirement that the kit adds to an app's own, for what runs it; "" where the app names that itself."""
     texts = [named_in(path, text) for path, text in read.items()]
     if not any(is_named(package.name, text) for text in texts):
@@ -113,6 +106,22 @@ def named_in(path: str, text: str) -> str:
         with suppress(ImportError):  # Python 3.10, on a server: all of the text counts
             return "\n".join(project_dependencies(text))
     return bare(text)
+
+
+CREDENTIALS = re.compile(r"\b[a-z+]+://[^/@\s$]*:?[^/@\s$]*@(?=[^\s/])")
+
+
+def require_no_credentials(text: str, path: str) -> None:
+    """Refuse a password in a URL: the file is uploaded, and is in Git. `${NAME}` in it is no password."""
+    for found in CREDENTIALS.findall(text):
+        if found.startswith(("git+ssh:", "ssh:")) or (":" not in found.partition("//")[2] and found.startswith("git")):
+            continue
+        what = f"{path} has a user name or password in a URL ({found.partition('//')[0]}//[hidden]@…)"
+        hint = (
+            "write ${INDEX_USER}:${INDEX_PASSWORD}@ there and set both on the server: fab env.set INDEX_PASSWORD;\n"
+            "or name the index in pyproject.toml, and: fab env.set UV_INDEX_NAME_USERNAME UV_INDEX_NAME_PASSWORD"
+        )
+        raise refused(what, path, hint)
 
 
 def refused(what: str, where: str, hint: str) -> SourceError:
@@ -147,10 +156,20 @@ def text_of(directory: Path, path: str) -> str:
 
 
 def decoded(path: str, data: bytes) -> str:
-    """The text of a requirements file, unchanged; SourceError if it is not UTF-8."""
+    """The text of a requirements file, unchanged: UTF-8, or UTF-16 as PowerShell writes it with >.
+
+    SourceError if it is neither. uv reads both.
+    """
     try:
-        return data.decode()
+        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
     except UnicodeDecodeError:
-        written = "UTF-16, as written by > in PowerShell" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
         hint = f"save it as UTF-8; in PowerShell: pip freeze | Out-File -Encoding utf8 {path}"
-        raise refused(f"{path} is {written}; it should be UTF-8", path, hint) from None
+        raise refused(f"{path} is not UTF-8; it should be", path, hint) from None
+
+
+def encoded(text: str) -> tuple[bytes, ...]:
+    """The contents that a file may have whose text this is."""
+    marked = (
+        (mark, text.encode(name, "replace")) for mark, name in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+    )
+    return (text.encode("utf-8", "replace"), *(mark + data for mark, data in marked))

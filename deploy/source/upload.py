@@ -12,6 +12,8 @@ from ..stack.frameworks.base import Framework, Reading
 from ..stack.runners import runner_of
 from . import requirements
 from .callables import served_by
+from .dependencies import PYTHON_FILES, Dependencies, chosen, dependencies, needed
+from .pythons import wanted
 from .tree import SourceTree, collect, stream
 
 AHEAD_BYTES = 256 << 10  # smaller uploads are sent without waiting for a request
@@ -19,7 +21,8 @@ AHEAD_BYTES = 256 << 10  # smaller uploads are sent without waiting for a reques
 
 @dataclass(frozen=True)
 class Local:
-    """app: with what its source completes. requirements: text of each requirements file by its path.
+    """app: with what its source completes. requirements: text of each file that says what is installed by its path.
+    found: what they say.
 
     notes: of the framework, about the app.
     """
@@ -27,6 +30,7 @@ class Local:
     app: App
     source: SourceTree
     requirements: dict[str, str]
+    found: Dependencies
     framework: Framework = PLAIN
     notes: tuple[str, ...] = ()
 
@@ -62,15 +66,23 @@ def require_interface(directory: Path, app: App) -> None:
 
 def gather(config: Config, app: App) -> Local:
     source = collect(config.directory, app.include, app.include_anyway)
-    reading = Reading(config.directory, frozenset(entry.path for entry in source.entries))
+    names = {entry.path for entry in source.entries}
+    reading = Reading(config.directory, frozenset(names))
     framework = framework_of(app, reading)
     app = framework.completed(app, reading)
-    read: dict[str, str] = {}
-    waiting = [app.requirements]
-    while waiting:
-        path = waiting.pop()
-        read[path] = requirements.text_of(config.directory, path)
-        waiting += [name for name in requirements.included(path, read[path]) if name not in read]
-    requirements.check(source.entries, read, runner_of(app).package_for(app))
+    read = read_files(config.directory, app, names)
+    found = dependencies(read, names, app.extras, app.install_project)
+    wanted(app.python, read)  # refuses what no Python is
+    requirements.check(source.entries, found.read, found.texts, runner_of(app).package_for(app))
     require_interface(config.directory, app)
-    return Local(app, source, read, framework, tuple(framework.notes(app, reading)))
+    return Local(app, source, read, found, framework, tuple(framework.notes(app, reading)))
+
+
+def read_files(directory: Path, app: App, names: set[str]) -> dict[str, str]:
+    """The texts that say which packages and which Python are wanted. names: of the files that are uploaded."""
+
+    def text_of(path: str) -> str:
+        return requirements.text_of(directory, path)
+
+    others = {path: text_of(path) for path in PYTHON_FILES if path in names}
+    return {**needed(chosen(app.requirements, names, others), names, text_of), **others}

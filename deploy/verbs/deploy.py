@@ -69,5 +69,5 @@ def notes_on_migrations(local: Local, added: list[str]) -> list[str]:
 
 
 def warn_of_pins(change: Operation, local: Local) -> None:
-    if said := pins.note(local.requirements):
+    if said := pins.note(local.found.texts):
         change.screen.say(f"note: {said}", "yellow")

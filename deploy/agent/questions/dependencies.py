@@ -6,26 +6,40 @@ import re
 import shutil
 
 from ..resources.release.build_box import build
-from ..resources.release.releases import uv_environment
+from ..resources.release.pythons import interpreter
+from ..resources.release.recipes import uv_environment
 from ..system import System
 
-ADDED = ".ashore-adds.txt"
+ADDED, LISTED = ".ashore-adds.txt", ".ashore-listed.txt"
+# What is built from the source, which is not uploaded for a preview.
+LOCAL_LINE = re.compile(r"^\s*(?:(?:-e|--editable)[=\s]\s*)?(?:file:)?\.[./\w-]*(?:\[[^\]]*\])?\s*(?:[;#].*)?$", re.M)
 
 
 def compare(
-    old: str, new: str, texts: dict[str, str], requirements: str, uv: str, user: str, directory: str, adds: str = ""
+    old: str,
+    new: str,
+    texts: dict[str, str],
+    requirements: str,
+    uv: str,
+    user: str,
+    directory: str,
+    adds: str = "",
+    how: str = "",
+    listing: str = "",
+    extras: tuple[str, ...] = (),
+    python: str = "",
 ) -> list[tuple[str, str, str]]:
     """(name, version in `old`, version in `new`) of what differs; "" where it is not there.
 
     old, new: directories of virtualenvs. Where `new` is not built yet, uv resolves the requirements (texts by their
     paths, and what the kit adds) as it would install them: in the build box, as `user`, in a directory that is made for
-    that and removed.
+    that and removed. how, listing, extras, python: as in `release.recipes`.
     """
     before = installed(old) if old else {}
     after = (
         installed(new)
         if os.path.exists(f"{new}/.complete")
-        else resolved(texts, requirements, uv, user, directory, adds)
+        else resolved(texts, requirements, uv, user, directory, adds, how, listing, extras, python)
     )
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     return [(name, before.get(name, ""), after.get(name, "")) for name in names]
@@ -44,23 +58,41 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def resolved(texts: dict[str, str], requirements: str, uv: str, user: str, directory: str, adds: str) -> dict[str, str]:
+def resolved(
+    texts: dict[str, str],
+    requirements: str,
+    uv: str,
+    user: str,
+    directory: str,
+    adds: str,
+    how: str,
+    listing: str,
+    extras: tuple[str, ...],
+    python: str,
+) -> dict[str, str]:
     top = f"{directory}-{os.getpid()}"
     os.mkdir(top, 0o755)  # fails where it is there already: nobody else may have made it
     try:
-        for name, text in texts.items():
+        own = {LISTED: listing} if listing else {}
+        for name, text in {**texts, **own, **({ADDED: f"{adds}\n"} if adds else {})}.items():
             path = os.path.normpath(f"{top}/source/{name}")
             if not path.startswith(f"{top}/source/"):
                 continue  # it is outside the project: uv will say that it misses it
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
-        argv = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", "/usr/bin/python3"]
-        argv.append(requirements)
-        if adds:
-            with open(f"{top}/source/{ADDED}", "w", encoding="utf-8") as file:
-                file.write(f"{adds}\n")
-            argv.append(ADDED)
+                file.write(LOCAL_LINE.sub("", text) if name.endswith((".txt", ".in")) else text)
+        words = [word for extra in extras for word in ("--extra", extra)]
+        exact = ["--no-deps"] if how else []
+        argv = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
+        argv += ["--python", interpreter(python) or interpreter("")]
+        argv += [] if interpreter(python) else ["--python-version", python]  # it is yet to be installed
+        argv += [*(words if requirements.endswith(".toml") else []), LISTED if listing else requirements]
+        argv += [ADDED] if adds and not how else []
+        if how == "uv":
+            argv = [uv, "export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-hashes", "--no-header"]
+            argv += ["--no-annotate", "--project", os.path.dirname(requirements) or ".", *words]
+        elif exact:
+            argv.insert(3, exact[0])
         said = build(System(), argv, user, top, f"{top}/source", uv_environment())
     finally:
         shutil.rmtree(top, ignore_errors=True)

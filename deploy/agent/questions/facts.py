@@ -11,6 +11,7 @@ from .. import history
 from ..constants import PROXY, RELEASE_ID
 from ..resources.files import link_target, text_of
 from ..resources.host.machine import os_release
+from ..resources.release.pythons import there
 from ..system import System
 
 UV = "/usr/local/lib/ashore"
@@ -32,6 +33,7 @@ def survey(app: str, app_directory: str) -> dict[str, Any]:
         "provisioned": (text_of(f"{app_directory}/provisioned") or "").strip(),
         "ci": ci_kit(app),
         "data": (text_of(f"/run/ashore/data-{app}") or "").strip(),
+        "pythons": sorted(there()),
         "uv": [os.path.basename(path)[3:] for path in glob.glob(f"{UV}/uv-*") if "building" not in path],
     }
 

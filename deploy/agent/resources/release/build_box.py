@@ -10,16 +10,19 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from ...system import ENVIRONMENT, System, complaint
 from ...wire import Cancelled, Failed
-from ..files import required_ids
+from ..files import replace, required_ids
 from ..host.machine import dns_is_link_local
 from .commands import end, follow, stop
+from .environment import environment_file
+from .recipes import owned
 
 SECONDS, LATE_SECONDS = 1800, 60
+SECRETS = "/run/ashore"
 ORPHAN_SECONDS = 3
 SPARE_BYTES, SPARE_FILES, SPARE_PART = 64 << 20, 5000, 10  # what a build must leave free on the disk
 BOX = (
@@ -57,8 +60,9 @@ def boxed(
     own += [f"BindPaths={top}:{at}"] if at != top else []
     own += [f"InaccessiblePaths=-/var/lib/{user}", f"SyslogIdentifier={user}", *more]
     own += [] if dns_is_link_local() else ["IPAddressDeny=link-local"]  # what the firewall says more exactly
-    own += [f"LogNamespace={user}", *(f"Environment={name}={value}" for name, value in environment.items())]
+    own += [f"LogNamespace={user}"]
     options = [word for item in (*BOX, *own) for word in ("-p", item)]
+    options += [f"--setenv={name}={value}" for name, value in environment.items()]
     return ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", f"--unit={unit}", *options, "--", *argv]
 
 
@@ -71,6 +75,8 @@ def build(
     environment: dict[str, str],
     at: str = "",
     *,
+    prepare: Callable[[str], str] | None = None,
+    secret: dict[str, str] | None = None,
     more: Sequence[str] = (),
     seconds: int = SECONDS,
     what: str = "the packages",
@@ -79,9 +85,11 @@ def build(
 ) -> str:
     """Run a command in the box, as `user` in `cwd`; it may fill the directory `top`, which root has just made.
 
-    at: where the box has that directory, if it is to have another name later: one that is there, too. more: see
-    `boxed`. seconds: how long it may take. what: is built, and shown: the command, for people. each: called for each
-    line that it writes.
+    at: where the box has that directory, if it is to have another name later: one that is there, too.
+    prepare: makes what the command needs in the scratch directory, and returns where it runs, in place of `cwd`.
+    secret: variables whose values must not be seen; they are hidden in what the command says, too.
+    more: see `boxed`. seconds: how long it may take. what: is built, and shown: the command, for people. each: called
+    for each line that it writes.
     When this returns, all in it is root's. Returns what the command wrote to standard output. Failed with its last
     lines where it does not end well or fills the disk; Cancelled where the operator wants it stopped, or nobody waits.
     """
@@ -90,9 +98,11 @@ def build(
     scratch = f"{top}/.scratch"
     uid, gid = required_ids(user, user)
     os.mkdir(scratch, 0o700)
-    for path in (scratch, top):
-        os.chown(path, uid, gid)
     inside = f"{at or top}/.scratch"
+    if prepare:
+        cwd = prepare(scratch).replace(scratch, inside)
+    owned(scratch, uid, gid)
+    os.chown(top, uid, gid)
     environment = environment | {
         "HOME": inside,
         "TMPDIR": inside,  # on the disk: what a compiler needs does not fit into a small server's memory
@@ -116,9 +126,11 @@ def build(
             end(process, unit)
             raise
 
-    more = (*more, f"RuntimeMaxSec={seconds + LATE_SECONDS}")  # should this process die
-    process = system.start(boxed(argv, unit, user, top, at or top, cwd, environment, more))
-    out, err = follow(process, look, each)
+    with secret_file(unit, secret or {}) as file:
+        more = (*more, *([f"EnvironmentFile={file}"] if file else []))
+        more = (*more, f"RuntimeMaxSec={seconds + LATE_SECONDS}")  # should this process die
+        process = system.start(boxed(argv, unit, user, top, at or top, cwd, environment, more))
+        out, err = (hidden(said, secret or {}) for said in follow(process, look, each))
     lacking = short_of(room(top), least)
     shutil.rmtree(scratch, ignore_errors=True)
     hand_over(top)
@@ -130,6 +142,30 @@ def build(
             raise Failed(f"the server's disk has no room for {what} ({lacking})", MAKE_ROOM, detail)
         raise Failed(said, "", detail)
     return out
+
+
+@contextmanager
+def secret_file(unit: str, values: dict[str, str]) -> Iterator[str]:
+    """A file of variables that only root can read, for as long as the block lasts; "" where there are none."""
+    path = f"{SECRETS}/{unit}.env" if values else ""
+    if path:
+        os.makedirs(SECRETS, 0o700, exist_ok=True)
+        replace(path, environment_file(values).encode(), 0o600, 0, 0)
+    try:
+        yield path
+    finally:
+        if path:
+            os.unlink(path)
+
+
+CREDENTIALS = re.compile(r"(\b[a-z+]+://)[^/@\s]+@")
+
+
+def hidden(text: str, secret: dict[str, str]) -> str:
+    """What a build says, without values that are secret, and without passwords in URLs."""
+    for value in sorted(secret.values(), key=len, reverse=True):
+        text = text.replace(value, "[hidden]") if len(value) > 3 else text
+    return CREDENTIALS.sub(r"\1[hidden]@", text)
 
 
 # ENOSPC and EDQUOT, as Rust and Python write them: a build that failed has often removed what it made.

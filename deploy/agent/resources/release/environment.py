@@ -81,7 +81,8 @@ class Environment(Resource):
         resolved(layers, secrets_of(self.secrets))  # refuses what cannot be, before anything is changed
         if "RELEASE_ID" not in before:
             return [Drift("environment", "absent", "written")]
-        before["RELEASE_ID"] = after["RELEASE_ID"]  # another one in every release
+        for name in {"RELEASE_ID", "PYTHONPATH"} & after.keys():
+            before[name] = after[name]  # another one in every release
         seen = [Drift(f"{name} {how}", "[hidden]", "[hidden]") for name, how in differences(before, after)]
         return seen or [Drift("environment", "absent", "as in the release before")]
 
@@ -94,7 +95,8 @@ class Environment(Resource):
         layers = layers_of(self.base)
         if self.layers.value:
             layers |= json.loads(self.layers.value)
-        layers["kit"] = layers["kit"] | {"RELEASE_ID": os.path.basename(self.directory)}
+        kit = {name: value.replace(f"{self.base}/", f"{self.directory}/") for name, value in layers["kit"].items()}
+        layers["kit"] = kit | {"RELEASE_ID": os.path.basename(self.directory)}
         layers["set"] = changed(layers["set"], json.loads(self.change.value) if self.change else {})
         return layers
 
@@ -127,7 +129,17 @@ def resolved(layers: Layers, secrets: Mapping[str, str]) -> dict[str, str]:
             raise Refused(what, f"set it on the server (fab env.set {name}), or write $$ for a plain $")
         return value_of(name, asked)
 
-    return {name: value_of(name, ()) for name in merged(layers)}
+    return {name: value_of(name, ()) for name in merged(layers) if not OF_UV.fullmatch(name)}
+
+
+OF_UV = re.compile(r"UV_[A-Z0-9_]+")  # for builds, not for the app
+
+
+def secret_variables(directory: str, texts: str) -> dict[str, str]:
+    """What `fab env.set` has set for builds: uv's own variables, and those that requirements name as ${NAME}."""
+    layer = layers_of(directory)["set"] if directory else {}
+    named = set(re.findall(r"\$\{([A-Z_][A-Z0-9_]*)\}", texts))
+    return {name: value for name, value in layer.items() if OF_UV.fullmatch(name) or name in named}
 
 
 def secrets_of(path: str) -> dict[str, str]:

@@ -9,7 +9,10 @@ from ...dataclass import dataclass
 from ...system import System
 from ...wire import Cancelled, Drift, Entry, Failed, Refused, Resource
 from ..files import replace, required_ids, text_of
+from ..host.build_packages import BuildPackagesRemoved
 from .package import Package
+from .pythons import required, unused
+from .recipes import Recipe, uv_environment
 from .uploads import MANIFEST, PLACES, UPLOADED, ancestors_of, escaping, known_files, stored_name
 
 UNITS = "/etc/systemd/system"
@@ -116,20 +119,14 @@ def place(entry: Entry, stored: str, path: str, gid: int) -> None:
     os.chmod(path, 0o750 if entry.kind == "x" else 0o640)
 
 
-BUILD = (  # with uv, the directory, the requirements and those that the kit adds, one a line, as its arguments
-    "set -f\n"
-    '"$1" venv --quiet --allow-existing --no-project --python /usr/bin/python3 "$2"\n'
-    'exec "$1" pip install --python "$2/bin/python" --compile-bytecode -r "$3" $4\n'
-)
-
-
 @dataclass(frozen=True)
 class Virtualenv(Resource):
     """A virtualenv with what a requirements file names, shared by all releases with the same hash in its path.
 
     Built as `user` in a box, and with nothing that an earlier build left; then it is root's, and complete once it has
-    root's marker. package: what runs the app, without which it is of no use. adds: requirements beside the file's, see
-    `requirements.added`.
+    root's marker. package: what runs the app, without which it is of no use. adds: requirements beside the file's, one
+    a line, see `requirements.added`. recipe: how it is filled. variables: the release directory whose environment has
+    what uv needs for private indexes, see `secret_variables`.
     """
 
     path: str
@@ -139,6 +136,8 @@ class Virtualenv(Resource):
     user: str
     package: Package
     adds: str = ""
+    recipe: Recipe = Recipe()
+    variables: str = ""
 
     @property
     def title(self) -> str:
@@ -164,16 +163,31 @@ class Virtualenv(Resource):
 
     def apply(self, system: System) -> None:
         from .build_box import build
+        from .build_hints import advice_on_build
+        from .environment import secret_variables
+        from .own_package import unbind
 
         # One that lacks something may still be in use: it stays in its place until another is there.
         top = f"{self.path}.fresh" if self._complete else self.path
         shutil.rmtree(top, ignore_errors=True)  # left by an interrupted run
         os.mkdir(top, 0o755)
         system.operator.progress(20, "packages of the app")
-        argv = ["/bin/sh", "-ec", BUILD, "build", self.uv, self.path, self.requirements, self.adds]
+        recipe, listing = self.recipe, text_of(listing_of(self.path)) or ""
+        words = [word for extra in recipe.extras for word in ("--extra", extra)]
+        argv = ["/bin/sh", "-ec", recipe.script(bool(self.adds)), "build", *words]
+        environment = uv_environment() | {"UV": self.uv, "VENV": self.path, "FILE": self.requirements}
+        environment |= {"ADDS": self.adds, "PYTHON": required(recipe.python)}
+        environment |= {"UV_INDEX": " ".join(recipe.indexes)} if recipe.indexes else {}
+        secret = secret_variables(self.variables, self._texts(listing))
+
+        def prepare(scratch: str) -> str:
+            return recipe.prepare(scratch, self.source, listing)
+
         try:
-            build(system, argv, self.user, top, self.source, uv_environment(), at=self.path)
+            build(system, argv, self.user, top, self.source, environment, self.path, prepare=prepare, secret=secret)
             self.package.require(top, self.requirements)
+            if recipe.project:
+                unbind(top, self.source, recipe.roots)
         except Cancelled:
             shutil.rmtree(top, ignore_errors=True)
             raise
@@ -182,7 +196,8 @@ class Virtualenv(Resource):
             if failure.hint:
                 raise
             what = f"the packages in {self.requirements} could not be installed"
-            raise Failed(what, f"fix {self.requirements}; see uv's output above", failure.detail) from failure
+            hint = advice_on_build(failure.detail) or f"fix {self.requirements}; see uv's output above"
+            raise Failed(what, hint, failure.detail) from failure
         with suppress(FileNotFoundError):
             os.unlink(f"{top}/.lock")  # uv's
         replace(f"{top}/{MARKER}", b"", 0o644, 0, 0)
@@ -197,6 +212,15 @@ class Virtualenv(Resource):
                 raise
             shutil.rmtree(broken, ignore_errors=True)
 
+    def _texts(self, listing: str) -> str:
+        """What may name variables: the file, and what the kit made of a lock."""
+        return listing + (text_of(f"{self.source}/{self.requirements}") or "")
+
+
+def listing_of(venv: str) -> str:
+    """Where the lines of a lock are kept of which a virtualenv is made."""
+    return f"{venv}.txt"
+
 
 def lacking(venv: str, program: str) -> str:
     """What a virtualenv has lost without which it runs nothing; "" where it is whole."""
@@ -206,16 +230,6 @@ def lacking(venv: str, program: str) -> str:
     python = os.path.basename(os.path.realpath(f"{venv}/bin/python"))  # after an upgrade of the server, another one
     packages = f"lib/{python}/site-packages"
     return "" if "." not in python or os.path.isdir(f"{venv}/{packages}") else packages
-
-
-def uv_environment() -> dict[str, str]:
-    """For uv in the build box: with the settings of the server; a virtualenv is not named after those of the source."""
-    environment = {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
-    bundle = "/etc/ssl/certs/ca-certificates.crt"  # the server's own trust, where a private CA is in the way
-    if os.path.exists(bundle):
-        environment["SSL_CERT_FILE"] = bundle
-    own = "/etc/uv/uv.toml"
-    return environment | ({"UV_CONFIG_FILE": own} if os.path.exists(own) else {"UV_NO_CONFIG": "1"})
 
 
 @dataclass(frozen=True)
@@ -235,9 +249,19 @@ class Pruned(Resource):
         return f"older releases: at most {self.keep} kept, no unfinished releases"
 
     def check(self, system: System) -> list[Drift]:
-        return [Drift(path, "present", "absent") for path in self._surplus()]
+        surplus = [*self._surplus(), *unused()]
+        return [Drift(path, "present", "absent") for path in surplus] + self._of_builds().check(system)
+
+    def _of_builds(self) -> BuildPackagesRemoved:
+        """What a build has left that died; its settings may have changed since."""
+        return BuildPackagesRemoved(self.app)
 
     def apply(self, system: System) -> None:
+        if self._of_builds().check(system):
+            with system.alone("apt"):
+                self._of_builds().apply(system)
+        for path in unused():
+            shutil.rmtree(path)
         units = False
         while surplus := self._surplus():  # again, for the virtualenvs that only those releases used
             for path in surplus:
@@ -264,7 +288,9 @@ class Pruned(Resource):
             for name in names
             if os.path.islink(f"{home}/releases/{name}/venv")
         }
-        surplus += [f"{home}/venvs/{name}" for name in os.listdir(f"{home}/venvs") if name not in used]
+        surplus += [
+            f"{home}/venvs/{name}" for name in os.listdir(f"{home}/venvs") if name.removesuffix(".txt") not in used
+        ]
         for name in os.listdir(UNITS):
             app, _, release = name.removesuffix(".service").partition("@")
             if app == self.app and release and name.endswith(".service") and release not in kept:

@@ -13,6 +13,7 @@ from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Entry, Failed, Refused, Resource, Stopped
 from ..files import text_of
+from .pythons import interpreter
 
 MANIFEST = "manifest.json"
 PLACES = "places.json"
@@ -20,6 +21,7 @@ UPLOADED = "uploaded"  # what of a release's upload is data, beside its source: 
 SPARE_BYTES = 64 << 20  # what a release must leave free on the disk
 SPARE_FILES = 5000  # a virtualenv's, among others
 VENV_BYTES = 150 << 20
+PYTHON_BYTES = 200 << 20  # with its archive while it is unpacked
 MOST_HOPS = 200  # parts of a link's target, with those of the links that it leads through
 BLOCK = 1 << 20
 BROKE_OFF = "the upload was interrupted"
@@ -83,10 +85,14 @@ def stored_name(entry: Entry) -> str:
 
 @dataclass(frozen=True)
 class Room(Resource):
-    """The disk has room for a release: its new files, its virtualenv if that must be built, and some to spare."""
+    """The disk has room for a release: its new files, its virtualenv if that must be built, and some to spare.
+
+    python: a version that uv is to install, "" for the server's own.
+    """
 
     app_directory: str
     venv: str
+    python: str = ""
 
     @property
     def title(self) -> str:
@@ -99,6 +105,8 @@ class Room(Resource):
         needs = {"upload": sum(missing), "reserve": SPARE_BYTES}
         if not os.path.exists(f"{self.venv}/.complete"):
             needs["virtualenv, about"] = self._virtualenv_bytes()
+        if self.python and not interpreter(self.python):
+            needs[f"Python {self.python}, about"] = PYTHON_BYTES
         space = os.statvfs(self.app_directory)
         free, needed = space.f_bavail * space.f_frsize, sum(needs.values())
         if needed > free:
