@@ -28,7 +28,7 @@ def django(directory: Path, settings: str, app: App = SITE, **files: str) -> tup
     framework = framework_of(app, reading)
     assert framework.title == "Django"
     made = framework.completed(app, reading)
-    return made, framework.notes(made, reading)
+    return made, [finding.text for finding in framework.findings(made, reading)]
 
 
 GOOD = 'ALLOWED_HOSTS = ["*"]\nDEBUG = False\nSTATIC_ROOT = BASE_DIR / "out"\nSTATIC_URL = "static/"\n'
@@ -85,7 +85,7 @@ def test_settings_that_come_from_others_count_in_their_order(tmp_path: Path):
     app = framework.completed(SITE, reading)
     assert dict(app.env)["DJANGO_SETTINGS_MODULE"] == "site1.settings.live", "manage.py would take others"
     assert app.static == (("/s/", "a"),)
-    assert not any("DEBUG" in note for note in framework.notes(app, reading))
+    assert not any("DEBUG" in note for note in (each.text for each in framework.findings(app, reading)))
 
 
 def test_a_project_below_the_top_is_found_and_put_on_the_path(tmp_path: Path):
@@ -111,10 +111,10 @@ def test_a_project_below_the_top_is_found_and_put_on_the_path(tmp_path: Path):
         ("STATIC_ROOT = None\n", "STATIC_ROOT is not set"),
         (
             'STATIC_ROOT = None\nSTORAGES = {"staticfiles": {"BACKEND": "x.ManifestStaticFilesStorage"}}\n',
-            "every page with a static file will answer 500",
+            "every page with a static file answers 500",
         ),
         ('STATIC_ROOT = "/var/www/x"\n', "STATIC_ROOT is not a directory of the project"),
-        ('import os\nX = os.environ["PAYMENT_URL"]\n', "the settings need PAYMENT_URL"),
+        ('import os\nX = os.environ["PAYMENT_URL"]\n', "the settings need the variable PAYMENT_URL"),
     ],
 )
 def test_what_will_not_work_there_is_said_with_the_line_that_fixes_it(tmp_path: Path, settings: str, said: str):

@@ -1,4 +1,4 @@
-"""The commands for the project itself, as typed: `fab init` and `fab eject`. They ask no server."""
+"""The commands for the project itself, as typed: `fab init`, `fab check` and `fab eject`. They ask no server."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from ..agent.constants import PROXY
 from ..errors import NOTHING, ConfigError
 from ..session.session import Session
-from .options import Typed, command, left_out
+from .options import READING, Typed, command, left_out
 
 
 def project_tasks(session: Session) -> list[Any]:
@@ -45,6 +45,13 @@ def project_tasks(session: Session) -> list[Any]:
         ask = (lambda question: asked(question, none)) if at_terminal else None
         verb.init(typed.screen, Path.cwd(), given, ask, typed.options.check)
 
+    @command(session, READING, reading=True)
+    def check(typed: Typed) -> None:
+        """Look at the app without a server: what will not work there, and which line fixes it."""
+        from ..verbs import check as verb
+
+        verb.check_project(typed.screen, Path.cwd())
+
     @command(
         session,
         {},
@@ -63,4 +70,4 @@ def project_tasks(session: Session) -> list[Any]:
         else:
             verb.list_templates(typed.screen)
 
-    return [init, eject]
+    return [init, check, eject]

@@ -38,6 +38,11 @@ class Config:
         return replace(self.app, env=tuple(sorted({**dict(self.app.env), **dict(stage.env)}.items())))
 
 
+def usual_host(config: Config) -> str:
+    """The name by which visitors know the site, where no stage is chosen."""
+    return next((stage.domain for stage in config.stages if stage.domain), "localhost")
+
+
 def load(directory: Path, taken: frozenset[str] = frozenset()) -> Config:
     """The config in a project's directory. taken: the names of commands, which a stage cannot have."""
     path = directory / FILE

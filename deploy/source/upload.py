@@ -7,11 +7,13 @@ from ..agent.dataclass import dataclass
 from ..agent.events import Event
 from ..config.reader import FILE, App, Config
 from ..errors import SourceError
+from ..stack.finding import Finding
 from ..stack.frameworks import PLAIN, framework_of
 from ..stack.frameworks.base import Framework, Reading
 from ..stack.runners import runner_of
 from . import requirements
 from .callables import served_by
+from .checks import served, whole
 from .dependencies import PYTHON_FILES, Dependencies, chosen, dependencies, needed
 from .pythons import wanted
 from .tree import SourceTree, collect, stream
@@ -24,7 +26,7 @@ class Local:
     """app: with what its source completes. requirements: text of each file that says what is installed by its path.
     found: what they say.
 
-    notes: of the framework, about the app.
+    findings: what reading the source tells, see `checks`. roots: directories of it that Python searches.
     """
 
     app: App
@@ -32,7 +34,8 @@ class Local:
     requirements: dict[str, str]
     found: Dependencies
     framework: Framework = PLAIN
-    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    roots: tuple[str, ...] = ("",)
 
     def size_bytes(self, indices: list[int]) -> int:
         return sum(self.source.entries[index].size for index in indices)
@@ -52,16 +55,16 @@ def require_interface(directory: Path, app: App) -> None:
     An app with settings of its own for the runner may have another kind of worker.
     """
     own = runner_of(app).own_file
-    served = None if own and (directory / own).exists() else served_by(directory, app.served)
-    if not served or served.is_wsgi != app.is_asgi:
+    found = None if own and (directory / own).exists() else served_by(directory, app.served)
+    if not found or found.is_wsgi != app.is_asgi:
         return
-    speaks, key = ("WSGI", "wsgi") if served.is_wsgi else ("ASGI", "asgi")
-    what = f"{app.served} is a {served.framework} app: it speaks {speaks}"
+    speaks, key = ("WSGI", "wsgi") if found.is_wsgi else ("ASGI", "asgi")
+    what = f"{app.served} is a {found.framework} app: it speaks {speaks}"
     if app.is_asgi and not app.asgi:  # by its runner
         hint = f"remove `{'runner' if app.runner else 'worker_class'}` from {FILE}: it runs ASGI apps only"
     else:
         hint = f'in {FILE}, write `{key} = "{app.served}"` instead of `{"wsgi" if app.wsgi else "asgi"} = …`'
-    raise SourceError(what, served.path, "nothing was changed", hint)
+    raise SourceError(what, found.path, "nothing was changed", hint)
 
 
 def gather(config: Config, app: App) -> Local:
@@ -75,7 +78,11 @@ def gather(config: Config, app: App) -> Local:
     wanted(app.python, read)  # refuses what no Python is
     requirements.check(source.entries, found.read, found.texts, runner_of(app).package_for(app))
     require_interface(config.directory, app)
-    return Local(app, source, read, found, framework, tuple(framework.notes(app, reading)))
+    roots, packages = whole.roots_of(app, found.recipe), "\n".join(found.texts.values())
+    if missing := served.missing_callable(app, reading, roots, packages):
+        raise SourceError(missing[0].what, missing[0].where, "nothing was changed", missing[0].fix)
+    looked = whole.of_source(app, reading, framework)
+    return Local(app, source, read, found, framework, tuple(looked), roots)
 
 
 def read_files(directory: Path, app: App, names: set[str]) -> dict[str, str]:

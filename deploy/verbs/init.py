@@ -6,13 +6,17 @@ from pathlib import Path
 from ..agent.dataclass import dataclass
 from ..config.document import brief
 from ..config.paths import PACKAGE, write
-from ..config.reader import FILE, read
+from ..config.reader import FILE, load, read
 from ..config.schema import DOMAIN
 from ..config.values import Wrong, app_name, login, word
-from ..errors import NOTHING, ConfigError
+from ..errors import NOTHING, ConfigError, DeployError
 from ..screen.screen import Screen
 from ..source.callables import Served
 from ..source.project import OTHER_LOCKS, Project, look_at
+from ..source.tree import collect
+from ..stack.frameworks import framework_of
+from ..stack.frameworks.base import Reading
+from .check import looked_at, show
 
 Ask = Callable[[str], str]  # a question → what was typed
 
@@ -34,7 +38,7 @@ def init(screen: Screen, directory: Path, given: Given, ask: Ask | None, check: 
     """ask: None where there is no terminal: then what was not said and cannot be found is an error, or left out."""
     require_place(directory)
     project = look_at(directory)
-    table = app_table(directory, project, given, ask)
+    table = with_framework(directory, app_table(directory, project, given, ask))
     host = sound_host(given.host, "--host") if given.host or not ask else asked_host(ask)
     domain = sound_domain(given.domain, "--domain") if given.domain or not (ask and host) else asked_domain(ask)
     stage = {"hosts": [host], **({"domain": domain} if domain else {})} if host else {}
@@ -50,6 +54,9 @@ def init(screen: Screen, directory: Path, given: Given, ask: Ask | None, check: 
     for note in project.notes:
         screen.say(f"note: {note}", "yellow")
     if not check:
+        for finding in looked_at(load(directory)):
+            if finding.level in ("warning", "error"):
+                show(screen, finding)
         screen.say(next_commands(bool(host), project.in_git))
 
 
@@ -83,6 +90,20 @@ def app_table(directory: Path, project: Project, given: Given, ask: Ask | None) 
     if same and same.source_root:
         table["env"] = {"PYTHONPATH": same.source_root}
     return table
+
+
+def with_framework(directory: Path, table: dict[str, object]) -> dict[str, object]:
+    """The table with what the framework needs; as it is where the files cannot be listed, which a deploy will say."""
+    try:
+        names = frozenset(entry.path for entry in collect(directory, ()).entries)
+    except DeployError:
+        return table
+    text = brief(table, {})
+    app = read(parsed(text), text, directory).app
+    reading = Reading(directory, names)
+    found = framework_of(app, reading).suggested(app, reading)
+    env = {**dict(table.get("env", {})), **found.pop("env", {})}  # type: ignore[call-overload]
+    return {**table, **found, **({"env": env} if env else {})}
 
 
 def require_one(given: Given, same: Served | None) -> None:

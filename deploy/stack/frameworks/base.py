@@ -2,9 +2,11 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ...agent.dataclass import dataclass
 from ...config.reader import App
+from ..finding import Finding
 
 MOST_FILES, MOST_BYTES = 2000, 1 << 20
 
@@ -59,7 +61,11 @@ class Framework:
         """The app with the settings that deploy.toml leaves open, and the source decides."""
         return app
 
-    def notes(self, app: App, reading: Reading) -> list[str]:
+    def suggested(self, app: App, reading: Reading) -> dict[str, Any]:
+        """Settings of [app] for a first deploy.toml, besides those that `completed` finds."""
+        return {}
+
+    def findings(self, app: App, reading: Reading) -> list[Finding]:
         """What a person should know before the app is uploaded. app: completed."""
         return []
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...agent.dataclass import dataclass, replace
 from ...config.reader import App
+from ..finding import Finding
 from .base import Framework, Reading
 from .settings import TOP, UNKNOWN, Settings
 
@@ -16,6 +17,15 @@ MIGRATION = re.compile(r"(?:^|/)([\w-]+)/migrations/(\d{4}_\w+)\.py$")
 COLLECT = "collectstatic --noinput"
 WITH_MANIFEST = re.compile(r"Manifest\w*Storage")
 SERVED_PATH = re.compile(r"[\w./+@-]+")
+SECRET = "$SECRET_KEY"
+KIT_S = ("SECRET_KEY", "DATA_DIR", "DOMAIN")  # variables that the kit sets
+# What settings should be on a server, and the values of the variables that make them so.
+SERVER_S = {
+    "DEBUG": ("False", "0", "off"),
+    "SECRET_KEY": (SECRET,),
+    "ALLOWED_HOSTS": ("$DOMAIN", '["$DOMAIN"]'),
+    "CSRF_TRUSTED_ORIGINS": ("https://$DOMAIN",),
+}
 OWN_NAMES = ("localhost", "127.0.0.1", "[::1]", "0.0.0.0", "testserver")
 
 
@@ -95,7 +105,16 @@ class Django(Framework):
             found["static"] = (*app.static, (url, media))
         return found
 
-    def notes(self, app: App, reading: Reading) -> list[str]:
+    def suggested(self, app: App, reading: Reading) -> dict[str, Any]:
+        layout = layout_of(app, reading)
+        found: dict[str, Any] = {"release_command": f"{layout.manage} migrate --noinput"}
+        inside_root = layout.root.replace("/", ".") + "."
+        if layout.root and app.served.startswith(inside_root):
+            found["asgi" if app.asgi else "wsgi"] = app.served.removeprefix(inside_root)
+        variables = variables_of(app, reading)
+        return found | ({"env": variables} if variables else {})
+
+    def findings(self, app: App, reading: Reading) -> list[Finding]:
         layout = layout_of(app, reading)
         return [*decided(app, layout), *of_static(app, layout), *of_hosts(app, layout), *of_migrations(app, layout)]
 
@@ -121,7 +140,7 @@ def layout_of(app: App, reading: Reading) -> Layout:
 
 
 def settings_of(module: str, root: str, app: App, reading: Reading) -> Settings:
-    kit_s = {"SECRET_KEY": "x" * 50, "DATA_DIR": f"/var/lib/{app.name}", "DOMAIN": "$DOMAIN"}
+    kit_s = {"SECRET_KEY": SECRET, "DATA_DIR": f"/var/lib/{app.name}", "DOMAIN": "$DOMAIN"}
     found = Settings({**kit_s, **dict(app.env)}, reading.text)
     for path in below(root, module.replace(".", "/")):
         if path in reading.names:
@@ -163,57 +182,85 @@ def below_another(path: str, paths: list[str]) -> bool:
     return any(path.startswith(f"{other}/") for other in paths)
 
 
-def decided(app: App, layout: Layout) -> list[str]:
+def decided(app: App, layout: Layout) -> list[Finding]:
     """What `completed` has added, and where it comes from."""
     told = []
     if app.build_command == f"{layout.manage} {COLLECT}":
-        url = url_of(layout, "STATIC_URL")
-        told.append(
-            f"Django: collectstatic runs as the build command; {url or 'STATIC_ROOT'} is served from STATIC_ROOT"
-        )
+        url = url_of(layout, "STATIC_URL") or "STATIC_ROOT"
+        told.append(f"Django: collectstatic runs as the build command; {url} is served from STATIC_ROOT")
     if app.writable:
         told.append(f"Django: data in /var/lib/{app.name}: {', '.join(app.writable)}")
-    return told
+    return [Finding("note", what) for what in told]
 
 
-def of_static(app: App, layout: Layout) -> list[str]:
+def of_static(app: App, layout: Layout) -> list[Finding]:
     apps, root = layout.get("INSTALLED_APPS"), layout.get("STATIC_ROOT")
-    if isinstance(apps, list) and "django.contrib.staticfiles" not in apps:
+    if (isinstance(apps, list) and "django.contrib.staticfiles" not in apps) or "collectstatic" in app.build_command:
         return []
-    collects = "collectstatic" in app.build_command
-    manifest = WITH_MANIFEST.search(f"{layout.get('STORAGES', '')}{layout.get('STATICFILES_STORAGE', '')}")
-    if manifest and not collects:
-        what = "every page with a static file will answer 500, as its list of files is made by collectstatic"
-        return [f'Django: {what}: build_command = "{layout.manage} {COLLECT}", and set STATIC_ROOT']
-    if root is None and not collects:
-        return ['Django: STATIC_ROOT is not set, so no static files are served: set it, as BASE_DIR / "staticfiles"']
-    if root is not None and not layout.static_root and not collects:
-        return [f'Django: STATIC_ROOT is not a directory of the project: build_command = "{layout.manage} {COLLECT}"']
+    build = f'build_command = "{layout.manage} {COLLECT}"'
+    set_root = 'set it in the settings, as BASE_DIR / "staticfiles"'
+    if WITH_MANIFEST.search(f"{layout.get('STORAGES', '')}{layout.get('STATICFILES_STORAGE', '')}"):
+        what = "Django: every page with a static file answers 500, as collectstatic makes the list of these files"
+        return [Finding("error", what, f"{build}, and STATIC_ROOT in the settings")]
+    if root is None:
+        return [Finding("warning", "Django: STATIC_ROOT is not set, so no static files are served", set_root)]
+    if not layout.static_root:
+        return [Finding("warning", "Django: STATIC_ROOT is not a directory of the project", set_root)]
     return []
 
 
-def of_hosts(app: App, layout: Layout) -> list[str]:
+def of_hosts(app: App, layout: Layout) -> list[Finding]:
     told = []
     if layout.get("DEBUG") is True:
-        how = variable_for(layout, "DEBUG", "False") or "set DEBUG = False in the settings"
-        told.append(f"Django: DEBUG is on, which shows visitors the code and settings of a page that fails: {how}")
+        how = variable_for(layout, "DEBUG", "False") or "DEBUG = False in the settings"
+        what = "Django: DEBUG is on, which shows visitors the code and settings of a page that fails"
+        told.append(Finding("warning", what, how))
     hosts = layout.get("ALLOWED_HOSTS", [])
     if isinstance(hosts, list) and not {"*", "$DOMAIN"} & set(map(str, hosts)):
         other = [str(host) for host in hosts if host not in OWN_NAMES and host is not UNKNOWN]
         if not other and UNKNOWN not in hosts:
             how = variable_for(layout, "ALLOWED_HOSTS", "$DOMAIN") or "add your domain to it in the settings"
-            told.append(f"Django: ALLOWED_HOSTS does not have your domain, so every page answers 400: {how}")
-    lacking = [name for name in dict.fromkeys(layout.settings.missing) if name not in dict(app.env)]
-    if lacking:
-        shown = ", ".join(lacking)
-        told.append(f"Django: the settings need {shown}: set it in [app.env], or on the server with fab env.set")
+            what = "Django: ALLOWED_HOSTS does not have your domain, so every page answers 400"
+            told.append(Finding("error", what, how))
+    for name in dict.fromkeys(layout.settings.missing):
+        if name not in dict(app.env):
+            how = f"set it in [app.env], or on the server: fab env.set {name}"
+            told.append(Finding("warning", f"Django: the settings need the variable {name}", how))
     return told
 
 
-def of_migrations(app: App, layout: Layout) -> list[str]:
+def of_migrations(app: App, layout: Layout) -> list[Finding]:
     if "migrate" in app.release_command or "migrate" in app.build_command:
         return []
-    return [f'Django: no deploy runs migrations: release_command = "{layout.manage} migrate --noinput"']
+    command = f'release_command = "{layout.manage} migrate --noinput"'
+    return [Finding("note", "Django: no deploy runs migrations", command)]
+
+
+def variables_of(app: App, reading: Reading) -> dict[str, str]:
+    """The variables that the settings read, with the values that a server needs."""
+    chosen: dict[str, str] = {}
+    for setting, values in SERVER_S.items():
+        layout = layout_of(app, reading)
+        names = [name for name in layout.settings.asked.get(setting, []) if name not in (*chosen, *KIT_S)]
+        if not names or is_well(setting, layout):
+            continue
+        for value in values:
+            there = replace(app, env=(*app.env, (names[0], value)))
+            if is_well(setting, layout_of(there, reading)):
+                chosen[names[0]] = value
+                app = there
+                break
+    return chosen
+
+
+def is_well(setting: str, layout: Layout) -> bool:
+    """Whether a setting is as a server needs it."""
+    value = layout.get(setting)
+    if setting == "DEBUG":
+        return value is False
+    if setting == "SECRET_KEY":
+        return bool(value == SECRET)
+    return isinstance(value, list) and any("$DOMAIN" in str(each) or each == "*" for each in value)
 
 
 def variable_for(layout: Layout, setting: str, value: str) -> str:

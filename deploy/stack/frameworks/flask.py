@@ -4,6 +4,7 @@ import re
 
 from ...agent.dataclass import replace
 from ...config.reader import App
+from ..finding import Finding
 from .base import Framework, Reading
 
 # What uses the instance directory; a relative SQLite URL is below it, too, with Flask-SQLAlchemy.
@@ -27,9 +28,10 @@ class Flask(Framework):
             return app
         return replace(app, writable=(instance,))
 
-    def notes(self, app: App, reading: Reading) -> list[str]:
+    def findings(self, app: App, reading: Reading) -> list[Finding]:
         instance = instance_of(app, reading)
-        return [f"{instance}/ is the app's data: /var/lib/{app.name}/{instance}"] if instance in app.writable else []
+        what = f"{instance}/ is the app's data: /var/lib/{app.name}/{instance}"
+        return [Finding("note", what)] if instance in app.writable else []
 
     def migrations(self, added: list[str]) -> list[str]:
         return [found[1] for path in sorted(added) if (found := MIGRATION.search(path))]
