@@ -193,7 +193,7 @@ def test_a_port_cannot_break_the_firewall(tmp_path: Path, port: str):
 
 
 def test_missing_keys_and_tables_are_named(tmp_path: Path):
-    assert "app.wsgi is missing" in wrong(tmp_path, '[app]\nname = "shop"\n').what
+    assert "app.name is missing" in wrong(tmp_path, '[app]\nwsgi = "shop:app"\n').what
     assert "the table [app] is missing" in wrong(tmp_path, "").what
     assert "stages.production.hosts is missing" in wrong(tmp_path, GOOD.replace('hosts = ["root@web1"]', "")).what
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy.agent.resources.serving.services import connections
+from deploy.agent.resources.serving.retired import connections
 
 HERE = "/run/shop/20260301-120405/"
 LISTEN = "u_str LISTEN {} 2048 /run/shop/20260301-120405/own/http.sock 100 * 0"

@@ -12,13 +12,15 @@ from deploy.config.reader import App, load
 from deploy.errors import ConfigError, SourceError
 from deploy.screen.screen import Screen
 from deploy.source.callables import callables, health_path, read, to_choose
-from deploy.source.upload import require_wsgi
+from deploy.source.upload import require_interface
 from deploy.verbs.init import Given, init
 
 FLASK = "from flask import Flask\n\napp = Flask(__name__)\n"
 FACTORY = "from flask import Flask\n\ndef create_app(config=None):\n    app = Flask(__name__)\n    return app\n"
 CALLS = "from shop import create_app\napp = create_app()\n"
 DJANGO = "from django.core.wsgi import get_wsgi_application\n\napplication = get_wsgi_application()\n"
+CHANNELS = "from channels.routing import ProtocolTypeRouter\n\napplication = ProtocolTypeRouter({})\n"
+CLASS = "class App:\n    async def __call__(self, scope, receive, send): ...\n\napp = App()\n"
 FASTAPI = "from fastapi import FastAPI\n\napp = FastAPI()\n"
 
 
@@ -65,6 +67,14 @@ def answering(*answers: str) -> Callable[[str], str]:
         ({"app.py": FLASK, "main.py": FLASK}, ["app:app", "main:app"]),
         ({"app.py": FLASK, "api.py": FASTAPI}, ["app:app"]),
         ({"main.py": FASTAPI}, ["main:app"]),
+        ({"mysite/wsgi.py": DJANGO, "mysite/asgi.py": DJANGO.replace("wsgi", "asgi")}, ["mysite.wsgi:application"]),
+        ({"mysite/wsgi.py": DJANGO, "mysite/asgi.py": CHANNELS}, ["mysite.asgi:application"]),
+        ({"main.py": "async def app(scope, receive, send): ...\n"}, ["main:app"]),
+        ({"main.py": "def app(environ, start_response): ...\n"}, ["main:app"]),
+        ({"main.py": CLASS}, ["main:app"]),
+        ({"main.py": "from datasette.app import Datasette\napp = Datasette(files=['a.db']).app()\n"}, ["main:app"]),
+        ({"main.py": "import falcon.asgi\napp = falcon.asgi.App()\n"}, ["main:app"]),
+        ({"main.py": "from sanic import Sanic\napp = Sanic('shop')\n"}, ["main:app"]),
         # Not an app's own, not an app, or not to be read.
         ({"tests/conftest.py": FLASK, ".venv/x.py": FLASK, "docs/conf.py": FLASK}, []),
         ({"env2/pyvenv.cfg": "", "env2/flask_app.py": FLASK}, []),
@@ -135,7 +145,7 @@ def test_options_answer_everything_without_a_terminal(project: Path):
             "which app is to be served? Found: app:app",
             '--wsgi "app:app"',
         ),
-        ({"main.py": FASTAPI}, "main:app is a FastAPI app, which speaks ASGI", "WSGI app"),
+        ({"main.py": FASTAPI + "api = FastAPI()\n"}, "which app is to be served? Found: main:app", '--asgi "main:app"'),
     ],
 )
 def test_an_app_that_is_not_clear_is_an_error_that_says_what_to_type(
@@ -237,27 +247,85 @@ def test_a_path_for_health_checks_is_found_among_the_routes(project: Path, route
     assert health_path(list(read(project))) == "/up"
 
 
+WRAPPED = FLASK + "from asgiref.wsgi import WsgiToAsgi\napp = WsgiToAsgi(app)\n"
+UNKNOWN = FLASK + "from elsewhere import Middleware\napp = Middleware(app)\n"
+MAKES = "from flask import Flask\ndef make():\n    app = Flask(__name__)\n    return wrap(app)\n"
+WORKERS = "worker_class = 'uvicorn_worker.UvicornWorker'\n"
+BY_WSGI, BY_ASGI = {"wsgi": "main:app"}, {"asgi": "main:app"}
+
+
 @pytest.mark.parametrize(
-    ("files", "target", "refused"),
+    ("files", "app", "speaks", "hint"),
     [
-        ({"app.py": FLASK}, "app:app", False),
-        ({"main.py": FASTAPI}, "main:app", True),
-        ({"main.py": FASTAPI}, "main:other", False),  # what is not seen is not judged
-        ({"shop/__init__.py": FASTAPI}, "shop:app", True),
-        (
-            {"main.py": FASTAPI, "gunicorn.conf.py": "worker_class = 'uvicorn_worker.UvicornWorker'\n"},
-            "main:app",
-            False,
-        ),
-        ({"main.py": "app = = 1"}, "main:app", False),
-        ({}, "main:app", False),
+        ({"main.py": FASTAPI}, BY_WSGI, "ASGI", 'write `asgi = "main:app"` instead of `wsgi = …`'),
+        ({"main.py": CLASS}, BY_WSGI, "ASGI", 'write `asgi = "main:app"`'),
+        ({"shop/__init__.py": FASTAPI}, {"wsgi": "shop:app"}, "ASGI", 'write `asgi = "shop:app"`'),
+        ({"main.py": "import falcon.asgi\napp = falcon.asgi.App()\n"}, BY_WSGI, "ASGI", "asgi ="),
+        ({"main.py": WRAPPED}, BY_WSGI, "ASGI", "asgi ="),
+        ({"main.py": FACTORY}, {"asgi": "main:create_app()"}, "WSGI", 'write `wsgi = "main:create_app()"` instead'),
+        ({"main.py": FLASK}, BY_ASGI, "WSGI", 'write `wsgi = "main:app"` instead of `asgi = …`'),
+        ({"main.py": FLASK}, BY_WSGI | {"runner": "uvicorn"}, "WSGI", "remove `runner` from deploy.toml"),
+        ({"main.py": FLASK}, BY_WSGI | {"worker_class": "uvicorn"}, "WSGI", "remove `worker_class` from deploy.toml"),
+    ],
+)  # fmt: skip
+def test_the_wrong_interface_is_named_before_the_upload_with_the_line_that_is_right(
+    project: Path, files: dict[str, str], app: dict[str, str], speaks: str, hint: str
+):
+    write(project, files)
+    with pytest.raises(SourceError, match=rf"is a .* app: it speaks {speaks}") as raised:
+        require_interface(project, App("shop", **app))
+    assert hint in raised.value.hint and "nothing was changed" in raised.value.state
+
+
+@pytest.mark.parametrize(
+    ("files", "app"),
+    [
+        ({"main.py": FLASK}, BY_WSGI),
+        ({"main.py": FASTAPI}, BY_ASGI),
+        ({"main.py": FASTAPI}, BY_WSGI | {"runner": "hypercorn"}),  # it is clear what is meant
+        ({"main.py": WRAPPED}, BY_ASGI),
+        # What is not seen is not judged.
+        ({"main.py": FASTAPI}, {"wsgi": "main:other"}),
+        ({"main.py": UNKNOWN}, BY_ASGI),
+        ({"main.py": MAKES}, {"asgi": "main:make()"}),
+        ({"main.py": FASTAPI, "gunicorn.conf.py": WORKERS}, BY_WSGI),
+        ({"main.py": "app = = 1"}, BY_WSGI),
+        ({}, BY_ASGI),
     ],
 )
-def test_an_asgi_app_is_named_before_the_upload(project: Path, files: dict[str, str], target: str, refused: bool):
+def test_an_app_that_fits_its_runner_or_that_nobody_knows_is_not_refused(
+    project: Path, files: dict[str, str], app: dict[str, str]
+):
     write(project, files)
-    app = App("shop", target)
-    if not refused:
-        return require_wsgi(project, app)
-    with pytest.raises(SourceError, match=f"{target} is a FastAPI app, which speaks ASGI"):
-        require_wsgi(project, app)
-    return None
+    require_interface(project, App("shop", **app))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [(FASTAPI, 'asgi = "main:app"'), (FLASK, 'wsgi = "main:app"'), (CLASS, 'asgi = "main:app"')],
+)
+def test_init_writes_the_key_of_the_interface_that_the_app_speaks(project: Path, text: str, line: str):
+    write(project, {"main.py": text})
+    run(project)
+    assert line in (project / "deploy.toml").read_text() and load(project).app.served == "main:app"
+
+
+def test_init_takes_an_asgi_app_by_name(project: Path):
+    write(project, {"weird.py": "app = 1\n"})
+    run(project, asgi="weird:app")
+    app = load(project).app
+    assert (app.asgi, app.wsgi, app.run_by) == ("weird:app", "", "uvicorn")
+
+
+@pytest.mark.parametrize(
+    ("given", "what", "hint"),
+    [
+        ({"wsgi": "main:app"}, "main:app is a FastAPI app: it speaks ASGI", '--asgi "main:app"'),
+        ({"wsgi": "main:app", "asgi": "main:app"}, "--wsgi and --asgi are both given", "give one"),
+    ],
+)
+def test_init_refuses_the_option_of_the_wrong_interface(project: Path, given: dict[str, str], what: str, hint: str):
+    write(project, {"main.py": FASTAPI})
+    with pytest.raises(ConfigError) as raised:
+        run(project, **given)
+    assert what in raised.value.what and hint in raised.value.hint and not (project / "deploy.toml").exists()

@@ -14,7 +14,7 @@ from deploy.agent.resources.release.releases import Virtualenv
 from deploy.agent.resources.release.static import StaticLinks
 from deploy.agent.resources.serving.health import Healthy, Reachable, Warmed
 from deploy.agent.resources.serving.probe import Probed
-from deploy.agent.resources.serving.services import Retired
+from deploy.agent.resources.serving.retired import Retired
 from deploy.agent.resources.serving.traffic import Watched
 from deploy.agent.resources.serving.way_back import TrafficBack, WayBack
 from deploy.agent.wire import Entry, Plan, Secret, pack
@@ -35,7 +35,7 @@ from deploy.stack import hardening
 from deploy.stack.proxies.nginx import open_path, site_text
 from deploy.stack.runners.gunicorn import RUNNER
 
-SHOP = App("shop", "shop:app", "requirements.txt", env=(("LANGUAGE", "en"),))
+SHOP = App("shop", "shop:app", requirements="requirements.txt", env=(("LANGUAGE", "en"),))
 ENTRIES = (Entry("requirements.txt", "f", 3, "a" * 64), Entry("shop.py", "f", 3, "b" * 64))
 OLDER, OLD, NEW = "20260227-080000", "20260228-091733", "20260301-120405"
 
@@ -115,7 +115,7 @@ def test_the_release_command_runs_before_the_release_starts_and_only_for_a_new_o
 
 def test_the_old_release_is_stopped_only_after_the_watch():
     plan = deployed()
-    assert plan.finish[0] == Retired("shop", NEW, 30)
+    assert plan.finish[0] == Retired("shop", NEW, 30, 30)
     assert not any(isinstance(step, Retired) for step in plan.steps)
 
 

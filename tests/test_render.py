@@ -16,13 +16,22 @@ from deploy.plan import provision as plans
 from deploy.plan import record as build
 from deploy.stack.proxies.nginx import site_text
 from deploy.stack.render import render, unsealed
-from deploy.stack.runners import runner
+from deploy.stack.runners import runner, runner_of
 
 RENDERED = Path(__file__).parent / "rendered"
 STAGE = Stage("production", ("root@shop.example.com",))
 SITE = Site(("shop.example.com",), ("www.shop.example.com",), "acme", hsts_days=7)
 PROXIED = Site(("shop.example.com",), trusted_proxies=("10.0.0.0/8",))
 SHOP = App("shop", "shop:app", health_path="/healthz", static=(("/static/", "shop/static"),))
+
+BY_RUNNER = {
+    "uvicorn": replace(SHOP, wsgi="", asgi="shop:app"),
+    "uvicorn-workers": replace(SHOP, wsgi="", asgi="shop:make()", worker_class="uvicorn"),
+    "hypercorn": replace(SHOP, wsgi="", asgi="shop:app", runner="hypercorn"),
+    "granian": replace(SHOP, wsgi="", asgi="shop:make()", runner="granian"),
+    "granian-wsgi": replace(SHOP, runner="granian", threads=4),
+    "waitress": replace(SHOP, wsgi="shop:make()", runner="waitress", timeout_seconds=60),
+}
 
 
 def files(plan: plans.Plan) -> dict[str, str]:
@@ -40,6 +49,11 @@ def files(plan: plans.Plan) -> dict[str, str]:
 WHOLE = {
     **files(plans.provisioning(SHOP, STAGE)),
     "shop@.service": build.unit_text(SHOP),
+    **{f"{name}.service": build.unit_text(app) for name, app in BY_RUNNER.items()},
+    **{
+        f"{name}-{file}": text for name, app in BY_RUNNER.items() for file, text in runner_of(app).files(app, 2).items()
+    },
+    "asgi.conf": site_text(replace(SHOP, wsgi="", asgi="shop:app"), PROXIED, {}, "1.22.1-9+deb12u3"),
     **runner().files(replace(SHOP, workers=3), 2),
     "shop.nft": seal(unsealed("nftables/apps.nft.j2", app=SHOP)),
     "shop-http3.conf": site_text(SHOP, SITE, {}, "1.26.3-3+deb13u1"),

@@ -21,25 +21,16 @@ DEPLOY = Path(record.__file__).parents[1]
 NAMES = [path.stem for seam in ("runners", "proxies") for path in (DEPLOY / "stack" / seam).glob("[a-z]*.py")]
 
 
-class Waitress(Runner):
+class Cheroot(Runner):
     """A runner that the kit does not have: all that one takes is here."""
 
-    title = "Waitress"
-    package = Package("waitress", title, (3, 0))
+    title = "Cheroot"
+    package = Package("cheroot", title, (3, 0))
     restarts = Restarts("Serving on", "a process of it")
-    notifies = False
-    about_environment = "It is configured on its command line."
     about_stop = "Open requests are finished."
-    calls = ("@chown", "It changes the owner of its socket.")
 
     def command(self, app: App, release: str) -> str:
-        return f"/srv/{app.name}/releases/{release}/venv/bin/waitress-serve --unix-socket=… ${{WSGI_APP}}"
-
-    def environment(self, app: App, cpus: int) -> dict[str, str]:
-        return {}
-
-    def processes(self, app: App, cpus: int) -> str:
-        return f"{app.threads} threads"
+        return f"/srv/{app.name}/releases/{release}/venv/bin/cheroot --bind … ${{WSGI_APP}}"
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"base"}))
@@ -51,29 +42,41 @@ def test_a_runner_or_a_proxy_is_named_in_its_own_files_only(name: str):
         assert not found, f"{path.relative_to(DEPLOY)} names {name}: {found[0].strip()}"
 
 
+def test_every_runner_has_a_file_and_a_name_in_deploy_toml():
+    files = {path.stem for path in (DEPLOY / "stack" / "runners").glob("[a-z]*.py")}
+    assert files - {"base"} == {*constants.RUNNERS} and constants.ASGI_RUNNER in constants.RUNNERS
+    assert all(runner(name).title.lower() == name for name in constants.RUNNERS)
+
+
 def test_what_is_used_unless_said_otherwise_is_there():
     assert runner().title.lower() == constants.RUNNER and proxy().name == constants.PROXY
 
 
 def test_another_runner_gets_a_unit_of_its_own_from_the_same_template(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(record, "runner", Waitress)
+    monkeypatch.setattr(record, "runner_of", lambda app: Cheroot())
     text, usual = record.unit_text(SHOP), runner().unit(SHOP, "/room.sh")
-    assert "ExecStart=/srv/shop/releases/%i/venv/bin/waitress-serve" in text and "Type=notify" not in text
+    assert "ExecStart=/srv/shop/releases/%i/venv/bin/cheroot" in text and "Type=notify" not in text
     assert "gunicorn" not in text.lower() and "Type=notify\nNotifyAccess=main\n" in usual
-    assert record.settings(SHOP, 2) == {"DATA_DIR": "/var/lib/shop", "FLASK_APP": "shop:app", "WSGI_APP": "shop:app"}
+    made = record.settings(SHOP, 2)
+    assert made == {
+        "DATA_DIR": "/var/lib/shop",
+        "FLASK_APP": "shop:app",
+        "WSGI_APP": "shop:app",
+        "WEB_CONCURRENCY": "2",
+    }
 
 
 def test_a_virtualenv_without_the_runner_or_with_one_too_old_is_refused(tmp_path: Path):
-    package = Waitress.package
-    with pytest.raises(Failed, match=r"requirements\.txt does not install waitress"):
+    package = Cheroot.package
+    with pytest.raises(Failed, match=r"requirements\.txt does not install cheroot"):
         package.require(str(tmp_path), "requirements.txt")
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "waitress").touch()
-    made = tmp_path / "lib" / "python3.11" / "site-packages" / "waitress-2.1.2.dist-info"
+    (tmp_path / "bin" / "cheroot").touch()
+    made = tmp_path / "lib" / "python3.11" / "site-packages" / "cheroot-2.1.2.dist-info"
     made.mkdir(parents=True)
-    with pytest.raises(Failed, match=r"installs Waitress 2\.1\.2, but Ashore needs 3\.0 or later"):
+    with pytest.raises(Failed, match=r"installs Cheroot 2\.1\.2, but Ashore needs 3\.0 or later"):
         package.require(str(tmp_path), "requirements.txt")
-    made.rename(made.with_name("waitress-3.0.1.dist-info"))
+    made.rename(made.with_name("cheroot-3.0.1.dist-info"))
     package.require(str(tmp_path), "requirements.txt")
 
 

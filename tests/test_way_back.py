@@ -18,7 +18,8 @@ from deploy.agent.dataclass import replace
 from deploy.agent.engine import carry_out
 from deploy.agent.resources.files import Absent, Link
 from deploy.agent.resources.release.releases import Source
-from deploy.agent.resources.serving.services import Retired, Service
+from deploy.agent.resources.serving.retired import Retired
+from deploy.agent.resources.serving.services import Service
 from deploy.agent.resources.serving.way_back import TrafficBack, WayBack, back_of
 from deploy.agent.system import System
 from deploy.agent.wire import Drift, Plan, Refused, Resource

@@ -1,6 +1,15 @@
 """What all parts of the kit agree on, on both sides."""
 
-RUNNER = "gunicorn"  # what runs an app, unless said otherwise: the name of a module in stack/runners
+# What runs an app: the names of the modules in stack/runners, and the interfaces by which each calls an app.
+RUNNERS = {
+    "gunicorn": ("wsgi", "asgi"),
+    "uvicorn": ("asgi",),
+    "hypercorn": ("asgi",),
+    "granian": ("asgi", "wsgi"),
+    "waitress": ("wsgi",),
+}
+RUNNER, ASGI_RUNNER = "gunicorn", "uvicorn"  # unless said otherwise
+ASGI_WORKERS = {"uvicorn": "uvicorn_worker.UvicornWorker"}  # worker_class in deploy.toml → that of RUNNER
 PROXY = "nginx"  # what visitors connect to: the name of a module in stack/proxies, and of its package
 RELEASE_ID = r"\d{8}-\d{6}"  # UTC of its building, RELEASE_TIME
 RELEASE_TIME = "%Y%m%d-%H%M%S"

@@ -195,6 +195,7 @@ class ServerSeen(TypedDict, total=False):
     certificate: str
     trusted: bool
     firewall_gone: bool
+    retiring: list[str]
 
 
 class ProbeResult(TypedDict):

@@ -5,10 +5,10 @@ UV_VERSION = "0.13.8"
 KIT = "/usr/local/lib/ashore"
 WEBROOT = "/var/www/ashore-acme"  # for the validation of names by a certificate authority
 CERTIFICATE_HOOK = f"{KIT}/certificate-hook.sh"
-ROOM_SCRIPT = f"{KIT}/room.sh"  # creates a running release's files in /run
+ROOM_SCRIPT = f"{KIT}/room.sh"  # creates a running release's files in /run; stops an older one in the background
 DATA_SCRIPT = f"{KIT}/data-limit.sh"
 UNDO_SCRIPT = f"{KIT}/undo.sh"
-PROVISION = "5"  # increase it if a site or unit needs something new from `fab provision`
+PROVISION = "6"  # increase it if a site or unit needs something new from `fab provision`
 
 
 def home(app: str) -> str:

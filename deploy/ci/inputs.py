@@ -13,7 +13,7 @@ from ..agent.wire import Entry, Refused
 from ..config.reader import App, read
 from ..source.dependencies import PYTHON_FILES, chosen, dependencies, needed
 from ..source.requirements import check, encoded
-from ..stack.runners import runner
+from ..stack.runners import runner_of
 
 MOST_ENTRIES = 50_000
 MOST_DIRECTORIES = 10_000
@@ -123,5 +123,5 @@ def requirements(texts: dict[str, Any], app: App, entries: Iterable[Entry]) -> d
     others = {path: text_of(path) for path in PYTHON_FILES if path in there}
     found = {**needed(chosen(app.requirements, there, others), there, text_of), **others}
     said = dependencies(found, there, app.extras, app.install_project)
-    check(tuple(there.values()), said.read, said.texts, runner().package)
+    check(tuple(there.values()), said.read, said.texts, runner_of(app).package_for(app))
     return found

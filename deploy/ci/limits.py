@@ -14,8 +14,8 @@ SWITCHES = ("outbound", "allow_jit")
 LISTS = ("writable_paths", "devices", "apt", "build_apt")
 CEILINGS = (
     "memory_percent", "cpu_percent", "tasks_max", "tmp_megabytes", "max_body_megabytes", "keep_releases",
-    "release_seconds", "health_seconds", "watch_seconds", "timeout_seconds",
-    "requests_per_second", "connections_per_address",
+    "release_seconds", "build_seconds", "health_seconds", "watch_seconds", "timeout_seconds",
+    "requests_per_second", "connections_per_address", "stream_drain_seconds", "stream_idle_seconds",
 )  # fmt: skip
 # The value that means "as much as there is".
 NO_LIMIT = {"cpu_percent": 0, "requests_per_second": 0, "connections_per_address": 0}

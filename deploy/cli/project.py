@@ -1,4 +1,4 @@
-"""The commands for the project itself, as typed: `fab init` and `fab eject`. They ask no server."""
+"""The commands for the project itself, as typed: `fab init`, `fab check` and `fab eject`. They ask no server."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from ..agent.constants import PROXY
 from ..errors import NOTHING, ConfigError
 from ..session.session import Session
-from .options import Typed, command, left_out
+from .options import READING, Typed, command, left_out
 
 
 def project_tasks(session: Session) -> list[Any]:
@@ -18,6 +18,7 @@ def project_tasks(session: Session) -> list[Any]:
         help={
             "name": "the app's name; by default the project's",
             "wsgi": 'what is served: "module:callable", or "module:factory()"',
+            "asgi": "the same, of an app that speaks ASGI",
             "requirements": "the file with the packages that the app needs",
             "health_path": "a path that answers GET with 200",
             "host": "the server, as for ssh: root@203.0.113.10",
@@ -28,6 +29,7 @@ def project_tasks(session: Session) -> list[Any]:
         typed: Typed,
         name: str = "",
         wsgi: str = "",
+        asgi: str = "",
         requirements: str = "",
         health_path: str = "",
         host: str = "",
@@ -39,9 +41,16 @@ def project_tasks(session: Session) -> list[Any]:
 
         none = ConfigError("nothing was typed", "fab init", NOTHING, "fab --help init shows the options that answer it")
         at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
-        given = verb.Given(name, wsgi, requirements, health_path, host, domain)
+        given = verb.Given(name, wsgi, asgi, requirements, health_path, host, domain)
         ask = (lambda question: asked(question, none)) if at_terminal else None
         verb.init(typed.screen, Path.cwd(), given, ask, typed.options.check)
+
+    @command(session, READING, reading=True)
+    def check(typed: Typed) -> None:
+        """Look at the app without a server: what will not work there, and which line fixes it."""
+        from ..verbs import check as verb
+
+        verb.check_project(typed.screen, Path.cwd())
 
     @command(
         session,
@@ -61,4 +70,4 @@ def project_tasks(session: Session) -> list[Any]:
         else:
             verb.list_templates(typed.screen)
 
-    return [init, eject]
+    return [init, check, eject]

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..agent.constants import ASGI_RUNNER, ASGI_WORKERS, RUNNER, RUNNERS
 from ..agent.dataclass import dataclass, field, replace
 from ..errors import ConfigError
 from .keys import keys
@@ -35,6 +36,11 @@ class Config:
     def app_on(self, stage: Stage) -> App:
         """The app with the stage's environment over its own."""
         return replace(self.app, env=tuple(sorted({**dict(self.app.env), **dict(stage.env)}.items())))
+
+
+def usual_host(config: Config) -> str:
+    """The name by which visitors know the site, where no stage is chosen."""
+    return next((stage.domain for stage in config.stages if stage.domain), "localhost")
 
 
 def load(directory: Path, taken: frozenset[str] = frozenset()) -> Config:
@@ -95,7 +101,28 @@ def read(data: dict[str, Any], source: str, directory: Path, taken: frozenset[st
         require_certificate(stage, reader)
         require_hosts_of_keys(stage, reader)
         made.append(stage)
+    require_runner(App(**app), reader)
     return Config(App(**app), tuple(made), directory)
+
+
+def require_runner(app: App, reader: "_Reader") -> None:
+    """One callable, and a runner that can call it."""
+    example = 'wsgi = "shop:app" for WSGI (Flask, Django), or asgi = "shop:app" for ASGI (FastAPI, Starlette, Quart)'
+    if not app.served:
+        raise reader.error("app", "app.wsgi or app.asgi is missing: one of them names what is served", example)
+    if app.wsgi and app.asgi:
+        raise reader.error("asgi", "app.wsgi and app.asgi are both set, but one app is served", f"keep one: {example}")
+    if app.asgi and "asgi" not in RUNNERS[app.run_by]:
+        able = ", ".join(name for name, kinds in RUNNERS.items() if "asgi" in kinds)
+        what = f'app.runner = "{app.runner}" cannot run app.asgi: it runs WSGI apps only'
+        raise reader.error("runner", what, f"runners for ASGI: {able}")
+    usual = keys(App)["worker_class"].default
+    if app.worker_class != usual and app.run_by != RUNNER:
+        what = f'app.worker_class is only for runner = "{RUNNER}", but the app is run by {app.run_by}'
+        raise reader.error("worker_class", what, "remove worker_class, or set runner")
+    if app.asgi and app.worker_class not in (usual, *ASGI_WORKERS):
+        what = f'app.worker_class = "{app.worker_class}" cannot run app.asgi: it runs WSGI apps only'
+        raise reader.error("worker_class", what, f'worker_class = "{ASGI_RUNNER}", or remove it')
 
 
 def require_certificate(stage: Stage, reader: "_Reader") -> None:

@@ -1,9 +1,11 @@
 """The keys of deploy.toml: each is a field with its default, what it takes, its topic, and what it means below.
 
 docs/config.md and the comments of deploy.toml are written from here (`make config-docs`), and `fab explain` shows it.
-The first paragraph is the comment. RUNNER and PROXY stand for the names of what runs the app and of what is in front.
+The first paragraph is the comment. RUNNER and ASGI_RUNNER stand for the names of what usually runs an app, PROXY for
+the name of what is in front.
 """
 
+from ..agent.constants import ASGI_RUNNER, ASGI_WORKERS, RUNNER, RUNNERS
 from ..agent.dataclass import dataclass, field
 from .keys import BOTH, PROVISION, attributes, key
 from .values import (
@@ -16,15 +18,20 @@ from .values import (
     inside_or_none,
     network,
     number,
+    one_of,
     port,
     static,
     texts,
     word,
+    writable,
 )
 
 PATH = r"/[A-Za-z0-9._~!&()*+,=:@%/?-]*"  # nothing that means something in a proxy's configuration
 DOMAIN = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+CALLABLE = word(r"([\w.]+:\w+(\(\))?)?", '"module:callable" or "module:factory()"')
 HOST_KEY = r"([^\s,]+ )?SHA256:[A-Za-z0-9+/]{43}=?"
+
+LINE = word(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]*", "one line for /bin/sh")
 
 APP, FILES, ENVIRONMENT, HEALTH, RELEASES = "App", "Files", "Environment", "Health check", "Releases"
 WORKERS, VISITORS, RESOURCES, PERMISSIONS = "Workers", "Limits for visitors", "Limits for the app", "Permissions"
@@ -42,12 +49,16 @@ class App:
     A name of the kit or of the system is refused, and so is one that a user, group, directory or unit of another
     program on the server has.
     """
-    wsgi: str = field(
-        metadata=attributes(
-            word(r"[\w.]+:\w+(\(\))?", '"module:callable" or "module:factory()"'), APP, example="shop:app"
-        )
-    )
-    """What RUNNER serves: "module:callable", or "module:factory()" if a function makes the app."""
+    wsgi: str = key("", CALLABLE, APP, example="shop:app", unset="none: `asgi` is set")
+    """The app that is served, if it speaks WSGI, such as one of Flask or Django: "module:callable", or
+    "module:factory()" if a function makes the app. Exactly one of `wsgi` and `asgi` is set.
+    """
+    asgi: str = key("", CALLABLE, APP, example="shop:app", unset="none: `wsgi` is set")
+    """The app that is served, if it speaks ASGI, such as one of FastAPI, Starlette or Quart: "module:callable", or
+    "module:factory()" if a function makes the app.
+    """
+    runner: str = key("", one_of((*RUNNERS,)), APP, example=ASGI_RUNNER, unset=f"{RUNNER}; with `asgi` {ASGI_RUNNER}")
+    """The program that runs the app. It is added to the app's packages if `requirements` lists none."""
     requirements: str = key(
         "",
         inside_or_none,
@@ -55,8 +66,8 @@ class App:
         example="requirements.txt",
         unset="a lock, requirements.txt or pyproject.toml, if there is one",
     )
-    """The file that says which packages the app needs: a lock, a requirements file or pyproject.toml. RUNNER is added
-    if it lists none.
+    """The file that says which packages the app needs: a lock, a requirements file or pyproject.toml. The runner is
+    added if it lists none.
 
     Locks are uv.lock, poetry.lock, pdm.lock, pylock.toml and Pipfile.lock. "pyproject.toml" means the lock beside it,
     if there is one. The files that it includes by -r and -c count, too. If it has hashes, uv installs nothing without a
@@ -133,9 +144,16 @@ class App:
 
     It fails if it answers more requests with errors (5xx) than the old release did, or if its processes end.
     """
-    release_command: str = key(
-        "", word(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]*", "one line for /bin/sh"), RELEASES, example="flask db upgrade"
-    )
+    build_command: str = key("", LINE, RELEASES, example="npm ci && npm run build")
+    """A command that builds files of a release, such as style sheets or translations, before it starts.
+
+    It runs in the release's source, where it can write, with the packages of `requirements` and the environment of the
+    release, in a sandbox with network access and without the app's data. What it makes is part of the release: it is
+    read-only afterwards, and a rollback brings it back. It runs again for each deploy of changed files or settings.
+    """
+    build_seconds: int = key(900, number(1, 86_400), RELEASES, example=1800)
+    """How many seconds `build_command` may take."""
+    release_command: str = key("", LINE, RELEASES, example="flask db upgrade")
     """A command that runs once for each new release, before it gets traffic, such as a database migration. If it
     fails, the old release keeps serving.
 
@@ -149,20 +167,36 @@ class App:
     As many releases that were rolled back are kept, too.
     """
     worker_class: str = key(
-        "gthread", word(r"gthread|sync|gevent|eventlet", "gthread, sync, gevent or eventlet"), WORKERS, example="sync"
+        "gthread", one_of(("gthread", "sync", "gevent", "eventlet", *ASGI_WORKERS)), WORKERS, example="sync"
     )
     """The class of RUNNER's workers. If the app is not thread-safe, set "sync" and more `workers`.
 
-    "gevent" and "eventlet" need the package of that name in `requirements`.
+    "gevent" and "eventlet" need the package of that name in `requirements`. The class of the name of
+    ASGI_RUNNER runs an ASGI app under RUNNER. Other runners have no classes.
     """
     workers: int = key(0, number(0, 256), WORKERS, example=4)
-    """How many worker processes run. 0: one for each CPU of the server."""
+    """How many worker processes run. 0: one for each CPU of the server. An app that keeps what its visitors share, such
+    as open WebSockets, in its own memory needs 1.
+    """
     threads: int = key(8, number(1, 256), WORKERS, example=16)
-    """How many threads each worker of the class "gthread" has."""
+    """How many threads each worker has for a WSGI app. Of RUNNER's classes, only "gthread" has threads."""
     timeout_seconds: int = key(30, number(1, 3600), WORKERS, example=120)
     """How many seconds a request may take. Open requests get the same time when a release is replaced."""
+    stream_drain_seconds: int = key(30, number(0, 86_400), WORKERS, example=300)
+    """How many seconds open WebSockets and event streams stay on the old release after a switch. A deploy does not wait
+    for them: the old release is stopped in the background.
+
+    Then they are closed, and clients that connect again reach the new release. At most two old releases keep running
+    in this way; an older one is stopped at once.
+    """
     max_body_megabytes: int = key(10, number(1, 10_000), VISITORS, example=100)
     """The largest request that PROXY accepts, in megabytes."""
+    stream_idle_seconds: int = key(3600, number(1, 86_400), VISITORS, example=600)
+    """After how many seconds without data PROXY closes a WebSocket or an event stream.
+
+    What counts as one is the request: a WebSocket's, or one with `Accept: text/event-stream`, as browsers send it for
+    an EventSource. For other responses, `timeout_seconds` applies.
+    """
     requests_per_second: int = key(0, number(0, 100_000), VISITORS, example=20)
     """How many requests one address may make in a second, with bursts of twice as many. 0: no limit, as behind a CDN.
 
@@ -207,6 +241,15 @@ class App:
     """Whether the app may connect to link-local addresses. At 169.254.169.254, clouds serve its credentials."""
     allow_jit: bool = key(False, flag, PERMISSIONS, example=True)
     """Whether the app may write memory and execute it, as PyPy, Numba and other just-in-time compilers need."""
+    writable: tuple[str, ...] = key(
+        (), writable, PERMISSIONS, example=["media", "db.sqlite3"], unset='["instance"] if the app uses that directory'
+    )
+    """Paths in the source that are data, so the app may write them: directories, or a file such as a SQLite database.
+
+    They are kept in /var/lib/NAME, and each release has links to them. What is uploaded there is copied to
+    /var/lib/NAME if the path does not exist there yet, so it is not replaced by later deploys. PROXY serves such a
+    directory if `static` names it.
+    """
     writable_paths: tuple[str, ...] = key(
         (), texts(word(r"/[\w./+-]+", "a path on the server, like /srv/media")), PERMISSIONS, example=["/srv/media"]
     )
@@ -215,6 +258,20 @@ class App:
         (), texts(word(r"/dev/[\w./-]+", "a device, like /dev/fuse")), PERMISSIONS, example=["/dev/fuse"]
     )
     """Devices on the server that the app may use."""
+
+    @property
+    def is_asgi(self) -> bool:
+        """Whether it is called by ASGI. A runner or workers that only do that mean it for `wsgi`, too."""
+        return bool(self.asgi) or self.worker_class in ASGI_WORKERS or RUNNERS.get(self.runner) == ("asgi",)
+
+    @property
+    def served(self) -> str:
+        return self.asgi or self.wsgi
+
+    @property
+    def run_by(self) -> str:
+        """The name of its runner."""
+        return self.runner or (ASGI_RUNNER if self.is_asgi and self.worker_class not in ASGI_WORKERS else RUNNER)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from ..agent.constants import PROXY
 from ..agent.dataclass import dataclass
 
-RESERVED = re.compile(r"RELEASE_ID|DATA_DIR|WSGI_APP|[A-Z]+_CMD_ARGS")  # what the kit sets itself
+RESERVED = re.compile(r"RELEASE_ID|DATA_DIR|[AW]SGI_APP|[A-Z]+_CMD_ARGS")  # what the kit sets itself
 SECRETS = re.compile(r"(.*_)?(SECRET|PASSWORD|PASSPHRASE|TOKEN|(SECRET|PRIVATE|API|ACCESS)_KEY)")  # a name's end counts
 LOGIN = "user@host, user@host:port or a name from ~/.ssh/config, with IPv6 in brackets: user@[fd00::1]:2222"
 HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>.*:.*)\]|(?P<name>[^\s,:@\[\]-][^\s,:@\[\]]*))(?::(?P<port>[0-9]{1,5}))?")
@@ -43,6 +43,23 @@ def word(pattern: str, what: str) -> Kind[str]:
     def read(value: Any) -> str:
         if not re.fullmatch(pattern, text(value)):
             raise Wrong(f"should be {what}, not {value!r}")
+        return text(value)
+
+    return read
+
+
+def one_of(names: tuple[str, ...]) -> Kind[str]:
+    """One of these names, or "" for the default."""
+    takes = f"{', '.join(names[:-1])} or {names[-1]}"
+
+    @kind(takes)
+    def read(value: Any) -> str:
+        if text(value) and value not in names:
+            import difflib
+
+            near = difflib.get_close_matches(value.lower(), names, 1, 0.4)
+            guess = f"; did you mean {near[0]}?" if near else ""
+            raise Wrong(f"should be {takes}, not {value!r}{guess}")
         return text(value)
 
     return read
@@ -143,6 +160,19 @@ def inside(value: Any) -> str:
     ):
         raise Wrong(f"should be a path inside the project, not {value!r}")
     return posixpath.normpath(path)
+
+
+@kind("a list; each item is a path inside the project")
+def writable(value: Any) -> tuple[str, ...]:
+    """Paths that are data: none is the whole source, or below another one."""
+    found = tuple(dict.fromkeys(texts(inside)(value)))
+    for path in found:
+        if path == ".":
+            raise Wrong('cannot be the whole source ("."): name the directories that the app writes to')
+        above = next((other for other in found if path.startswith(f"{other}/")), "")
+        if above:
+            raise Wrong(f"has {path!r}, which is below {above!r}: the latter is enough")
+    return found
 
 
 @kind("a path inside the project")

@@ -15,7 +15,8 @@ from ..agent.resources.release.static import StaticLinks
 from ..agent.resources.release.uploads import Discarded
 from ..agent.resources.serving.health import Healthy, Reachable, Warmed
 from ..agent.resources.serving.probe import Probed
-from ..agent.resources.serving.services import Retired, Service
+from ..agent.resources.serving.retired import Retired
+from ..agent.resources.serving.services import Service
 from ..agent.resources.serving.traffic import Watched
 from ..agent.resources.serving.way_back import TrafficBack, WayBack
 from ..agent.resources.tls.certificates import Presented
@@ -23,9 +24,8 @@ from ..agent.wire import Plan, Resource
 from ..config.reader import App
 from ..config.site import Site
 from ..stack.proxies import proxy
-from ..stack.runners import runner
-from .build import built as with_packages
-from .build import unit_as_it_was, virtualenv
+from ..stack.runners import runner_of
+from .build import data, unit_as_it_was, virtualenv, with_tools
 from .certificates import secured
 from .facts import SYSTEMS, Facts, Release
 from .record import as_recorded, static_links
@@ -80,8 +80,13 @@ class Switch:
         return as_recorded(self.app, self.facts.records.get(release_id, {}))
 
     @property
-    def static_before(self) -> tuple[tuple[str, str], ...]:
-        return self.recorded(self.before).static if self.before in self.facts.records else ()
+    def links_before(self) -> tuple[tuple[str, str], ...]:
+        """As `static_links`, for the release whose static files are still served."""
+        return static_links(self.recorded(self.before)) if self.before in self.facts.records else ()
+
+    @property
+    def static_before(self) -> dict[str, str]:
+        return dict(self.recorded(self.before).static) if self.before in self.facts.records else {}
 
 
 def activate(
@@ -122,14 +127,14 @@ def begin(switch: Switch) -> Steps:
 
 
 def whole(switch: Switch) -> Steps:
-    """An existing release keeps its virtualenv and its unit."""
+    """An existing release keeps its virtualenv, its data and its unit."""
     own = layout.release(switch.name, switch.release.id)
-    packages = (
-        with_packages(switch.app, virtualenv(switch.app, switch.release, own))
-        if "venv" in switch.release.record
-        else ()
+    made = virtualenv(switch.app, switch.release, own) if "venv" in switch.release.record else ()
+    return (
+        *with_tools(switch.app, made),
+        *data(switch.app, switch.release),
+        unit_as_it_was(switch.app, switch.release.id, switch.facts, switch.force),
     )
-    return (*packages, unit_as_it_was(switch.app, switch.release.id, switch.facts, switch.force))
 
 
 def start(switch: Switch) -> Steps:
@@ -139,7 +144,7 @@ def start(switch: Switch) -> Steps:
 def gate(switch: Switch) -> Steps:
     """It answers on its own socket, and each of its processes is warmed up."""
     app, unit = switch.app, switch.unit
-    burst = runner().burst(app, switch.facts.cpus)
+    burst = runner_of(app).burst(app, switch.facts.cpus)
     warmed = Warmed(unit, switch.socket, app.warm_paths, switch.host, burst, switch.current)
     return (
         Healthy(unit, switch.socket, app.health_path, switch.host, app.health_seconds),
@@ -157,18 +162,18 @@ def reach(switch: Switch) -> Steps:
         *((kept,) if old else ()),
         *static_files(switch),
         *secured(app, switch.site),
-        proxy().site(app, switch.site, dict(switch.static_before), switch.facts.proxy, switch.force),
+        proxy().site(app, switch.site, switch.static_before, switch.facts.proxy, switch.force),
         proxy().service(enabled=True),
         *((Presented(switch.host, certificate, front),) if switch.site.encrypted else ()),
     )
 
 
 def static_files(switch: Switch) -> Steps:
-    every = ((switch.before, switch.static_before), (switch.release.id, switch.app.static))
+    every = ((switch.before, switch.links_before), (switch.release.id, static_links(switch.app)))
     return tuple(
-        StaticLinks(layout.release(switch.name, made), switch.name, static_links(static), proxy().title)
-        for made, static in every
-        if static
+        StaticLinks(layout.release(switch.name, made), switch.name, links, proxy().title)
+        for made, links in every
+        if links
     )
 
 
@@ -195,7 +200,7 @@ def watch(switch: Switch) -> Steps:
     watched: Steps = ()
     if switch.old and app.watch_seconds:
         old, log = layout.unit(switch.name, switch.old), f"{proxy().logs(switch.name)}/access.log"
-        told, front = runner().restarts, proxy().front
+        told, front = runner_of(switch.recorded(switch.old)).restarts, proxy().front
         line = proxy().access_line
         watched = (Watched(switch.unit, old, log, app.watch_seconds, switch.current, line, told, front),)
     return (
@@ -210,7 +215,7 @@ def ended(switch: Switch, leave: dict[str, str]) -> Steps:
     name = switch.name
     return (
         *(File(f"{layout.release(name, left)}/state", f"{state}\n") for left, state in leave.items()),
-        Retired(name, switch.release.id, drain_seconds(switch)),
+        Retired(name, switch.release.id, drain_seconds(switch), stream_seconds(switch)),
         Pruned(name, layout.home(name), switch.app.keep_releases),
     )
 
@@ -243,3 +248,10 @@ def removed(switch: Switch, new: bool) -> Steps:
 
 def drain_seconds(switch: Switch) -> int:
     return max(DRAIN_SECONDS, switch.app.timeout_seconds)
+
+
+def stream_seconds(switch: Switch) -> int:
+    """How long connections may stay open on the old release. A runner that cuts requests at its stop needs the time."""
+    old = switch.recorded(switch.old)
+    least = 0 if runner_of(old).graceful else old.timeout_seconds
+    return max(switch.app.stream_drain_seconds, least)

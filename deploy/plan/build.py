@@ -5,18 +5,21 @@ import json
 from ..agent import layout
 from ..agent.resources.files import File, Link
 from ..agent.resources.host.build_packages import AppPackages, BuildPackages, BuildPackagesRemoved
+from ..agent.resources.release.built import Built
 from ..agent.resources.release.commands import ReleaseCommand
 from ..agent.resources.release.environment import Environment
 from ..agent.resources.release.own_package import Generated
 from ..agent.resources.release.pythons import ManagedPython
 from ..agent.resources.release.releases import Source, Virtualenv, listing_of
 from ..agent.resources.release.uploads import Room, Uploaded
+from ..agent.resources.release.writable import Writable
 from ..agent.resources.serving.services import UnitFile
 from ..agent.wire import Resource, Secret
 from ..config.reader import App
-from ..stack.runners import runner
+from ..stack.data import served_data
+from ..stack.runners import runner_of
 from .facts import Facts, Release
-from .record import as_recorded, recipe_of, settings, unit_text
+from .record import as_recorded, recipe_of, settings, static_links, unit_text
 
 UV = f"{layout.uv()}/bin/uv"
 
@@ -30,15 +33,22 @@ def build(app: App, release: Release, facts: Facts, upload: str, listing: str = 
     base = facts.current or max(facts.good, default="")
     before = layout.release(name, base) if base else layout.first_environment(name)
     command = ReleaseCommand(name, release.id, app.release_command, app.release_seconds)
+    static = tuple(path for _, path in static_links(app))
+    built = Built(name, release.id, app.build_command, app.build_seconds, static)
+    builds = (
+        *virtualenv(app, release, before),
+        Environment(directory, before, Secret(json.dumps(layers)), None, layout.secrets(name)),
+        *parts(app, release, facts.cpus),
+        *((built,) if app.build_command else ()),
+    )
     return (
         Room(home, layout.venv(name, release.record["venv"]), python=recipe_of(release.record).python),
         *((AppPackages(app.apt),) if app.apt else ()),
         Uploaded(home, upload),
         Source(home, release.id, name),
         *listed(app, release, listing),
-        *built(app, virtualenv(app, release, before)),
-        Environment(directory, before, Secret(json.dumps(layers)), None, layout.secrets(name)),
-        *parts(app, release, facts.cpus),
+        *with_tools(app, builds),
+        *data(app, release),
         *((command,) if app.release_command else ()),
     )
 
@@ -52,7 +62,13 @@ def copy(app: App, release: Release, base: str, change: Secret, cpus: int) -> tu
     before = layout.release(app.name, base)
     environment = Environment(directory, before, Secret(""), change, layout.secrets(app.name))
     source = Source(layout.home(app.name), release.id, app.name, base)
-    return (source, *built(app, virtualenv(app, release, before)), environment, *parts(app, release, cpus))
+    tools = with_tools(app, virtualenv(app, release, before))
+    return (source, *tools, environment, *parts(app, release, cpus), *data(app, release))
+
+
+def data(app: App, release: Release) -> tuple[Resource, ...]:
+    """The release's links to the app's data, which is made where it does not exist yet."""
+    return (Writable(app.name, release.id, app.writable, bool(served_data(app))),) if app.writable else ()
 
 
 def virtualenv(app: App, release: Release, variables: str) -> tuple[Resource, ...]:
@@ -61,8 +77,8 @@ def virtualenv(app: App, release: Release, variables: str) -> tuple[Resource, ..
     """
     source = f"{layout.release(app.name, release.id)}/source"
     path, adds = layout.venv(app.name, release.record["venv"]), release.record.get("adds", "")
-    recipe = recipe_of(release.record)
-    made = Virtualenv(path, source, app.requirements, UV, app.name, runner().package, adds, recipe, variables)
+    recipe, package = recipe_of(release.record), runner_of(app).package_for(app)
+    made = Virtualenv(path, source, app.requirements, UV, app.name, package, adds, recipe, variables)
     python = (ManagedPython(recipe.python, UV, app.python_mirror),) if recipe.python else ()
     return (*python, made, *((Generated(path, source, app.name),) if recipe.project else ()))
 
@@ -71,14 +87,14 @@ HEADERS = ("libc6-dev", "python3-dev")  # which Debian's compilers do not bring,
 COMPILERS = {"gcc", "g++", "clang", "build-essential", "gfortran", "cargo", "rustc"}
 
 
-def built(app: App, builds: tuple[Resource, ...]) -> tuple[Resource, ...]:
+def with_tools(app: App, builds: tuple[Resource, ...]) -> tuple[Resource, ...]:
     """Steps that build, with the packages that they need only for that: installed before, and removed after them."""
-    if not app.build_apt:
+    needing = tuple(step for step in builds if isinstance(step, (Virtualenv, Built)))
+    if not app.build_apt or not needing:
         return builds
     managed = any(isinstance(step, ManagedPython) for step in builds)  # which has its headers with it
     headers = HEADERS[:1] if managed else HEADERS
     names = (*app.build_apt, *(headers if COMPILERS & set(app.build_apt) else ()))
-    needing = tuple(step for step in builds if not isinstance(step, (Generated, ManagedPython)))
     tools = BuildPackages(tuple(dict.fromkeys(names)), app.name, needing)
     return (tools, *builds, BuildPackagesRemoved(app.name))
 
@@ -107,7 +123,7 @@ def parts(app: App, release: Release, cpus: int) -> tuple[Resource, ...]:
         File(f"{directory}/release.json", record, 0o640, "root", app.name),
         *(
             File(f"{directory}/{name}", text, 0o640, "root", app.name)
-            for name, text in runner().files(app, cpus).items()
+            for name, text in runner_of(app).files(app, cpus).items()
         ),
         Link(f"{directory}/unit", unit, "unit file: linked into the release"),
         UnitFile(layout.unit(app.name, release.id), File(unit, unit_text(app), was=was)),

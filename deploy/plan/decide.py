@@ -16,7 +16,7 @@ from ..errors import NOTHING, HostError
 from ..source.dependencies import Dependencies, dependencies
 from ..source.pythons import chosen_python, wanted
 from ..source.requirements import added
-from ..stack.runners import runner
+from ..stack.runners import runner_of
 from .activate import activate
 from .build import build
 from .certificates import certified
@@ -95,7 +95,7 @@ def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Dec
     last = () if by.confined else certified(app, by.site, by.address)
     found = brought.dependencies(app)
     app = replace(app, requirements=found.path)
-    adds = added(found.texts, runner().package)
+    adds = added(found.texts, runner_of(app).package_for(app))
     python = chosen_python(wanted(app.python, brought.requirements), facts.python)
     if by.confined and python and not is_there(python, facts):
         what = f"a CI key cannot install Python {python} on the server"

@@ -8,16 +8,19 @@ from ..agent import layout
 from ..agent.dataclass import replace
 from ..agent.resources.release.recipes import Recipe
 from ..agent.wire import Entry, pack
+from ..config.keys import keys
 from ..config.reader import App
 from ..config.site import Site, is_address
 from ..source.dependencies import Dependencies
-from ..stack.runners import runner
+from ..stack.data import served_data
+from ..stack.runners import runner_of
 
 RECORDED = (
     "wsgi", "requirements", "static", "health_path", "health_seconds", "warm_paths", "worker_class", "workers",
     "threads", "timeout_seconds", "memory_percent", "cpu_percent", "tasks_max", "tmp_megabytes", "outbound",
     "allow_jit", "writable_paths", "devices",
 )  # fmt: skip  # settings that belong to the code: a reactivated release uses its own
+RECORDED_IF_SET = ("build_command", "writable", "asgi", "runner")  # a release whose record lacks them has none
 
 
 def venv_key(
@@ -57,24 +60,32 @@ def settings(app: App, cpus: int) -> dict[str, str]:
     """The variables that the kit sets for a release, besides RELEASE_ID."""
     return {
         "DATA_DIR": layout.data(app.name),
+        **({"QUART_APP": app.served, "ASGI_APP": app.served} if app.is_asgi else of_wsgi(app)),
+        **runner_of(app).environment(app, cpus),
+    }
+
+
+def of_wsgi(app: App) -> dict[str, str]:
+    return {
         "FLASK_APP": app.wsgi,  # for `fab run "flask …"` and release commands
         "WSGI_APP": app.wsgi,
-        **runner().environment(app, cpus),
     }
 
 
 def unit_text(app: App) -> str:
-    return runner().unit(app, layout.ROOM_SCRIPT)
+    return runner_of(app).unit(app, layout.ROOM_SCRIPT)
 
 
-def static_links(static: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """The links of a release for its static files: (name, directory of its source)."""
-    return tuple((layout.static_name(prefix), directory) for prefix, directory in static)
+def static_links(app: App) -> tuple[tuple[str, str], ...]:
+    """The links of a release for its static files: (name, directory of its source). Data needs none."""
+    data = served_data(app)
+    return tuple((layout.static_name(prefix), path) for prefix, path in app.static if (prefix, path) not in data)
 
 
 def digest(app: App, site: Site, entries: tuple[Entry, ...], key: str, cpus: int) -> str:
     """Same digest, same release: covers what would be built, except its ID and variables set on the server."""
-    parts: list[Any] = [entries, key, settings(app, cpus), app.env, unit_text(app), runner().files(app, cpus)]
+    parts: list[Any] = [entries, key, settings(app, cpus), app.env, unit_text(app), runner_of(app).files(app, cpus)]
+    parts += [[app.build_command, app.writable]] if app.build_command or app.writable else []
     name = site.names[0]  # the app's DOMAIN
     if not is_address(name):  # an address differs per host, and all hosts of a stage share their releases
         parts.append(name)
@@ -83,12 +94,20 @@ def digest(app: App, site: Site, entries: tuple[Entry, ...], key: str, cpus: int
 
 def recorded(app: App) -> dict[str, Any]:
     """The settings of the app that belong to a release, for its release.json."""
-    return {name: getattr(app, name) for name in RECORDED}
+    found = {name: getattr(app, name) for name in RECORDED}
+    found |= {name: getattr(app, name) for name in RECORDED_IF_SET if getattr(app, name)}
+    if app.is_asgi or app.runner:
+        found |= {"asgi": app.asgi, "runner": app.run_by}  # as it is now, whatever later versions choose by themselves
+    return found
 
 
 def as_recorded(app: App, record: dict[str, Any]) -> App:
     """The app as it was when a release was made, by its release.json."""
-    found = {name: value for name, value in record.get("app", {}).items() if name in RECORDED}
+    default = {key.name: key.default for key in keys(App).values()}
+    known = record.get("app", {})
+    found = {name: known[name] for name in RECORDED if name in known}
+    if known:
+        found |= {name: known.get(name, default[name]) for name in RECORDED_IF_SET}
     lists = {name: tuple(value) for name, value in found.items() if isinstance(value, list)}
     if "static" in found:
         lists["static"] = tuple((prefix, directory) for prefix, directory in found["static"])

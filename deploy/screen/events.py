@@ -147,6 +147,15 @@ class KeyMeaning(TypedDict):
     now: dict[str, Any]
 
 
-Result: TypeAlias = KeyMeaning | Answers | Preview | CiKey | Error | Sandbox
+class FindingShown(TypedDict):
+    event: Literal["finding"]
+    host: str
+    level: Literal["ok", "note", "warning", "error"]
+    what: str
+    fix: str
+    where: str
+
+
+Result: TypeAlias = FindingShown | KeyMeaning | Answers | Preview | CiKey | Error | Sandbox
 Row: TypeAlias = ReleaseRow | Run | Variable | CertificateRow
 Made: TypeAlias = Note | Result | Row

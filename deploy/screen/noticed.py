@@ -20,6 +20,12 @@ def of_server(seen: Seen) -> list[str]:
     return told + [f"{unit} has failed: {UNITS.get(unit, SHOWN.format(unit))}" for unit in seen.get("failed", ())]
 
 
+def of_releases(seen: Seen) -> list[str]:
+    """Older releases that still run."""
+    why = "visitors are still connected to it; it is stopped in the background"
+    return [f"{release} still runs: {why} (`fab releases`)" for release in seen.get("retiring", ())]
+
+
 def certificate_doubts(seen: Seen, site: Site, now: datetime) -> list[str]:
     """Warnings about the certificate in use, with what to do; none if the site has none, or it is valid for a while."""
     if not site.encrypted or not seen.get("certificate"):

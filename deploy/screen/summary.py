@@ -13,7 +13,7 @@ from ..config.reader import App
 from ..config.site import Site
 from ..plan.facts import Facts, Release
 from ..stack.proxies import proxy
-from ..stack.runners import runner
+from ..stack.runners import runner_of
 from . import noticed
 from .columns import labelled
 from .events import Answers
@@ -38,7 +38,7 @@ def answers(name: str, address: str, facts: Facts, release: Release, app: App) -
     """name, address: of the host, in the inventory and on the network."""
     python = ".".join(release.record.get("python", facts.python).split(".")[:2])
     commit = release.record.get("commit", "")
-    runs = runner()
+    runs = runner_of(app)
     how = f"{release.site.url} → {proxy().described(release.site, facts.proxy)} → unix socket → {runs.title}"
     if facts.maintenance:
         how += " (maintenance is on: visitors get a 503 until `fab maintenance off`)"
@@ -110,4 +110,5 @@ def certificate_warnings(seen: ServerSeen, site: Site) -> list[str]:
 
 def warnings(seen: ServerSeen, certificate: Sequence[str]) -> list[str]:
     """certificate: what `certificate_warnings` says."""
-    return [f"warning: {line}" for line in (*noticed.of_server(seen), *certificate)]
+    notes = [f"note: {line}" for line in noticed.of_releases(seen)]
+    return [*notes, *(f"warning: {line}" for line in (*noticed.of_server(seen), *certificate))]

@@ -26,6 +26,8 @@ def release_rows(found: dict[str, Any]) -> list[Row]:
         record = found["records"][name]
         state: ReleaseState = "current" if name == found["current"] else record["state"] or "unfinished"
         note = record.get("note", "") or ("" if record.get("verb") == "deploy" else record.get("verb", ""))
+        if record.get("retiring"):
+            note = "; ".join(filter(None, ("still runs: visitors are connected to it", note)))
         style = {"current": "bold green", "good": "", "rolled back": "yellow"}.get(state, "red")
         made = {"who": record.get("by", ""), "started": record.get("at", ""), "python": record.get("python", "")}
         rows.append(release_row(name, state, record.get("commit", ""), made, size(record["size_bytes"]), note, style))

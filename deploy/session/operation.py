@@ -49,10 +49,13 @@ class Operation:
         now, elsewhere = self.rollout.now, self.rollout.elsewhere(self.host)
         return By(self.who, now, self.site, self.host.reached_at, self.options.force, elsewhere=elsewhere)
 
-    def survey(self, manifest: list[Any] | None = None, *, activates: bool = True) -> tuple[Facts, Reply]:
+    def survey(
+        self, manifest: list[Any] | None = None, *, activates: bool = True, compare: bool = False
+    ) -> tuple[Facts, Reply]:
         """Ask what is on the server, and wait for this host's turn to be changed.
 
-        activates: a plan of `plan.activate` is likely to follow, so what it needs is sent along.
+        activates: a plan of `plan.activate` is likely to follow, so what it needs is sent along. compare: also ask how
+        the manifest differs from the current release's, which a dry run always does.
         """
         title(self.screen, self.verb, self.host, self.options)
         lock = {"verb": self.verb, "who": self.who, "break_lock": self.options.break_lock}
@@ -64,7 +67,7 @@ class Operation:
                 "lock": None if self.options.check or self.verb == "ci.key" else lock,
                 "wait": self.options.wait,
                 "manifest": manifest,
-                "compare": self.options.check,
+                "compare": compare or self.options.check,
             },
             self.show,
             soon=expected("plan.activate") if activates else frozenset(),

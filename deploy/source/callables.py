@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..agent.dataclass import dataclass
 
-# What makes an app, by its name and the package that it is imported from: framework, and whether that speaks WSGI.
+# What makes an app, by its name and the package or module that it is imported from: framework, and whether that speaks
+# WSGI. A module counts before its package.
 MAKERS = {
     ("Flask", "flask"): ("Flask", True),
     ("APIFlask", "apiflask"): ("APIFlask", True),
@@ -17,17 +18,30 @@ MAKERS = {
     ("default_app", "bottle"): ("Bottle", True),
     ("App", "falcon"): ("Falcon", True),
     ("get_wsgi_application", "django"): ("Django", True),
+    ("ASGIMiddleware", "a2wsgi"): ("wrapped ASGI", True),
+    ("get_asgi_application", "django"): ("Django", False),
+    ("ProtocolTypeRouter", "channels"): ("Channels", False),
+    ("App", "falcon.asgi"): ("Falcon", False),
+    ("App", "falcon.asgi.app"): ("Falcon", False),
     ("FastAPI", "fastapi"): ("FastAPI", False),
     ("Starlette", "starlette"): ("Starlette", False),
     ("Quart", "quart"): ("Quart", False),
     ("Litestar", "litestar"): ("Litestar", False),
     ("BlackSheep", "blacksheep"): ("BlackSheep", False),
+    ("Application", "blacksheep"): ("BlackSheep", False),
+    ("Sanic", "sanic"): ("Sanic", False),
+    ("Datasette", "datasette"): ("Datasette", False),
+    ("ASGIApp", "socketio"): ("Socket.IO", False),
+    ("AsyncApp", "connexion"): ("Connexion", False),
+    ("WsgiToAsgi", "asgiref"): ("wrapped WSGI", False),
+    ("WSGIMiddleware", "a2wsgi"): ("wrapped WSGI", False),
 }
+PLAIN = {("scope", "receive", "send"): ("plain ASGI", False), ("environ", "start_response"): ("plain WSGI", True)}
 LEFT_OUT = {
     "tests", "test", "docs", "doc", "examples", "build", "dist", "node_modules", "site-packages", "migrations", "venv",
     "env", "ashore", "scripts",
 }  # fmt: skip
-USUAL_MODULES = ("wsgi", "app", "main", "application", "server", "run")
+USUAL_MODULES = ("wsgi", "asgi", "app", "main", "application", "server", "run")
 USUAL_NAMES = ("app", "application", "create_app", "make_app")
 HEALTH_PATHS = ("/healthz", "/health", "/health/", "/livez", "/readyz", "/up", "/ping", "/_health", "/status")
 DEEPEST, MOST_FILES, MOST_BYTES = 3, 3000, 1_000_000
@@ -35,10 +49,10 @@ DEEPEST, MOST_FILES, MOST_BYTES = 3, 3000, 1_000_000
 
 @dataclass(frozen=True)
 class Served:
-    """An app that code makes, to be served. target: as `wsgi` names it. path: the file. source_root: "" or "src".
+    """An app that code makes, to be served. target: as `wsgi` or `asgi` names it. path: the file.
 
-    static: URL prefix and directory of its static files, "" where it has none. made_by: the target of the factory that
-    a module calls for it.
+    source_root: "" or "src". static: URL prefix and directory of its static files, "" where it has none. made_by: the
+    target of the factory that a module calls for it.
     """
 
     target: str
@@ -76,7 +90,8 @@ class Module:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
-                    found[alias.asname or alias.name.partition(".")[0]] = alias.name
+                    top = alias.name.partition(".")[0]
+                    found[alias.asname or top] = alias.name if alias.asname else top
             elif isinstance(node, ast.ImportFrom):
                 base = self._package(node.level) if node.level else []
                 full = ".".join([*base, *filter(None, [node.module])])
@@ -107,13 +122,32 @@ class Module:
         """The framework that a call makes an app of, and whether that speaks WSGI."""
         if not isinstance(call, ast.Call):
             return None
-        name = call.func.id if isinstance(call.func, ast.Name) else ""
-        root = self.origins.get(name, "").partition(".")[0]
-        if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
-            name, root = call.func.attr, self.origins.get(call.func.value.id, "").partition(".")[0]
-        elif name in self.origins:
-            name = self.origins[name].rpartition(".")[2]  # imported as something else
-        return MAKERS.get((name, root))
+        if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Call):
+            return self.maker(call.func.value) if call.func.attr == "app" else None  # Datasette(…).app()
+        if isinstance(call.func, ast.Name) and call.func.id in self.classes:
+            return self.classes[call.func.id]
+        module, _, name = self.full_name(call.func).rpartition(".")
+        return MAKERS.get((name, module)) or MAKERS.get((name, module.partition(".")[0]))
+
+    def full_name(self, named: ast.expr) -> str:
+        """What an expression names, "package.module.name", if its first part is imported; else ""."""
+        if isinstance(named, ast.Name):
+            return self.origins.get(named.id, "")
+        if isinstance(named, ast.Attribute) and (above := self.full_name(named.value)):
+            return f"{above}.{named.attr}"
+        return ""
+
+    @cached_property
+    def classes(self) -> dict[str, tuple[str, bool]]:
+        """The module's own classes whose instances are apps, by the signature of their __call__."""
+        return {
+            node.name: PLAIN[signature(method)[1:]]
+            for node in self.tree.body
+            if isinstance(node, ast.ClassDef)
+            for method in node.body
+            if isinstance(method, (ast.FunctionDef, ast.AsyncFunctionDef)) and method.name == "__call__"
+            if signature(method)[1:] in PLAIN
+        }
 
 
 def callables(directory: Path, modules: list[Module]) -> list[Served]:
@@ -165,11 +199,31 @@ def made_in(module: Module, directory: Path) -> Iterator[Served]:
         if made := module.maker(value):
             yield of(module, name, made, value, directory)
     for node in module.tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and signature(node) in PLAIN:
+            yield of(module, node.name, PLAIN[signature(node)], ast.Constant(None), directory)
         if isinstance(node, ast.FunctionDef) and not required(node):
             calls = [inner for inner in ast.walk(node) if isinstance(inner, ast.Call)]
             named = [(call, made) for call in calls if (made := module.maker(call))]
             if named and any(isinstance(inner, ast.Return) and inner.value for inner in ast.walk(node)):
-                yield of(module, f"{node.name}()", named[0][1], named[0][0], directory)
+                yield of(module, f"{node.name}()", returned(module, node) or named[0][1], named[0][0], directory)
+
+
+def returned(module: Module, factory: ast.FunctionDef) -> tuple[str, bool] | None:
+    """What a factory returns in the end, if that is clear: a call, or a name with what was last assigned to it."""
+    values = [node.value for node in ast.walk(factory) if isinstance(node, ast.Return) and node.value]
+    if len(values) != 1:
+        return None
+    if isinstance(values[0], ast.Name):
+        name, inside = values[0].id, [node for node in ast.walk(factory) if isinstance(node, ast.stmt)]
+        given = [value for target, value in assigned(sorted(inside, key=lambda node: node.lineno)) if target == name]
+        return module.maker(given[-1]) if given else None
+    return module.maker(values[0])
+
+
+def signature(function: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[str, ...]:
+    """The names of the arguments, if these are positional only."""
+    given = function.args
+    return () if given.vararg or given.kwonlyargs else tuple(one.arg for one in (*given.posonlyargs, *given.args))
 
 
 def required(function: ast.FunctionDef) -> bool:
@@ -231,20 +285,33 @@ def called_in(module: Module, factories: dict[str, Served]) -> Iterator[Served]:
 
 
 def served_by(directory: Path, target: str) -> Served | None:
-    """What `wsgi` names, if its module shows that."""
+    """What `wsgi` or `asgi` names, if its module shows that.
+
+    Where a name gets several values, the last one counts: `app = Middleware(app)` may be anything.
+    """
     path = Path(*target.partition(":")[0].split("."))
     for below in (path.with_suffix(".py"), path / "__init__.py"):
         with suppress(OSError, ValueError, SyntaxError, RecursionError):
             module = Module(below, ast.parse((directory / below).read_bytes()))
-            return next((made for made in made_in(module, directory) if made.target == target), None)
+            name = target.partition(":")[2]
+            values = [value for assigned_name, value in assigned(module.tree.body) if assigned_name == name]
+            functions = [node for node in module.tree.body if isinstance(node, ast.FunctionDef)]
+            factories = [node for node in functions if f"{node.name}()" == name]
+            if (values and not module.maker(values[-1])) or (factories and not returned(module, factories[-1])):
+                return None
+            return {made.target: made for made in made_in(module, directory)}.get(target)
     return None
 
 
 def to_choose(found: list[Served]) -> list[Served]:
     """Those among which only a person can choose; one where it is clear.
 
-    A module wsgi.py is there to be served. A factory stands for what other modules make with it.
+    A module wsgi.py is there to be served, but Channels is there for what WSGI cannot do. A factory stands for what
+    other modules make with it.
     """
+    channels = [each for each in found if each.framework == "Channels"]
+    if len(channels) == 1:
+        return channels
     in_wsgi = [each for each in found if each.module.rpartition(".")[2] == "wsgi"]
     if len(in_wsgi) == 1:
         return in_wsgi

@@ -173,7 +173,7 @@ def of_lock(
         found = uv.read(text, path, project, recipe.extras)
         recipe = replace(recipe, how=UV)
     else:
-        found = locked(path, name, text, read, recipe.extras, project)
+        found = by_lock(path, name, text, read, recipe.extras, project)
         own = recipe.project or "." in found.directories
         recipe = replace(recipe, how=LISTED, hashed=found.hashed, project=own, extras=())
         if own and not recipe.roots:
@@ -185,7 +185,7 @@ def of_lock(
     return Dependencies(path, read, recipe, listed if recipe.how == LISTED else "", inputs, {path: listed})
 
 
-def locked(
+def by_lock(
     path: str, name: str, text: str, read: dict[str, str], extras: tuple[str, ...], project: dict[str, object]
 ) -> Listing:
     if name == "poetry.lock":

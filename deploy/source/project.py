@@ -1,6 +1,5 @@
 """What a project looks like, for its first deploy.toml: name, callable, requirements, static files, Python, Git."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -101,8 +100,4 @@ def notes(directory: Path, requirements: str, python: str) -> list[str]:
     if requirements == "pyproject.toml" and (directory / "uv.lock").is_file():
         export = "uv export --no-dev --no-emit-project -o requirements.txt"
         told.append(f"uv.lock is not used: `{export}` makes a file of it with exact versions, for `requirements`")
-    if os.path.isfile(directory / "manage.py"):
-        told.append(
-            "Django: set ALLOWED_HOSTS to your domain; static files need WhiteNoise, or `collectstatic` beforehand"
-        )
     return told

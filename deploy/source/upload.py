@@ -5,11 +5,15 @@ from pathlib import Path
 
 from ..agent.dataclass import dataclass
 from ..agent.events import Event
-from ..config.reader import App, Config
+from ..config.reader import FILE, App, Config
 from ..errors import SourceError
-from ..stack.runners import runner
+from ..stack.finding import Finding
+from ..stack.frameworks import PLAIN, framework_of
+from ..stack.frameworks.base import Framework, Reading
+from ..stack.runners import runner_of
 from . import requirements
 from .callables import served_by
+from .checks import served, whole
 from .dependencies import PYTHON_FILES, Dependencies, chosen, dependencies, needed
 from .pythons import wanted
 from .tree import SourceTree, collect, stream
@@ -19,11 +23,19 @@ AHEAD_BYTES = 256 << 10  # smaller uploads are sent without waiting for a reques
 
 @dataclass(frozen=True)
 class Local:
-    """requirements: text of each file that says what is installed by its path. found: what they say."""
+    """app: with what its source completes. requirements: text of each file that says what is installed by its path.
+    found: what they say.
 
+    findings: what reading the source tells, see `checks`. roots: directories of it that Python searches.
+    """
+
+    app: App
     source: SourceTree
     requirements: dict[str, str]
     found: Dependencies
+    framework: Framework = PLAIN
+    findings: tuple[Finding, ...] = ()
+    roots: tuple[str, ...] = ("",)
 
     def size_bytes(self, indices: list[int]) -> int:
         return sum(self.source.entries[index].size for index in indices)
@@ -37,26 +49,40 @@ class Local:
             show({"event": "progress", "percent": min(100, 100 * sent / total), "what": "upload"})
 
 
-def require_wsgi(directory: Path, app: App) -> None:
-    """Refuse, before anything is uploaded, an app that the runner cannot serve as the kit has it.
+def require_interface(directory: Path, app: App) -> None:
+    """Refuse, before anything is uploaded, an app that its runner would call in a way that it does not know.
 
     An app with settings of its own for the runner may have another kind of worker.
     """
-    own = runner().own_file
-    served = None if own and (directory / own).exists() else served_by(directory, app.wsgi)
-    if served and not served.is_wsgi:
-        what = f"{app.wsgi} is a {served.framework} app, which speaks ASGI; Ashore serves WSGI apps so far"
-        raise SourceError(what, served.path, "nothing was changed", "set wsgi to a WSGI app, such as one of Flask's")
+    own = runner_of(app).own_file
+    found = None if own and (directory / own).exists() else served_by(directory, app.served)
+    if not found or found.is_wsgi != app.is_asgi:
+        return
+    speaks, key = ("WSGI", "wsgi") if found.is_wsgi else ("ASGI", "asgi")
+    what = f"{app.served} is a {found.framework} app: it speaks {speaks}"
+    if app.is_asgi and not app.asgi:  # by its runner
+        hint = f"remove `{'runner' if app.runner else 'worker_class'}` from {FILE}: it runs ASGI apps only"
+    else:
+        hint = f'in {FILE}, write `{key} = "{app.served}"` instead of `{"wsgi" if app.wsgi else "asgi"} = …`'
+    raise SourceError(what, found.path, "nothing was changed", hint)
 
 
 def gather(config: Config, app: App) -> Local:
     source = collect(config.directory, app.include, app.include_anyway)
-    read = read_files(config.directory, app, {entry.path for entry in source.entries})
-    found = dependencies(read, {entry.path for entry in source.entries}, app.extras, app.install_project)
+    names = {entry.path for entry in source.entries}
+    reading = Reading(config.directory, frozenset(names))
+    framework = framework_of(app, reading)
+    app = framework.completed(app, reading)
+    read = read_files(config.directory, app, names)
+    found = dependencies(read, names, app.extras, app.install_project)
     wanted(app.python, read)  # refuses what no Python is
-    requirements.check(source.entries, found.read, found.texts, runner().package)
-    require_wsgi(config.directory, app)
-    return Local(source, read, found)
+    requirements.check(source.entries, found.read, found.texts, runner_of(app).package_for(app))
+    require_interface(config.directory, app)
+    roots, packages = whole.roots_of(app, found.recipe), "\n".join(found.texts.values())
+    if missing := served.missing_callable(app, reading, roots, packages):
+        raise SourceError(missing[0].what, missing[0].where, "nothing was changed", missing[0].fix)
+    looked = whole.of_source(app, reading, framework)
+    return Local(app, source, read, found, framework, tuple(looked), roots)
 
 
 def read_files(directory: Path, app: App, names: set[str]) -> dict[str, str]:

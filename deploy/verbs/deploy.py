@@ -1,6 +1,7 @@
 """`fab deploy`: the app's source becomes a new release, which runs next to the old one until it answers."""
 
-from ..config.reader import App, Config
+from ..agent.dataclass import dataclass
+from ..config.reader import App, Config, usual_host
 from ..connection.payload import pack_ahead
 from ..plan.decide import uploaded
 from ..plan.facts import Facts
@@ -9,39 +10,71 @@ from ..session.operation import Operation, change_each
 from ..session.planner import planner_of
 from ..session.session import Call
 from ..source import pins
+from ..source.checks import imported
 from ..source.dependencies import USUAL_FILES
 from ..source.pythons import note as python_note
 from ..source.pythons import wanted
 from ..source.requirements import added
 from ..source.upload import Local, gather
+from ..stack.finding import Finding
 from ..stack.proxies import proxy
 from ..stack.render import load
-from ..stack.runners import runner
+from ..stack.runners import runner_of
 from ..stack.runners.base import UNIT
+
+MOST_SHOWN = 5
+LOOK_SECONDS = 3
 
 
 def deploy(call: Call) -> None:
     change_each(call, "deploy", deploy_on, prepared)
 
 
-def prepared(config: Config, app: App) -> Local:
+@dataclass(frozen=True)
+class ReadyToSend:
+    """What a deploy has read. looking: a look inside the app, which goes on."""
+
+    local: Local
+    looking: imported.Looking | None
+
+    def seen(self) -> list[Finding]:
+        """What the look inside has found; it is not waited for long."""
+        if not self.looking:
+            return []
+        found = [each for each in self.looking.findings(LOOK_SECONDS) if each.level != "ok"]
+        if not found:
+            imported.remember(self.local.app, self.local.source.directory, self.local.source.entries)
+        return found
+
+
+def prepared(config: Config, app: App) -> ReadyToSend:
     """What is uploaded; and what the plan is made with and sent as is loaded, all while the hosts are connected to."""
     local = gather(config, app)
+    source = local.source
+    looking = imported.begin(local.app, source.directory, usual_host(config), local.roots, source.entries)
     pack_ahead("plan.activate")
     load(UNIT, proxy().site_template)
-    return local
+    return ReadyToSend(local, looking)
 
 
-def deploy_on(change: Operation, local: Local) -> None:
+def deploy_on(change: Operation, read: ReadyToSend) -> None:
+    local = read.local
+    change.app = local.app
     app, host, source = change.app, change.host, local.source
-    notes = [*source.notes, *notes_on_settings(local, app)]
-    if change.rollout.hosts[0] is host and host.stage.name != "sandbox":  # once is enough
+    told = [finding.text for finding in local.findings]
+    notes = [*source.notes, *told, *notes_on_settings(local, app)]
+    first = change.rollout.hosts[0] is host  # once is enough
+    if first and host.stage.name != "sandbox":
         warn_of_pins(change, local)
-    facts, reply = change.survey([list(entry) for entry in source.entries])
+    migrates = bool(local.framework.migrations([entry.path for entry in source.entries]))
+    facts, reply = change.survey([list(entry) for entry in source.entries], compare=migrates)
     notes += notes_on_packages(local, app, facts)
+    if migrates and facts.current:
+        notes += notes_on_migrations(local, reply["added"])
     if facts.data:
         hint = f'fab run "du -sh /var/lib/{app.name}/*" shows what is large, fab run "rm …" deletes it'
         notes.append(f"{facts.data}; {hint}")
+    notes += [finding.text for finding in read.seen()] if first else []
     for note in notes:
         change.screen.say(f"note: {note}", "yellow", host.name)
     missing: list[int] = reply["missing"]
@@ -51,15 +84,26 @@ def deploy_on(change: Operation, local: Local) -> None:
 
 def notes_on_settings(local: Local, app: App) -> list[str]:
     """What the app's own file of settings for the runner says that does not go with the kit."""
-    own, source = runner().own_file, local.source
+    own, source = runner_of(app).own_file, local.source
     if not own or all(entry.path != own for entry in source.entries):
         return []
-    return runner().notes_on((source.directory / own).read_text("utf-8", errors="replace"), app)
+    return runner_of(app).notes_on((source.directory / own).read_text("utf-8", errors="replace"), app)
+
+
+def notes_on_migrations(local: Local, added: list[str]) -> list[str]:
+    """Which migrations the release brings. added: paths that the current release does not have."""
+    found = local.framework.migrations(added)
+    if not found:
+        return []
+    shown = ", ".join(found[:MOST_SHOWN]) + (", …" if len(found) > MOST_SHOWN else "")
+    runs = local.framework.migrates in local.app.release_command
+    how = "`release_command` applies them" if runs else "no `release_command` applies them"
+    return [f"{len(found)} new migration{'' if len(found) == 1 else 's'} ({shown}): {how}"]
 
 
 def notes_on_packages(local: Local, app: App, facts: Facts) -> list[str]:
     """Which files and which Python count, where a reader of the project could think of others."""
-    found, package = local.found, runner().package
+    found, package = local.found, runner_of(app).package_for(app)
     told = [python_note(wanted(app.python, local.requirements), facts.python)]
     if not app.requirements:
         others = [path for path in USUAL_FILES if path in {entry.path for entry in local.source.entries}]

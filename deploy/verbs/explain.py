@@ -13,7 +13,7 @@ from ..config.reader import FILE, Config, load
 from ..config.schema import TABLES
 from ..config.values import env
 from ..errors import ConfigError
-from ..plan.record import RECORDED
+from ..plan.record import RECORDED, RECORDED_IF_SET
 from ..screen.columns import columns, labelled, wrapped
 from ..screen.events import KeyMeaning
 from ..screen.screen import Screen
@@ -34,7 +34,7 @@ class Found:
 
     @property
     def rolls_back(self) -> bool:
-        return self.key.name in (*RECORDED, *PART_OF_RELEASES)
+        return self.key.name in (*RECORDED, *RECORDED_IF_SET, *PART_OF_RELEASES)
 
 
 def explain(screen: Screen, directory: Path, word: str) -> None:

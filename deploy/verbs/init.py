@@ -6,13 +6,17 @@ from pathlib import Path
 from ..agent.dataclass import dataclass
 from ..config.document import brief
 from ..config.paths import PACKAGE, write
-from ..config.reader import FILE, read
+from ..config.reader import FILE, load, read
 from ..config.schema import DOMAIN
 from ..config.values import Wrong, app_name, login, word
-from ..errors import NOTHING, ConfigError
+from ..errors import NOTHING, ConfigError, DeployError
 from ..screen.screen import Screen
 from ..source.callables import Served
 from ..source.project import OTHER_LOCKS, Project, look_at
+from ..source.tree import collect
+from ..stack.frameworks import framework_of
+from ..stack.frameworks.base import Reading
+from .check import looked_at, show
 
 Ask = Callable[[str], str]  # a question → what was typed
 
@@ -23,6 +27,7 @@ class Given:
 
     name: str = ""
     wsgi: str = ""
+    asgi: str = ""
     requirements: str = ""
     health_path: str = ""
     host: str = ""
@@ -33,7 +38,7 @@ def init(screen: Screen, directory: Path, given: Given, ask: Ask | None, check: 
     """ask: None where there is no terminal: then what was not said and cannot be found is an error, or left out."""
     require_place(directory)
     project = look_at(directory)
-    table = app_table(directory, project, given, ask)
+    table = with_framework(directory, app_table(directory, project, given, ask))
     host = sound_host(given.host, "--host") if given.host or not ask else asked_host(ask)
     domain = sound_domain(given.domain, "--domain") if given.domain or not (ask and host) else asked_domain(ask)
     stage = {"hosts": [host], **({"domain": domain} if domain else {})} if host else {}
@@ -49,6 +54,9 @@ def init(screen: Screen, directory: Path, given: Given, ask: Ask | None, check: 
     for note in project.notes:
         screen.say(f"note: {note}", "yellow")
     if not check:
+        for finding in looked_at(load(directory)):
+            if finding.level in ("warning", "error"):
+                show(screen, finding)
         screen.say(next_commands(bool(host), project.in_git))
 
 
@@ -63,18 +71,19 @@ def require_place(directory: Path) -> None:
 
 
 def app_table(directory: Path, project: Project, given: Given, ask: Ask | None) -> dict[str, object]:
-    served = None if given.wsgi else chosen(directory, project, ask)
+    served = None if given.wsgi or given.asgi else chosen(directory, project, ask)
     name = (
         given.name or project.name or (ask("a short name for the app (lowercase letters, digits, -): ") if ask else "")
     )
     if not name:
         raise ConfigError("no name for the app could be made of the project's", str(directory), NOTHING, "--name shop")
-    table: dict[str, object] = {
-        "name": sound(app_name, name, "--name"),
-        "wsgi": given.wsgi or (served and served.target),
-    }
+    target = served.target if served else given.asgi or given.wsgi
+    same = next((each for each in project.every if each.target == target), None)
+    is_wsgi = served.is_wsgi if served else not given.asgi
+    if (same and same.is_wsgi != is_wsgi) or (given.wsgi and given.asgi):
+        require_one(given, same)
+    table: dict[str, object] = {"name": sound(app_name, name, "--name"), "wsgi" if is_wsgi else "asgi": target}
     table["requirements"] = given.requirements or project.requirements or missing_requirements(directory)
-    same = next((each for each in project.every if each.target == table["wsgi"]), None)
     if same and same.static[0]:
         table["static"] = dict([same.static])
     table["health_path"] = given.health_path or project.health_path
@@ -83,15 +92,42 @@ def app_table(directory: Path, project: Project, given: Given, ask: Ask | None) 
     return table
 
 
+def with_framework(directory: Path, table: dict[str, object]) -> dict[str, object]:
+    """The table with what the framework needs; as it is where the files cannot be listed, which a deploy will say."""
+    try:
+        names = frozenset(entry.path for entry in collect(directory, ()).entries)
+    except DeployError:
+        return table
+    text = brief(table, {})
+    app = read(parsed(text), text, directory).app
+    reading = Reading(directory, names)
+    found = framework_of(app, reading).suggested(app, reading)
+    env = {**dict(table.get("env", {})), **found.pop("env", {})}  # type: ignore[call-overload]
+    return {**table, **found, **({"env": env} if env else {})}
+
+
+def require_one(given: Given, same: Served | None) -> None:
+    """--wsgi or --asgi, and the one that the app speaks."""
+    if given.wsgi and given.asgi:
+        raise ConfigError("--wsgi and --asgi are both given", "", NOTHING, "one app is served: give one of them")
+    if same:
+        speaks = "WSGI" if same.is_wsgi else "ASGI"
+        what, hint = (
+            f"{same.target} is a {same.framework} app: it speaks {speaks}",
+            f'--{speaks.lower()} "{same.target}"',
+        )
+        raise ConfigError(what, same.path, NOTHING, hint)
+
+
 def chosen(directory: Path, project: Project, ask: Ask | None) -> Served:
     """The callable to be served."""
     choices = project.choices
     if not choices:
         hint = (
             "run it in the directory that has your app's code; for an app that is made in another way, name it:\n"
-            'fab init --wsgi "module:callable", or "module:factory()"'
+            'fab init --wsgi "module:callable", or "module:factory()"; --asgi for one that speaks ASGI'
         )
-        what = "no app was found: no Python file here makes one with Flask, Django, Bottle or Falcon"
+        what = "no app was found: no Python file here makes one with Flask, Django, FastAPI or another known framework"
         raise ConfigError(what, str(directory), NOTHING, hint)
     if len(choices) > 1 and ask:
         listed = "\n".join(f"  {number}  {each.target} ({each.path})" for number, each in enumerate(choices, 1))
@@ -102,14 +138,9 @@ def chosen(directory: Path, project: Project, ask: Ask | None) -> Served:
             choices = tuple(each for each in choices if each.target == answer)
     if len(choices) != 1:
         each_one = ", ".join(f"{each.target} ({each.path})" for each in project.choices)
-        hint = f'fab init --wsgi "{project.choices[0].target}"'
+        first = project.choices[0]
+        hint = f'fab init --{"wsgi" if first.is_wsgi else "asgi"} "{first.target}"'
         raise ConfigError(f"which app is to be served? Found: {each_one}", str(directory), NOTHING, hint)
-    if not choices[0].is_wsgi:
-        framework = choices[0].framework
-        what = f"{choices[0].target} is a {framework} app, which speaks ASGI; Ashore serves WSGI apps so far"
-        raise ConfigError(
-            what, choices[0].path, NOTHING, "for a WSGI app in the same project: fab init --wsgi MODULE:NAME"
-        )
     return choices[0]
 
 

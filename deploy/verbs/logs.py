@@ -2,6 +2,7 @@
 
 from ..agent import layout
 from ..agent.events import Event
+from ..agent.resources.serving.read_only import hint_of_read_only
 from ..errors import HostError
 from ..session.session import Call, Host, agent_of
 from ..stack.proxies import proxy
@@ -25,13 +26,23 @@ def logs(call: Call, *, lines: int, since: str, follow: bool, release: str, with
 
     def read(host: Host) -> None:
         shown = 0
+        hints: dict[str, None] = {}
 
         def show(event: Event) -> None:
             nonlocal shown
-            shown += event["event"] == "line"
             call.screen.event(host.name, event)
+            if event["event"] != "line":
+                return
+            shown += 1
+            hint = hint_of_read_only(event["text"])
+            if hint and hint not in hints:
+                hints[hint] = None
+                if follow:
+                    call.screen.say(f"note: {hint}", "yellow", host.name)
 
         agent_of(host).request(asked, show)
+        for hint in hints if not follow else ():
+            call.screen.say(f"note: {hint}", "yellow", host.name)
         if not shown and not follow:
             hint = f"is {app} deployed there? Try: fab logs --since '1 week ago'"
             raise HostError(f"the journal has no lines of {unit}", agent_of(host).where, hint=hint)

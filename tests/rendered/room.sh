@@ -1,9 +1,11 @@
-# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal cb6d1c4b3948]
+# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal ee516c9fc688]
 # /run/APP/RELEASE, where a running release has its socket and its temporary files: room.sh make|offer|remove APP RELEASE
 # [MEGABYTES]. The unit of a release calls it as root, outside of the app's box.
+# room.sh retire APP RELEASE SECONDS [COMMAND…] stops a release that visitors' streams keep running after a switch, once
+# nobody is connected to it, or after the seconds. COMMAND: what `ss` begins with to see its sockets.
 set -eu
 umask 022
-verb=$1 app=$2 release=$3 megabytes=${4:-}
+verb=$1 app=$2 release=$3 megabytes=${4:-} seconds=${4:-}
 room=/run/$app/$release
 
 remove() {
@@ -26,6 +28,14 @@ slow_down() {
     fi
 }
 
+since_boot() {
+    cut -d. -f1 /proc/uptime  # the clock may be set meanwhile
+}
+
+is_used() {
+    "$@" ss -Hxa | awk -v room="$room/" 'index($5, room) == 1 && ($2 == "ESTAB" || $3 > 0) { used = 1 } END { exit !used }'
+}
+
 case $verb in
 make)
     slow_down
@@ -41,6 +51,12 @@ make)
     mkdir -m 1777 "$room/tmp/tmp" "$room/tmp/var" "$room/tmp/shm"
     ;;
 offer)
+    # A runner that does not tell systemd when it is ready makes its socket later. The time for that is the unit's
+    # TimeoutStartSec=.
+    until [ -S "$room/own/http.sock" ]; do
+        kill -0 "${MAINPID:-}" 2>/dev/null || { echo "$app@$release ended before it had a socket" >&2; exit 1; }
+        sleep 0.02
+    done
     # Nginx meets the socket by a name in a directory of root's. What the app has put there in its own directory counts
     # only if it is a socket that it made itself, not a link to somebody else's.
     cd "$room"
@@ -58,5 +74,17 @@ remove)
         sed -i "/^$release /d" "/run/ashore/starts-$app"
     fi
     remove
+    ;;
+retire)
+    shift 4
+    ends=$(($(since_boot) + seconds))
+    while [ "$(since_boot)" -lt "$ends" ] && is_used "$@"; do
+        sleep 1
+    done
+    # A rollback may have made it the current one again.
+    if [ "$(readlink "/srv/$app/current")" != "releases/$release" ]; then
+        systemctl stop "$app@$release.service"
+        systemctl reset-failed "$app@$release.service" 2>/dev/null || true
+    fi
     ;;
 esac

@@ -87,8 +87,10 @@ def missing(app_directory: str, manifest: list[Any], compare: bool) -> dict[str,
 def releases(app: str, app_directory: str) -> dict[str, Any]:
     """For `fab releases`: the records with their size, and the history, which knows of those that failed."""
     from ..resources.release.uploads import manifest_of
+    from ..resources.serving.background import retiring_releases
 
-    found = records(app_directory)
+    found, retiring = records(app_directory), retiring_releases(app)
     for name, read in found.items():
+        read["retiring"] = name in retiring
         read["size_bytes"] = sum(entry.size for entry in manifest_of(f"{app_directory}/releases/{name}"))
     return {"records": found, "current": link_target(f"{app_directory}/current"), "history": history.read(app)}

@@ -19,6 +19,7 @@ from ...agent.wire import Resource
 from ...config.reader import App
 from ...config.schema import PATH
 from ...config.site import Site
+from ..data import served_data
 from ..render import file, render
 from .base import Proxy
 
@@ -137,7 +138,8 @@ def _shared(version: str, what: str, name: str, force: bool) -> SinceVersion:
 
 def site_text(app: App, site: Site, static_before: dict[str, str], version: str) -> str:
     """It contains the prefixes of `static`; each release links its directories, so a change needs no reload."""
-    prefixes = sorted({**dict(app.static), **static_before})
+    data = served_data(app)
+    prefixes = sorted({**dict(app.static), **static_before}.keys() - dict(data).keys())
     static = [(prefix, re.escape(prefix), layout.static_name(prefix)) for prefix in prefixes]
     return render(
         Nginx.site_template,
@@ -146,6 +148,8 @@ def site_text(app: App, site: Site, static_before: dict[str, str], version: str)
         names=site.names,
         variable=app.name.replace("-", "_"),
         static=static,
+        data=[(prefix, re.escape(prefix), path) for prefix, path in sorted(data)],
+        data_directory=layout.data(app.name),
         open_path=open_path(app.health_path),
         seconds=1 if upstream(version) >= upstream(KEEPS_FOR_SINCE) else 0,
         http2_on=upstream(version) >= upstream(HTTP3_SINCE),

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from ...agent.resources.release.package import Package
 from ...agent.resources.serving.traffic import Restarts
 from ...config.reader import App
+from ..data import served_data
 from ..render import render
 
 UNIT = "systemd/app@.service.j2"
@@ -14,19 +15,27 @@ class Runner(ABC):
     """One program that serves an app on a unix socket, with processes of its own.
 
     title: as people write it. package: what the app's requirements must contain. restarts: how its journal reports
-    restarted processes. notifies: whether it tells systemd when it is ready. about_…: comments of the
-    unit. calls: system calls that it needs besides the usual ones, and why. own_file: where an app has settings for it,
-    in the top directory of its source.
+    restarted processes. notifies: whether it tells systemd when it is ready. reloads: whether it starts its processes
+    anew at SIGHUP. graceful: whether it finishes open requests when it is stopped. about_…: comments of the unit.
+    calls: system calls that it needs besides the usual ones, and why. own_file: where an app has settings for it, in
+    the top directory of its source.
     """
 
     title: str
     package: Package
     restarts: Restarts
-    notifies: bool
-    about_environment: str
+    notifies = False
+    reloads = False
+    graceful = True
+    about_environment = (
+        "How many processes it has is WEB_CONCURRENCY, in the release's environment, which rolls back with it."
+    )
     about_stop: str
-    calls: tuple[str, str]
+    calls: tuple[str, str] | None = None
     own_file = ""
+
+    def package_for(self, app: App) -> Package:
+        return self.package
 
     @abstractmethod
     def command(self, app: App, release: str) -> str:
@@ -34,7 +43,7 @@ class Runner(ABC):
 
     def environment(self, app: App, cpus: int) -> dict[str, str]:
         """Its variables in the environment of a release, which roll back with the release."""
-        return {}
+        return {"WEB_CONCURRENCY": str(app.workers or cpus)}
 
     def files(self, app: App, cpus: int) -> dict[str, str]:
         """Its files in the directory of a release: name → text."""
@@ -44,9 +53,11 @@ class Runner(ABC):
         """What to tell about the app's `own_file`, such as settings in it that the kit overrules. text: of the file."""
         return []
 
-    @abstractmethod
     def processes(self, app: App, cpus: int) -> str:
         """How many requests it handles at the same time, as text: "2 workers × 8 threads"."""
+        count = app.workers or cpus
+        workers = f"{count} worker{'' if count == 1 else 's'}"
+        return workers if app.is_asgi else f"{workers} × {app.threads} threads"
 
     def burst(self, app: App, cpus: int) -> int:
         """How many simultaneous requests reach each of its processes."""
@@ -59,4 +70,25 @@ class Runner(ABC):
     def unit(self, app: App, room: str) -> str:
         """The text of a release's unit. room: the script that makes what it has in /run."""
         command = self.command(app, "%i")
-        return render(UNIT, app=app, runner=self, command=command, stop_seconds=self.stop_seconds(app), room=room)
+        # Until it has a socket, it is starting.
+        start_seconds = 60 if self.notifies else max(60, app.health_seconds + 10)
+        return render(
+            UNIT,
+            app=app,
+            runner=self,
+            command=command,
+            start_seconds=start_seconds,
+            stop_seconds=self.stop_seconds(app),
+            room=room,
+            data_served=bool(served_data(app)),
+        )
+
+
+def program(app: App, release: str, name: str) -> str:
+    """The path of a program in the release's virtualenv."""
+    return f"/srv/{app.name}/releases/{release}/venv/bin/{name}"
+
+
+def own_socket(app: App, release: str) -> str:
+    """The socket that it makes; see ROOM_SCRIPT."""
+    return f"/run/{app.name}/{release}/own/http.sock"

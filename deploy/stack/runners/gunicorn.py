@@ -1,14 +1,15 @@
-"""Gunicorn: WSGI, pre-forked workers with threads."""
+"""Gunicorn: WSGI, pre-forked workers with threads; and ASGI, with workers of another runner."""
 
 import ast
 import json
 
+from ...agent.constants import ASGI_RUNNER, ASGI_WORKERS
 from ...agent.resources.release.package import Package
 from ...agent.resources.serving.traffic import Restarts
 from ...config.keys import keys
 from ...config.reader import App
 from ..render import render
-from .base import Runner
+from .base import Runner, own_socket, program
 
 CONFIG = "gunicorn.conf.py"  # the release's; the app's own has the same name, in its source
 # What an app's own file cannot set.
@@ -25,6 +26,7 @@ class Gunicorn(Runner):
     package = Package("gunicorn", title, (19, 9), "gunicorn>=25.1", ((21,), "setuptools<81"))  # with pkg_resources
     restarts = Restarts("Starting gunicorn", "Booting worker with pid")
     notifies = True
+    reloads = True
     # Lines of the unit's comments.
     about_environment = (
         "Workers, their class and threads are in the release's gunicorn.conf.py, which rolls back with it."
@@ -35,20 +37,32 @@ class Gunicorn(Runner):
 
     def command(self, app: App, release: str) -> str:
         home = f"/srv/{app.name}/releases/{release}"
-        bound = f"--bind unix:/run/{app.name}/{release}/own/http.sock --umask 7"
-        return f"{home}/venv/bin/gunicorn --config {home}/{CONFIG} {bound} ${{WSGI_APP}}"
+        bound = f"--bind unix:{own_socket(app, release)} --umask 7"
+        served = "${ASGI_APP}" if app.is_asgi else "${WSGI_APP}"
+        return f"{program(app, release, 'gunicorn')} --config {home}/{CONFIG} {bound} {served}"
+
+    def package_for(self, app: App) -> Package:
+        if not app.is_asgi:
+            return self.package
+        workers = f"{ASGI_RUNNER}-worker"  # brings the runners themselves
+        return Package(workers, workers, (0, 2), f"{workers}>=0.2\nwebsockets", program="gunicorn")
+
+    def environment(self, app: App, cpus: int) -> dict[str, str]:
+        return {}
 
     def files(self, app: App, cpus: int) -> dict[str, str]:
         default = {key.name: key.default for key in keys(App).values()}
         named = {
-            "worker_class": (app.worker_class, "worker_class"),
+            "worker_class": (worker_class(app), "worker_class"),
             "workers": (app.workers or cpus, "workers"),
-            "threads": (app.threads if app.worker_class == "gthread" else 1, "threads"),
+            "threads": (app.threads if worker_class(app) == "gthread" else 1, "threads"),
             "timeout": (app.timeout_seconds, "timeout_seconds"),
             "graceful_timeout": (app.timeout_seconds, "timeout_seconds"),
         }
         usual = {name: json.dumps(value) for name, (value, _) in named.items()}
         wanted = {name: usual[name] for name, (_, key) in named.items() if getattr(app, key) != default[key]}
+        if app.is_asgi:
+            wanted |= {name: usual[name] for name in ("worker_class", "threads")}
         text = render("gunicorn/gunicorn.conf.py.j2", usual=usual, wanted=wanted, longest=app.timeout_seconds)
         return {CONFIG: text}
 
@@ -71,8 +85,15 @@ class Gunicorn(Runner):
         return told
 
     def processes(self, app: App, cpus: int) -> str:
-        threads = f" × {app.threads} threads" if app.worker_class == "gthread" else f", {app.worker_class}"
+        shown = ASGI_RUNNER if app.is_asgi else app.worker_class
+        threads = f" × {app.threads} threads" if shown == "gthread" else f", {shown}"
         return f"{app.workers or cpus} workers{threads}"
+
+
+def worker_class(app: App) -> str:
+    """As Gunicorn names it."""
+    name = ASGI_RUNNER if app.is_asgi else app.worker_class
+    return ASGI_WORKERS.get(name, name)
 
 
 def assigned(body: list[ast.stmt]) -> dict[str, object]:

@@ -10,6 +10,7 @@ from ...dataclass import dataclass
 from ...system import ENVIRONMENT, System
 from ...wire import Drift, Resource
 from ..files import text_of
+from ..serving.background import retiring_releases
 
 if TYPE_CHECKING:
     from ...events import DiskSeen
@@ -62,6 +63,7 @@ class Noticed(Resource):
             "failed": [unit for unit in self.units if system.unit(unit).get("ActiveState") == "failed"],
             "certificate": pem.partition(PEM_END)[0] + PEM_END if PEM_END in pem else "",
             "trusted": os.path.exists(f"{live}/trusted"),
+            "retiring": retiring_releases(self.app),
             "firewall_gone": asking is not None and is_gone(asking),
         }
         system.operator.emit(seen)

@@ -21,7 +21,7 @@ from .commands import end, follow, stop
 from .environment import environment_file
 from .recipes import owned
 
-SECONDS = 1800
+SECONDS, LATE_SECONDS = 1800, 60
 SECRETS = "/run/ashore"
 ORPHAN_SECONDS = 3
 SPARE_BYTES, SPARE_FILES, SPARE_PART = 64 << 20, 5000, 10  # what a build must leave free on the disk
@@ -43,17 +43,23 @@ BOX = (
 
 
 def boxed(
-    argv: Sequence[str], unit: str, user: str, top: str, at: str, cwd: str, environment: dict[str, str], file: str = ""
+    argv: Sequence[str],
+    unit: str,
+    user: str,
+    top: str,
+    at: str,
+    cwd: str,
+    environment: dict[str, str],
+    more: Sequence[str] = (),
 ) -> list[str]:
     """The argv that runs another one as `user` in BOX; it can write to one directory, and nothing of it outlives it.
 
-    file: with more variables, whose values are secret; only systemd reads it.
+    more: properties of systemd, such as files of variables, which no argv may show.
     """
     own = [f"User={user}", f"Group={user}", f"ReadWritePaths={at}", f"WorkingDirectory={cwd}"]
     own += [f"BindPaths={top}:{at}"] if at != top else []
-    own += [f"InaccessiblePaths=-/var/lib/{user}", f"RuntimeMaxSec={SECONDS}", f"SyslogIdentifier={user}"]
+    own += [f"InaccessiblePaths=-/var/lib/{user}", f"SyslogIdentifier={user}", *more]
     own += [] if dns_is_link_local() else ["IPAddressDeny=link-local"]  # what the firewall says more exactly
-    own += [f"EnvironmentFile={file}"] if file else []
     own += [f"LogNamespace={user}"]
     options = [word for item in (*BOX, *own) for word in ("-p", item)]
     options += [f"--setenv={name}={value}" for name, value in environment.items()]
@@ -68,14 +74,22 @@ def build(
     cwd: str,
     environment: dict[str, str],
     at: str = "",
+    *,
     prepare: Callable[[str], str] | None = None,
     secret: dict[str, str] | None = None,
+    more: Sequence[str] = (),
+    seconds: int = SECONDS,
+    what: str = "the packages",
+    shown: str = "",
+    each: Callable[[str], None] = lambda line: None,
 ) -> str:
     """Run a command in the box, as `user` in `cwd`; it may fill the directory `top`, which root has just made.
 
     at: where the box has that directory, if it is to have another name later: one that is there, too.
     prepare: makes what the command needs in the scratch directory, and returns where it runs, in place of `cwd`.
     secret: variables whose values must not be seen; they are hidden in what the command says, too.
+    more: see `boxed`. seconds: how long it may take. what: is built, and shown: the command, for people. each: called
+    for each line that it writes.
     When this returns, all in it is root's. Returns what the command wrote to standard output. Failed with its last
     lines where it does not end well or fills the disk; Cancelled where the operator wants it stopped, or nobody waits.
     """
@@ -95,7 +109,7 @@ def build(
         "UV_CACHE_DIR": f"{inside}/cache",  # which no other build has filled
     }
 
-    orphans = Orphans(unit)
+    orphans, deadline = Orphans(unit), time.monotonic() + seconds
     least = [max(spare, free // SPARE_PART) for spare, free in zip((SPARE_BYTES, SPARE_FILES), room(top), strict=True)]
 
     def look() -> None:
@@ -104,26 +118,29 @@ def build(
             if system.operator.unwanted():
                 raise Cancelled("the client disconnected")
             if lacking := short_of(room(top), least):
-                what = f"the packages would fill the server's disk ({lacking}); the build was stopped"
-                raise Failed(what, MAKE_ROOM)
+                raise Failed(f"{what} would fill the server's disk ({lacking}); the build was stopped", MAKE_ROOM)
+            if time.monotonic() > deadline:
+                raise Failed(f"the build of {what} did not end within {seconds} s and was stopped")
             orphans.end()
         except Failed:
             end(process, unit)
             raise
 
     with secret_file(unit, secret or {}) as file:
-        process = system.start(boxed(argv, unit, user, top, at or top, cwd, environment, file))
-        out, err = (hidden(said, secret or {}) for said in follow(process, look))
+        more = (*more, *([f"EnvironmentFile={file}"] if file else []))
+        more = (*more, f"RuntimeMaxSec={seconds + LATE_SECONDS}")  # should this process die
+        process = system.start(boxed(argv, unit, user, top, at or top, cwd, environment, more))
+        out, err = (hidden(said, secret or {}) for said in follow(process, look, each))
     lacking = short_of(room(top), least)
     shutil.rmtree(scratch, ignore_errors=True)
     hand_over(top)
     system.operator.emit({"event": "output", "argv": list(argv), "text": out + err})
     if process.returncode:
-        what, detail = complaint(argv, process.returncode, err or out)
+        said, detail = complaint([shown] if shown else argv, process.returncode, err or out)
         if lacking or NO_SPACE.search(err):
             lacking = lacking or "no space or no free inodes"
-            raise Failed(f"the server's disk has no room for the packages ({lacking})", MAKE_ROOM, detail)
-        raise Failed(what, "", detail)
+            raise Failed(f"the server's disk has no room for {what} ({lacking})", MAKE_ROOM, detail)
+        raise Failed(said, "", detail)
     return out
 
 

@@ -12,12 +12,12 @@ COPY = "project"  # of the source, which a build may write to
 LIST = "listed.txt"
 # The project's version, where it would be asked of Git: no repository is uploaded.
 VERSION = "SETUPTOOLS_SCM_PRETEND_VERSION=0 PDM_BUILD_SCM_VERSION=0 PBR_VERSION=0 POETRY_DYNAMIC_VERSIONING_BYPASS=0"
-MADE = '"$UV" venv --quiet --allow-existing --no-project --python "$PYTHON" "$VENV"\n'
+MADE = 'set -f\n"$UV" venv --quiet --allow-existing --no-project --python "$PYTHON" "$VENV"\n'
 INTO = '"$UV" pip install --python "$VENV/bin/python" '
 # What runs the app goes with a lock as well: within the versions that are there by then.
 WITHIN = (
     '"$UV" pip freeze --quiet --python "$VENV/bin/python" | grep == > "$TMPDIR/there.txt" || true\n'
-    f'{INTO}--constraint "$TMPDIR/there.txt" "$ADDS"\n'
+    f'{INTO}--constraint "$TMPDIR/there.txt" $ADDS\n'
 )
 
 
@@ -60,7 +60,7 @@ class Recipe(Value):
             steps.append(f'{export} --python "$VENV/bin/python" "$@" --output-file "$TMPDIR/{LIST}" > /dev/null\n')
         listed = f'"$TMPDIR/{LIST}"' if self.how in (UV, LISTED) else '"$FILE"'
         extras = '"$@" ' if self.extras and not self.how else ""
-        steps.append(f"{INTO}{exact}{extras}-r {listed}" + (' "$ADDS"' if adds and not apart else "") + "\n")
+        steps.append(f"{INTO}{exact}{extras}-r {listed}" + (" $ADDS" if adds and not apart else "") + "\n")
         if self.project and not self.named:
             steps.append(f"{VERSION} {INTO}--no-deps .\n")
         if apart:

@@ -13,7 +13,7 @@ from ..host.build_packages import BuildPackagesRemoved
 from .package import Package
 from .pythons import required, unused
 from .recipes import Recipe, uv_environment
-from .uploads import MANIFEST, ancestors_of, escaping, known_files, manifest_of, stored_name
+from .uploads import MANIFEST, PLACES, UPLOADED, ancestors_of, escaping, known_files, stored_name
 
 UNITS = "/etc/systemd/system"
 MARKER = ".complete"
@@ -23,8 +23,8 @@ MARKER = ".complete"
 class Source(Resource):
     """A release's source tree: root's, readable by the app's group, hard links to what earlier releases had.
 
-    Made from the manifest that came with the survey and the files that `Uploaded` left in APP/incoming; or from those
-    of the release `base`. Complete once it has its name.
+    Made from the manifest that came with the survey and the files that `Uploaded` left in APP/incoming; or as the
+    release `base` has it, with what was built there. Complete once it has its name.
     """
 
     app_directory: str
@@ -45,9 +45,10 @@ class Source(Resource):
 
     def apply(self, system: System) -> None:
         _, gid = required_ids("root", self.group)
-        entries = system.operator.manifest
         if self.base:
-            entries = manifest_of(f"{self.app_directory}/releases/{self.base}")
+            copied(f"{self.app_directory}/releases/{self.base}", self.directory, gid)
+            return
+        entries = system.operator.manifest
         if wrong := escaping(entries):
             raise Refused(f"the source has a path that leads outside it: {wrong}")
         have = known_files(self.app_directory)
@@ -65,8 +66,38 @@ class Source(Resource):
         replace(f"{self.directory}/{MANIFEST}", json.dumps(entries).encode(), 0o600, 0, 0)
         os.sync()  # before it can get traffic: a power cut must not leave empty files behind a switched link
         os.rename(partial, f"{self.directory}/source")
-        if not self.base:
-            shutil.rmtree(f"{self.app_directory}/incoming", ignore_errors=True)  # what was in it is in the release
+        shutil.rmtree(f"{self.app_directory}/incoming", ignore_errors=True)  # what was in it is in the release
+
+
+def copied(base: str, release: str, gid: int) -> None:
+    """Give a release the source of another one, by hard links."""
+    make_directory(release, gid)
+    for name in (UPLOADED, "source"):
+        partial = f"{release}/{name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted run
+        if os.path.isdir(f"{base}/{name}"):
+            shutil.copytree(f"{base}/{name}", partial, symlinks=True, copy_function=linked)
+            for directory, _, _ in os.walk(partial):
+                make_directory(directory, gid)
+    for name in (MANIFEST, PLACES):
+        if (text := text_of(f"{base}/{name}")) is not None:
+            replace(f"{release}/{name}", text.encode(), 0o600, 0, 0)
+    os.sync()
+    for name in (UPLOADED, "source"):
+        shutil.rmtree(f"{release}/{name}", ignore_errors=True)
+        if os.path.isdir(f"{release}/{name}.partial"):
+            os.rename(f"{release}/{name}.partial", f"{release}/{name}")
+
+
+def linked(source: str, target: str) -> None:
+    """A hard link; a copy where there are too many links to one file."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        info = os.lstat(source)
+        shutil.copyfile(source, target, follow_symlinks=False)
+        os.chown(target, info.st_uid, info.st_gid, follow_symlinks=False)
+        os.chmod(target, info.st_mode & 0o777)
 
 
 def make_directory(path: str, gid: int) -> None:
@@ -93,9 +124,9 @@ class Virtualenv(Resource):
     """A virtualenv with what a requirements file names, shared by all releases with the same hash in its path.
 
     Built as `user` in a box, and with nothing that an earlier build left; then it is root's, and complete once it has
-    root's marker. package: what runs the app, without which it is of no use. adds: a requirement beside the file's, see
-    `requirements.added`. recipe: how it is filled. variables: the release directory whose environment has what uv needs
-    for private indexes, see `secret_variables`.
+    root's marker. package: what runs the app, without which it is of no use. adds: requirements beside the file's, one
+    a line, see `requirements.added`. recipe: how it is filled. variables: the release directory whose environment has
+    what uv needs for private indexes, see `secret_variables`.
     """
 
     path: str
@@ -121,7 +152,7 @@ class Virtualenv(Resource):
     def check(self, system: System) -> list[Drift]:
         if not self._complete:
             return [Drift("virtualenv", "absent", "built")]
-        lost = lacking(self.path, self.package.name)
+        lost = lacking(self.path, self.package.executable)
         return [Drift("virtualenv", f"without {lost}", "complete")] if lost else []
 
     @property
@@ -154,7 +185,7 @@ class Virtualenv(Resource):
             return recipe.prepare(scratch, self.source, listing)
 
         try:
-            build(system, argv, self.user, top, self.source, environment, self.path, prepare, secret)
+            build(system, argv, self.user, top, self.source, environment, self.path, prepare=prepare, secret=secret)
             self.package.require(top, self.requirements)
             if recipe.project:
                 unbind(top, self.source, recipe.roots)
@@ -249,7 +280,7 @@ class Pruned(Resource):
             return []  # the first release is still being made
         current = os.path.basename(os.readlink(f"{home}/current"))
         names = sorted(os.listdir(f"{home}/releases"))
-        kept = {current}
+        kept = {current} | {name for name in names if os.path.exists(f"/run/{self.app}/{name}")}  # or still running
         for state in ("good", "rolled back"):
             kept |= set([name for name in names if name != current and state_of(home, name) == state][-self.keep :])
         surplus = [f"{home}/releases/{name}" for name in names if name not in kept]

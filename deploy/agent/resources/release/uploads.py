@@ -12,9 +12,12 @@ from typing import Any
 from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Entry, Failed, Refused, Resource, Stopped
+from ..files import text_of
 from .pythons import interpreter
 
 MANIFEST = "manifest.json"
+PLACES = "places.json"
+UPLOADED = "uploaded"  # what of a release's upload is data, beside its source: see `Writable`
 SPARE_BYTES = 64 << 20  # what a release must leave free on the disk
 SPARE_FILES = 5000  # a virtualenv's, among others
 VENV_BYTES = 150 << 20
@@ -199,6 +202,15 @@ def manifest_of(release: str) -> list[Entry]:
         return []
 
 
+def places_of(release: str) -> dict[str, str]:
+    """Where a release has the bytes of a path now, from its source on: those that a build or `Writable` has moved.
+
+    "" for those that a build has changed or removed.
+    """
+    found: dict[str, str] = json.loads(text_of(f"{release}/{PLACES}") or "{}")
+    return found
+
+
 def receive(app_directory: str, entries: list[Entry], next_blob: Callable[[], Any], system: System) -> None:
     """Take the files of a manifest that no release here has yet, into APP/incoming.
 
@@ -265,9 +277,11 @@ def known_files(app_directory: str) -> dict[str, str]:
     releases = f"{app_directory}/releases"
     for release in sorted(os.listdir(releases), reverse=True) if os.path.isdir(releases) else []:
         if os.path.isdir(f"{releases}/{release}/source"):
+            places = places_of(f"{releases}/{release}")
             for entry in manifest_of(f"{releases}/{release}"):
-                if entry.kind != "l":
-                    found.setdefault(stored_name(entry), f"{releases}/{release}/source/{entry.path}")
+                at = places.get(entry.path, entry.path)
+                if entry.kind != "l" and at:
+                    found.setdefault(stored_name(entry), f"{releases}/{release}/source/{at}")
     incoming = f"{app_directory}/incoming"
     with suppress(FileNotFoundError):  # another run's `incoming` goes while somebody only looks
         found.update({name: f"{incoming}/{name}" for name in os.listdir(incoming) if name[-2:] in ("-f", "-x")})

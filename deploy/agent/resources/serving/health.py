@@ -1,7 +1,6 @@
 """Whether an instance answers over HTTP, on its own socket and through the proxy."""
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from collections.abc import Callable
 from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Failed, Resource
+from ..as_user import as_user
 from ..files import not_found
 from .front import Front
 from .http import Answer, http_answer, http_status
@@ -17,7 +17,6 @@ from .reasons import hint_for, hint_logs, journal
 QUICK_SECONDS = 3  # for a look; one that waits is a step of its own
 WARM_ROUNDS, WARM_SECONDS = 3, 5  # bursts for each path, and how long one may take
 MOST_WARM_SECONDS = 30  # for all of them
-MOST_FILES = 1 << 16
 VISITOR = "www-data"  # the proxy's user
 SETTLED_SECONDS = 3  # after this long with the same 3xx or 4xx, the wait ends
 
@@ -36,24 +35,7 @@ def as_visitor(ask: Callable[[], str], seconds: float) -> str:
     except KeyError:
         raise not_found(f"the user {VISITOR}", VISITOR) from None
     groups = os.getgrouplist(VISITOR, account.pw_gid)
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.closerange(3, writing)  # also the lock of the run, which must not stay open in this process
-            os.closerange(writing + 1, MOST_FILES)
-            os.setgroups(groups)
-            os.setgid(account.pw_gid)
-            os.setuid(account.pw_uid)
-            signal.setitimer(signal.ITIMER_REAL, seconds + 1)  # which ends this process
-            os.write(writing, ask().encode()[:1000])
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with open(reading, encoding="utf-8", errors="replace") as answer:
-        text = answer.read()
-    os.waitpid(pid, 0)
-    return text or "no answer"
+    return as_user(account.pw_uid, account.pw_gid, groups, ask, seconds + 1)
 
 
 @dataclass(frozen=True)

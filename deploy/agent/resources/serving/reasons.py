@@ -8,7 +8,9 @@ import subprocess
 from ...system import ENVIRONMENT
 from ..files import text_of
 from ..release.build_hints import library_of, removed_module
+from .read_only import hint_of_read_only
 
+PASSING = re.compile(r"\] \[INFO\] |^\[INFO\] |^INFO: ")  # as runners write it
 NO_MODULE = re.compile(r"^ModuleNotFoundError: No module named '([\w.]+)'", re.M)
 
 
@@ -38,7 +40,7 @@ def namespace(unit: str) -> list[str]:
 def telling(text: str) -> str:
     """Of a journal's end, the last traceback that has frames of the app, those only; else 25 lines without frames.
 
-    What a runner says in passing ([INFO]) is in the log, not here.
+    What a runner says in passing (INFO) is in the log, not here.
     """
     lines = text.splitlines()
     starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
@@ -54,7 +56,7 @@ def telling(text: str) -> str:
                 kept.append(line)
         if len(kept) > 2:
             return "\n".join(kept)
-    return "\n".join([line for line in lines if not line.startswith("  ") and "] [INFO] " not in line][-25:])
+    return "\n".join([line for line in lines if not line.startswith("  ") and not PASSING.search(line)][-25:])
 
 
 def hint_logs(unit: str) -> str:
@@ -68,11 +70,12 @@ def hint_for(unit: str, said: str) -> str:
 
 
 def advice(app: str, release: str, said: str) -> str:
-    """What is missing in the release, by its output; "" if that does not show it."""
+    """What the release lacks or may not do, by its output; "" if that does not show it."""
+    directory = f"/srv/{app}/releases/{release}"
     found = NO_MODULE.findall(said)
     if lacking := removed_module(said) or library_of(said):
         return lacking
-    return missing_module(found[-1], f"/srv/{app}/releases/{release}") if found else ""
+    return missing_module(found[-1], directory) if found else hint_of_read_only(said, f"{directory}/source")
 
 
 def missing_module(module: str, release: str) -> str:
@@ -82,15 +85,16 @@ def missing_module(module: str, release: str) -> str:
     except (ValueError, AttributeError):
         made = {}
     top = module.partition(".")[0]
-    served = str(made.get("wsgi", "")).partition(":")[0]
+    key = "asgi" if made.get("asgi") else "wsgi"
+    served = str(made.get(key, "")).partition(":")[0]
     places = places_of(top, f"{release}/source")
     if "." in places or (not places and top == served.partition(".")[0]):
-        return f"the deployed files have no module {module}: is it in git and in `include`? Is `wsgi` right?"
+        return f"the deployed files have no module {module}: is it in git and in `include`? Is `{key}` right?"
     if places:
         inside = f"{places[0]}/{top}"
         return (
             f"{top} is in {places[0]}/ of the source, but Python searches only the top directory:\n"
-            f'use its full name, as in wsgi = "{inside.replace("/", ".")}:app", or move it up'
+            f'use its full name, as in {key} = "{inside.replace("/", ".")}:app", or move it up'
         )
     return f"add the package that contains the module {module} to {made.get('requirements', 'the requirements')}"
 

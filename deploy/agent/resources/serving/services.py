@@ -1,22 +1,18 @@
 """systemd units: running or stopped, enabled or not, with their current files."""
 
 import os
-import subprocess
-import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 
 from ...dataclass import dataclass
-from ...system import ENVIRONMENT, System
+from ...system import System
 from ...wire import Drift, Failed, Resource
 from ..files import File, Link, text_of
 
 RUN = "/run/ashore"  # root's, empty after a boot like the facts it holds
 UNITS = "/etc/systemd/system"
 RELOAD_SECONDS = 5
-KEPT_SECONDS = 5  # the proxy keeps an idle connection for one, and uses none that is older than one
 WANTS = f"{UNITS}/multi-user.target.wants"
 CGROUP_NOT_READY = "219"  # systemd's EXIT_CGROUP: the unit's old control group was still being removed
 
@@ -55,6 +51,10 @@ class Service(Resource):
         found = system.unit(self.unit)
         state = found.get("ActiveState", "unknown")
         drifts = []
+        if is_release(self.unit):
+            from .background import stop_of
+
+            drifts += stop_of(self.unit, self.active)
         # "activating" is no rest either: it is what a crash loop looks like between two starts.
         if not (state in ("active", "reloading") if self.active else state in ("inactive", "unknown")):
             drifts.append(Drift("state", state, "active" if self.active else "inactive"))
@@ -67,6 +67,12 @@ class Service(Resource):
 
     def apply(self, system: System) -> None:
         drifts = {drift.what for drift in self.check(system)}
+        if "stop" in drifts:
+            from .background import retiring
+
+            system.run(["systemctl", "stop", retiring(self.unit)], accept=(0, 5))  # 5: it has ended
+            system.forget()  # it may have been stopped meanwhile
+            drifts = {drift.what for drift in self.check(system)}
         if self.enabled is not None and "at boot" in drifts:
             self._put_at_boot(system)
         if "state" in drifts:
@@ -209,74 +215,3 @@ def walk(top: str) -> Iterator[str]:
     if os.path.isdir(top) and not os.path.islink(top):
         for entry in os.scandir(top):
             yield from walk(entry.path)
-
-
-@dataclass(frozen=True)
-class Retired(Resource):
-    """Only one instance of the template runs and starts at boot; the others finish their open requests first."""
-
-    template: str  # "shop" for shop@.service
-    keep: str  # the instance that stays
-    drain_seconds: float
-
-    @property
-    def title(self) -> str:
-        return f"older instances of {self.template}: stopped"
-
-    def check(self, system: System) -> list[Drift]:
-        return [Drift(unit, "running or enabled", "stopped") for unit in self._others(system)]
-
-    def apply(self, system: System) -> None:
-        for unit in self._others(system):
-            release = unit.partition("@")[2].removesuffix(".service")
-            system.operator.progress(0, f"{unit}: waiting for open requests")
-            drain(unit, f"/run/{self.template}/{release}/", self.drain_seconds)
-            system.run(["systemctl", "stop", unit])
-            with suppress(FileNotFoundError):
-                os.unlink(f"{WANTS}/{unit}")
-            system.run(["systemctl", "reset-failed", unit], accept=(0, 1))  # 1: nothing had failed
-
-    def _others(self, system: System) -> list[str]:
-        listing = ["systemctl", "list-units", "--all", "--plain", "--no-legend", f"{self.template}@*.service"]
-        loaded = [line.replace("●", " ").split() for line in system.run(listing).splitlines()]
-        units = {words[0] for words in loaded if words[2] != "inactive"}
-        if os.path.isdir(WANTS):
-            units |= {name for name in os.listdir(WANTS) if name.startswith(f"{self.template}@")}
-        return sorted(units - {f"{self.template}@{self.keep}.service"})
-
-
-def drain(unit: str, directory: str, seconds: float) -> None:
-    """Wait until nobody is connected to a socket of the unit's there, and nobody waits to be.
-
-    A sync worker would lose those who wait at its stop. And at a stop, most runners close a kept connection that is
-    idle, into which the proxy may just be writing: a POST is then lost. The proxy ends those itself, within two
-    seconds; who is connected longer than KEPT_SECONDS has a request open, which a stop lets end.
-    """
-    began, pause, looking = time.monotonic(), threading.Event(), [*in_network_of(unit), "ss", "-Hxa"]
-    while (waited := time.monotonic() - began) < seconds:
-        listing = subprocess.run(looking, capture_output=True, env=ENVIRONMENT).stdout.decode(errors="replace")
-        queued, connected = connections(listing, directory)
-        if not queued and (not connected or waited > KEPT_SECONDS):
-            return
-        pause.wait(0.05)
-
-
-def in_network_of(unit: str) -> list[str]:
-    """What a command begins with that is to see the sockets of a unit, which may have a network of its own."""
-    shown = subprocess.run(
-        ["systemctl", "show", "-p", "MainPID", "--value", unit], capture_output=True, env=ENVIRONMENT
-    )
-    pid = shown.stdout.decode().strip()
-    with suppress(OSError):
-        if os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net"):
-            return ["nsenter", f"--net=/proc/{pid}/ns/net"]
-    return []
-
-
-def connections(listing: str, directory: str) -> tuple[int, int]:
-    """How many connections wait in the queues of the sockets in a directory, and how many are open. listing: of ss."""
-    rows = [
-        words for words in map(str.split, listing.splitlines()) if len(words) > 4 and words[4].startswith(directory)
-    ]
-    queued = sum(int(words[2]) for words in rows if words[1] == "LISTEN")
-    return queued, sum(words[1] == "ESTAB" for words in rows)
