@@ -86,7 +86,7 @@ def test_a_requirements_file_with_hashes_gets_the_runner_in_a_second_step_within
     script = found.recipe.script(adds=True)
     first, second = [line for line in script.splitlines() if "pip install" in line]
     assert '-r "$FILE"' in first and "ADDS" not in first
-    assert '--constraint "$TMPDIR/there.txt" "$ADDS"' in second and "--compile-bytecode" in second
+    assert '--constraint "$TMPDIR/there.txt" $ADDS' in second and "--compile-bytecode" in second
     assert Recipe().script(adds=True).count("pip install") == 1
 
 

@@ -190,12 +190,39 @@ def test_a_directory_that_cannot_be_written_is_an_error_of_four_lines(project: P
         run(project)
 
 
-def test_requirements_that_only_another_tool_has_are_an_error_that_names_its_export(project: Path):
+def test_a_pipfile_without_a_lock_is_an_error_that_names_the_command_for_one(project: Path):
     (project / "requirements.txt").unlink()
-    write(project, {"app.py": FLASK, "poetry.lock": ""})
+    write(project, {"app.py": FLASK, "Pipfile": ""})
     with pytest.raises(ConfigError) as raised:
         run(project)
-    assert "poetry export" in raised.value.hint
+    assert "pipenv lock" in raised.value.hint
+
+
+LOCKS = Path(__file__).parent / "locks"
+
+
+@pytest.mark.parametrize(("name", "file"), [("uv", "uv.lock"), ("poetry1", "poetry.lock"), ("pipenv", "Pipfile.lock")])
+def test_a_lock_is_what_is_installed_rather_than_a_requirements_file_beside_it(project: Path, name: str, file: str):
+    write(project, {"app.py": FLASK, **{path.name: path.read_text() for path in (LOCKS / name).iterdir()}})
+    said = run(project)
+    assert load(project).app.requirements == file
+    assert ("the project is a package: it is installed" in said) == (name != "pipenv")
+
+
+def test_a_stale_lock_and_a_python_that_there_is_not_are_told(project: Path):
+    lock = {path.name: path.read_text() for path in (LOCKS / "poetry1").iterdir()}
+    lock["pyproject.toml"] = lock["pyproject.toml"].replace('itsdangerous = "*"', 'itsdangerous = "^2"')
+    write(project, {"app.py": FLASK, **lock, ".python-version": "3.19\n"})
+    said = run(project)
+    assert "poetry.lock is stale" in said and "poetry lock, then commit" in said and "there is no Python 3.19" in said
+
+
+def test_a_package_in_src_needs_no_search_path_in_deploy_toml(project: Path):
+    (project / "requirements.txt").unlink()
+    text = '[project]\nname = "shop"\ndependencies = ["flask"]\n[build-system]\nrequires = ["hatchling"]\n'
+    write(project, {"src/shop/__init__.py": FLASK, "pyproject.toml": text})
+    run(project)
+    assert load(project).app.env == () and load(project).app.requirements == "pyproject.toml"
 
 
 def test_a_pyproject_gives_the_name_and_the_requirements_and_what_python_it_needs(project: Path):
@@ -205,7 +232,7 @@ def test_a_pyproject_gives_the_name_and_the_requirements_and_what_python_it_need
     said = run(project)
     app = load(project).app
     assert (app.name, app.requirements) == ("big-store", "pyproject.toml")
-    assert "use a server with Debian 13 (Python 3.13)" in said
+    assert "Debian 13 has it, elsewhere uv installs Python 3.13" in said
 
 
 def test_a_project_with_its_code_in_src_finds_it_on_the_server(project: Path):

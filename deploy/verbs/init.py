@@ -87,7 +87,7 @@ def app_table(directory: Path, project: Project, given: Given, ask: Ask | None) 
     if same and same.static[0]:
         table["static"] = dict([same.static])
     table["health_path"] = given.health_path or project.health_path
-    if same and same.source_root:
+    if same and same.source_root and same.source_root not in project.roots:
         table["env"] = {"PYTHONPATH": same.source_root}
     return table
 
@@ -148,7 +148,7 @@ def missing_requirements(directory: Path) -> str:
     made = next((how for lock, how in OTHER_LOCKS.items() if (directory / lock).is_file()), "")
     hint = f"{made or 'pip freeze > requirements.txt'}; or name another file: --requirements FILE"
     raise ConfigError(
-        "no requirements.txt was found, and no dependencies in pyproject.toml", str(directory), NOTHING, hint
+        "no lock, no requirements.txt and no pyproject.toml with dependencies was found", str(directory), NOTHING, hint
     )
 
 
