@@ -135,3 +135,5 @@ def test_the_newest_python_of_a_version_is_used_and_unused_ones_go(tmp_path, mon
     monkeypatch.setattr(pythons, "YOUNG_SECONDS", -1)
     gone = [path.rpartition("/")[2].split("-")[1] for path in pythons.unused(top, f"{top}/venvs/*")]
     assert gone == ["3.12.11", "3.13.0"]
+    pythons.remove_unused(top, f"{top}/venvs/*")
+    assert sorted(path.name for path in tmp_path.glob("cpython*")) == ["cpython-3.12.4-linux-x86_64-gnu"]

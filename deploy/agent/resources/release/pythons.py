@@ -50,7 +50,7 @@ def required(wanted: str) -> str:
 def unused(directory: str = DIRECTORY, venvs: str = VENVS) -> list[str]:
     """Directories of those that no virtualenv on the server is made with."""
     found = there(directory)
-    if not found:
+    if not found or not os.access(directory, os.W_OK):  # a CI key may not remove any
         return []
     links = glob.glob(f"{venvs}/bin/python")
     used = {os.path.realpath(link) for link in links}
@@ -60,6 +60,16 @@ def unused(directory: str = DIRECTORY, venvs: str = VENVS) -> list[str]:
         for path in found.values()
         if os.stat(path).st_mtime < old and not any(program.startswith(f"{path}/") for program in used)
     )
+
+
+def remove_unused(directory: str = DIRECTORY, venvs: str = VENVS) -> None:
+    import shutil
+
+    for path in unused(directory, venvs):
+        shutil.rmtree(path)
+    for path in glob.glob(f"{directory}/cpython-*"):
+        if os.path.islink(path) and not os.path.exists(path):  # of a minor version
+            os.unlink(path)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ...wire import Cancelled, Drift, Entry, Failed, Refused, Resource
 from ..files import replace, required_ids, text_of
 from ..host.build_packages import BuildPackagesRemoved
 from .package import Package
-from .pythons import required, unused
+from .pythons import remove_unused, required, unused
 from .recipes import Recipe, uv_environment
 from .uploads import MANIFEST, PLACES, UPLOADED, ancestors_of, escaping, known_files, stored_name
 
@@ -261,8 +261,6 @@ class Pruned(Resource):
         if self._of_builds().check(system):
             with system.alone("apt"):
                 self._of_builds().apply(system)
-        for path in unused():
-            shutil.rmtree(path)
         units = False
         while surplus := self._surplus():  # again, for the virtualenvs that only those releases used
             for path in surplus:
@@ -271,6 +269,7 @@ class Pruned(Resource):
                     shutil.rmtree(path)
                 else:
                     os.unlink(path)
+        remove_unused()  # at last, as those virtualenvs have used them
         if units:
             system.run(["systemctl", "daemon-reload"])
 
