@@ -258,7 +258,10 @@ SAID = [
     ("ModuleNotFoundError: No module named 'pkg_resources'", "setuptools<81"),
     ("x has no wheels with a matching Python ABI tag (e.g., `cp313`)", "no file for this server"),
     ("error: the current Python version (3.11.2) does not satisfy Python>=3.12", "`python`"),
-    ("error: Hash mismatch for `flask==3.1.3`", "make the lock again"),
+    ("error: Hash mismatch for `flask==3.1.3`", "another platform"),
+    ("pywin32==311 has no wheels with a matching platform tag", "no file for this server"),
+    ("An index could not be queried due to a lack of valid authentication credentials (401)", "fab env.set"),
+    ("In `--require-hashes` mode, all requirements must have their hashes", "has no hash"),
 ]  # fmt: skip
 
 

@@ -123,6 +123,14 @@ def test_a_broken_lock_is_refused_in_words(name: str, lock: str, text: str):
     assert raised.value.where.startswith(lock) and raised.value.hint and raised.value.state == "nothing was changed"
 
 
+def test_a_lock_for_other_platforms_only_is_refused():
+    only = "revision = 5\nsupported-markers = [\"sys_platform == 'win32'\"]"
+    with pytest.raises(SourceError, match="for other platforms only") as raised:
+        read("uv", ("uv.lock", "revision = 5", only))
+    assert "tool.uv.environments" in raised.value.hint
+    read("uv", ("uv.lock", "revision = 5", only.replace("]", ", \"sys_platform == 'linux'\"]")))
+
+
 def test_the_project_itself_is_installed_where_it_is_a_package():
     assert read("poetry1").recipe.project and not read("poetry2").recipe.project  # package-mode = false
     assert not read("pdm").recipe.project and not read("pipenv").recipe.project  # no build system

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from ..agent.dataclass import dataclass, field, replace
 from ..agent.resources.release.recipes import LISTED, UV, Recipe
 from .locked import pdm, pipfile, poetry, pylock, uv
-from .locked.document import refused, table, toml
+from .locked.document import refused, strings, table, toml
 from .locked.listing import Listing, other_indexes
 from .requirements import bare, included, is_plain, require_no_credentials
 from .roots import roots
@@ -147,8 +147,9 @@ def of_project(
     """A pyproject.toml without a lock."""
     if table(project, "project"):
         inputs = () if is_plain(path, text) else (".",)
+        local = recipe.local or "dependencies" in strings(table(project, "project").get("dynamic"))
         listed = Listing((), indexes=other_indexes(table(project, "tool", "uv").get("index")))
-        recipe = replace(recipe, indexes=indexes(listed, path))
+        recipe = replace(recipe, local=local, indexes=indexes(listed, path))
         return Dependencies(
             path, read, recipe, "", inputs or (own_inputs(names) if recipe.project else ()), {path: text}
         )

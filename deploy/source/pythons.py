@@ -63,6 +63,7 @@ def required(read: Mapping[str, str]) -> WantedPython | None:
     said = [
         (table(project, "project").get("requires-python"), "requires-python in pyproject.toml"),
         (table(project, "tool", "poetry", "dependencies").get("python"), "python in pyproject.toml"),
+        (document(read, "pylock.toml").get("requires-python"), "requires-python in pylock.toml"),
         (table(pipfile, "requires").get("python_full_version"), "python_full_version in Pipfile"),
         (table(pipfile, "requires").get("python_version"), "python_version in Pipfile"),
     ]

@@ -248,6 +248,14 @@ def test_a_python_that_the_server_lacks_comes_from_a_mirror_and_goes_when_nothin
 
 
 CANARY = "canary-5up9"
+USES_PRIVATE = """\
+import os
+import private
+
+def app(environ, answer):
+    answer("200 OK", [])
+    return [(private.VALUE + str([name for name in os.environ if name.startswith("UV_")])).encode()]
+"""
 
 
 @pytest.fixture
@@ -289,9 +297,7 @@ def index(server: Server) -> Iterator[str]:
 
 
 def test_the_password_of_a_private_index_is_seen_nowhere(server: Server, only_once: None, index: str, tmp_path: Path):
-    uses = "import private\n\ndef app(environ, answer):\n    import os\n    answer('200 OK', [])\n"
-    uses += "    return [(private.VALUE + str([name for name in os.environ if name.startswith('UV_')])).encode()]\n"
-    files = {"requirements.txt": "private==1.0\n", "shop.py": uses}
+    files = {"requirements.txt": "private==1.0\n", "shop.py": USES_PRIVATE}
     project = App(tmp_path, server, "ours", files)
     project.write(
         {"variables": f"UV_INDEX=ours={index}\nUV_INDEX_OURS_USERNAME=me\nUV_INDEX_OURS_PASSWORD=wrong-one\n"}
@@ -331,3 +337,40 @@ def test_a_ci_key_installs_what_an_operator_has_recorded_and_no_more(server: Ser
     project.write({**lock("uv"), "src/shop/__init__.py": SHOWS})
     project.set("")
     assert "built from uv.lock" in ci.fab("deploy").out and "'shop'" in project.page()
+
+
+BUSY = """\
+mkdir -p /var/lib/ashore/another
+echo '{"names": ["tree"], "new": []}' > /var/lib/ashore/another/build-packages.json
+systemd-run --quiet --unit=another -- flock /run/ashore/app-another.lock sleep infinity
+"""
+
+
+def test_packages_that_another_app_is_built_with_stay_until_that_has_ended(
+    server: Server, only_once: None, tmp_path: Path
+):
+    files = {"requirements.txt": "itsdangerous\n", "shop.py": SHOWS}
+    project = App(tmp_path, server, "together", files, 'build_apt = ["tree"]')
+    server.script(BUSY)
+    assert "changed  packages for the build: removed" in project.fab("deploy").out
+    assert "tree" in server.script("command -v tree")
+    server.run("systemctl", "stop", "another")
+    project.write({"requirements.txt": "itsdangerous>=2\n"})
+    assert "changed  packages for the build: removed" in project.fab("deploy").out
+    assert server.script("command -v tree || true") == ""
+    assert not list((server.machine.root / "var/lib/ashore").glob("*/build-packages.json"))
+
+
+def test_settings_of_uv_that_only_root_may_read_are_used_and_not_shown(
+    server: Server, only_once: None, index: str, tmp_path: Path
+):
+    project = App(tmp_path, server, "settings", {"requirements.txt": "private==1.0\n", "shop.py": USES_PRIVATE})
+    with_password = index.replace("http://", f"http://me:{CANARY}@")
+    server.script(
+        f"cp -a /etc/uv/uv.toml /root/uv.toml; chmod 600 /etc/uv/uv.toml; sed -i '/extra-index-url/d' /etc/uv/uv.toml;"
+        f" sed -i '1i extra-index-url = [\"{with_password}\"]' /etc/uv/uv.toml"
+    )
+    said = project.fab("deploy", "-v").text + project.fab("deploy", "--json").text
+    server.run("mv", "/root/uv.toml", "/etc/uv/uv.toml")
+    assert project.page() == "private[]" and CANARY not in said
+    assert server.script(f"grep -rlsI {CANARY} /srv/settings /run || true") == ""

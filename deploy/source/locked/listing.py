@@ -49,9 +49,6 @@ class Listing:
     def hashed(self) -> bool:
         return bool(self.packages) and all(package.hashes for package in self.packages)
 
-    def names(self) -> set[str]:
-        return {normal(package.name) for package in self.packages}
-
 
 def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -17,6 +17,7 @@ def read(text: str, path: str, project: dict[str, Any], extras: tuple[str, ...])
     packages = [package for package in lock.get("package", []) if isinstance(package, dict)]
     if not lock.get("version") or not project:
         raise refused(f"{path} is not a lock of uv, or there is no pyproject.toml beside it", path, REFRESH)
+    require_linux(strings(lock.get("supported-markers")), path)
     own = next((each for each in packages if local(each) == "."), None)
     if changed := own and difference(table(own, "metadata"), table(project, "project"), project):
         what = f"{path} is stale: it has been made before {changed} was changed in pyproject.toml"
@@ -34,6 +35,17 @@ def read(text: str, path: str, project: dict[str, Any], extras: tuple[str, ...])
         if each is not own and normal(str(each.get("name", ""))) in markers
     )
     return Listing(listed, directories, other_indexes(table(project, "tool", "uv").get("index")))
+
+
+ELSEWHERE = re.compile(r"""(sys_platform|platform_system|os_name)\s*==\s*['"](win32|darwin|Windows|Darwin|nt)['"]""")
+
+
+def require_linux(markers: list[str], path: str) -> None:
+    """Refuse a lock whose project has told uv to lock for other systems only."""
+    if markers and all(ELSEWHERE.search(marker) and " or " not in marker for marker in markers):
+        what = f"{path} is for other platforms only ({markers[0]})"
+        hint = f"add \"sys_platform == 'linux'\" to tool.uv.environments in pyproject.toml, then {REFRESH}"
+        raise refused(what, path, hint)
 
 
 def needs_of(packages: list[dict[str, Any]]) -> dict[str, dict[str, list[Wanted]]]:

@@ -23,6 +23,7 @@ from .recipes import owned
 
 SECONDS, LATE_SECONDS = 1800, 60
 SECRETS = "/run/ashore"
+CREDENTIAL = "uv.toml"  # the server's settings of uv, where only root can read them
 ORPHAN_SECONDS = 3
 SPARE_BYTES, SPARE_FILES, SPARE_PART = 64 << 20, 5000, 10  # what a build must leave free on the disk
 BOX = (
@@ -126,6 +127,10 @@ def build(
             end(process, unit)
             raise
 
+    own_settings = environment.get("UV_CONFIG_FILE", "")
+    if own_settings and not os.stat(own_settings).st_mode & stat.S_IROTH:  # they have passwords in them
+        more = (*more, f"LoadCredential={CREDENTIAL}:{own_settings}")
+        environment = environment | {"UV_CONFIG_FILE": f"/run/credentials/{unit}/{CREDENTIAL}"}
     with secret_file(unit, secret or {}) as file:
         more = (*more, *([f"EnvironmentFile={file}"] if file else []))
         more = (*more, f"RuntimeMaxSec={seconds + LATE_SECONDS}")  # should this process die

@@ -116,12 +116,13 @@ def unfit(said: str) -> str:
             "a package index wants a user name and a password: set them on the server. For an index NAME:\n"
             "fab env.set UV_INDEX_NAME_USERNAME UV_INDEX_NAME_PASSWORD; for a URL with ${WORD} in it: fab env.set WORD"
         )
-    if re.search(
-        r"hash(?:es)? mismatch|Hash mismatch|missing hash|must have their hashes|--require-hashes", said, re.I
-    ):
+    if re.search(r"hash mismatch", said, re.I):
         return (
-            "the hash of a package is missing or another one: make the lock again, with the index that the server uses"
+            "the file that fits this server is not in the lock: was the lock made for another platform only? Or the index\n"
+            "of the server has other files than that of the lock; make the lock again, for all platforms"
         )
+    if re.search(r"missing hash|must have their hashes|--require-hashes", said, re.I):
+        return "a package has no hash, although others have one: make the file again with hashes for all"
     return ""
 
 

@@ -44,10 +44,6 @@ class Recipe(Value):
     edited: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
 
-    @property
-    def is_usual(self) -> bool:
-        return not (self.how or self.local or self.hashed or self.extras)
-
     def script(self, adds: bool) -> str:
         """For /bin/sh, with UV, PYTHON, VENV, FILE, ADDS and TMPDIR in the environment, and extras as arguments."""
         exact = "--no-deps " if self.how and not self.resolves else ""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from contextlib import suppress
 
@@ -214,8 +215,18 @@ class Virtualenv(Resource):
             shutil.rmtree(broken, ignore_errors=True)
 
     def _texts(self, listing: str) -> str:
-        """What may name variables: the file, and what the kit made of a lock."""
-        return listing + (text_of(f"{self.source}/{self.requirements}") or "")
+        """What may name variables: what the kit made of a lock, and the file with those that it includes."""
+        found, waiting = {"": listing}, [self.requirements]
+        while waiting:
+            path = waiting.pop()
+            if path not in found:
+                found[path] = text_of(f"{self.source}/{path}") or ""
+                names = INCLUDED.findall(found[path]) if path.endswith((".txt", ".in")) else []
+                waiting += [os.path.normpath(f"{os.path.dirname(path)}/{name}".lstrip("/")) for name in names]
+        return "".join(found.values())
+
+
+INCLUDED = re.compile(r"^[^\S\n]*(?:-r|--requirement)[=\s]*([^\s:]+)$", re.M)
 
 
 def listing_of(venv: str) -> str:
