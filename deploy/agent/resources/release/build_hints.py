@@ -118,7 +118,7 @@ def unfit(said: str) -> str:
         )
     if re.search(r"hash mismatch", said, re.I):
         return (
-            "the file that fits this server is not in the lock: was the lock made for another platform only? Or the index\n"
+            "the file that fits this server is not in the lock: was the lock made for another platform? Or the index\n"
             "of the server has other files than that of the lock; make the lock again, for all platforms"
         )
     if re.search(r"missing hash|must have their hashes|--require-hashes", said, re.I):
