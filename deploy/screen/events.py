@@ -81,6 +81,7 @@ class ReleaseRow(TypedDict):
     made: float | str
     by: str
     commit: str
+    python: str
     size: str
     note: str
 

@@ -29,7 +29,7 @@ def release_rows(found: dict[str, Any]) -> list[Row]:
         if record.get("retiring"):
             note = "; ".join(filter(None, ("still runs: visitors are connected to it", note)))
         style = {"current": "bold green", "good": "", "rolled back": "yellow"}.get(state, "red")
-        made = {"who": record.get("by", ""), "started": record.get("at", "")}
+        made = {"who": record.get("by", ""), "started": record.get("at", ""), "python": record.get("python", "")}
         rows.append(release_row(name, state, record.get("commit", ""), made, size(record["size_bytes"]), note, style))
     return rows
 
@@ -52,6 +52,7 @@ def release_row(name: str, state: ReleaseState, commit: str, made: Row, bytes_: 
         "MADE (UTC)": moment(made.get("started", "")),
         "BY": made.get("who", ""),
         "COMMIT": commit or "-",
+        "PYTHON": ".".join(made.get("python", "").split(".")[:2]) or "-",
         "SIZE": bytes_ or "-",
         "NOTE": first_line(note),
     }
@@ -62,6 +63,7 @@ def release_row(name: str, state: ReleaseState, commit: str, made: Row, bytes_: 
         "commit": commit,
         "made": made.get("started", ""),
         "by": row["BY"],
+        "python": made.get("python", ""),
         "size": bytes_,
         "note": note,
     }

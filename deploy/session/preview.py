@@ -53,6 +53,7 @@ def packages(agent: Agent, app: App, facts: Facts, wanted: Dependencies, record:
             how=wanted.recipe.how,
             listing=wanted.listing,
             extras=wanted.recipe.extras,
+            variables=layout.release(app.name, facts.current) if facts.current else layout.first_environment(app.name),
             python=record.get("recipe", {}).get("python", ""),
         )
     except StepFailed as error:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 
 from ..agent.dataclass import dataclass, field, replace
-from ..agent.resources.release.recipes import LISTED, PYLOCK, UV, Recipe
+from ..agent.resources.release.recipes import LISTED, UV, Recipe
 from .locked import pdm, pipfile, poetry, pylock, uv
 from .locked.document import refused, table, toml
 from .locked.listing import Listing
@@ -23,6 +23,7 @@ FILES = (
 )  # fmt: skip
 PYTHON_FILES = (".python-version", "runtime.txt", "pyproject.toml", "Pipfile")  # which may say what Python is wanted
 USUAL = FILES[0]
+USUAL_FILES = (*LOCKS, USUAL)
 EDITABLE = re.compile(r"^[^\S\n]*(?:-e|--editable)[=\s]\s*", re.M)
 # `.` or `-e .`, with extras, in a requirements file: the project itself; and other directories of the source.
 LOCAL_LINE = re.compile(
@@ -171,9 +172,6 @@ def of_lock(
     if name == "uv.lock":
         found = uv.read(text, path, project, recipe.extras)
         recipe = replace(recipe, how=UV)
-    elif name == "pylock.toml":
-        found = pylock.read(text, path)
-        recipe = replace(recipe, how=PYLOCK)
     else:
         found = by_lock(path, name, text, read, recipe.extras, project)
         own = recipe.project or "." in found.directories
@@ -194,6 +192,8 @@ def by_lock(
         return poetry.read(text, path, project, extras)
     if name == "pdm.lock":
         return pdm.read(text, path, project, extras)
+    if name == "pylock.toml":
+        return pylock.read(text, path, extras)
     if extras:
         raise refused(f"{path} has no extras", "app.extras in deploy.toml", "remove `extras`")
     beside = posixpath.join(posixpath.dirname(path), "Pipfile")

@@ -123,12 +123,10 @@ def chosen_python(found: WantedPython | None, server: str) -> str:
     own = version_of(server)
     if admits(found.accepts, own) or (not found.exact and is_pin(found.accepts) and same_minor(found.accepts, own)):
         return ""
-    if found.exact:
-        return found.text
+    if is_pin(found.accepts):
+        return ".".join(map(str, found.accepts[0][0].version))
     minor = minors(found.accepts)[0]
-    return (
-        f"3.{minor}" if admits(found.accepts, (3, minor, 0)) or is_pin(found.accepts) else f"3.{minor}.{OF_UV[minor]}"
-    )
+    return f"3.{minor}" if admits(found.accepts, (3, minor, 0)) else f"3.{minor}.{OF_UV[minor]}"
 
 
 def is_pin(accepts: Range) -> bool:

@@ -4,12 +4,17 @@ from ..agent.dataclass import dataclass
 from ..config.reader import App, Config, usual_host
 from ..connection.payload import pack_ahead
 from ..plan.decide import uploaded
+from ..plan.facts import Facts
 from ..screen.columns import size
 from ..session.operation import Operation, change_each
 from ..session.planner import planner_of
 from ..session.session import Call
 from ..source import pins
 from ..source.checks import imported
+from ..source.dependencies import USUAL_FILES
+from ..source.pythons import note as python_note
+from ..source.pythons import wanted
+from ..source.requirements import added
 from ..source.upload import Local, gather
 from ..stack.finding import Finding
 from ..stack.proxies import proxy
@@ -63,6 +68,7 @@ def deploy_on(change: Operation, read: ReadyToSend) -> None:
         warn_of_pins(change, local)
     migrates = bool(local.framework.migrations([entry.path for entry in source.entries]))
     facts, reply = change.survey([list(entry) for entry in source.entries], compare=migrates)
+    notes += notes_on_packages(local, app, facts)
     if migrates and facts.current:
         notes += notes_on_migrations(local, reply["added"])
     if facts.data:
@@ -93,6 +99,19 @@ def notes_on_migrations(local: Local, added: list[str]) -> list[str]:
     runs = local.framework.migrates in local.app.release_command
     how = "`release_command` applies them" if runs else "no `release_command` applies them"
     return [f"{len(found)} new migration{'' if len(found) == 1 else 's'} ({shown}): {how}"]
+
+
+def notes_on_packages(local: Local, app: App, facts: Facts) -> list[str]:
+    """Which files and which Python count, where a reader of the project could think of others."""
+    found, package = local.found, runner_of(app).package_for(app)
+    told = [python_note(wanted(app.python, local.requirements), facts.python)]
+    if not app.requirements:
+        others = [path for path in USUAL_FILES if path in {entry.path for entry in local.source.entries}]
+        others = [path for path in others if path not in found.read]
+        told += [f"{found.path} says what is installed; {', '.join(others)} is not used"] if others else []
+    if added(found.texts, package) and (found.recipe.how or found.recipe.hashed):
+        told.append(f"{found.path} has no {package.name}: Ashore installs it with the versions in the lock, not pinned")
+    return [note for note in told if note]
 
 
 def warn_of_pins(change: Operation, local: Local) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 
 from ..resources.release.build_box import build
+from ..resources.release.environment import secret_variables
 from ..resources.release.pythons import interpreter
 from ..resources.release.recipes import uv_environment
 from ..system import System
@@ -28,18 +29,20 @@ def compare(
     listing: str = "",
     extras: tuple[str, ...] = (),
     python: str = "",
+    variables: str = "",
 ) -> list[tuple[str, str, str]]:
     """(name, version in `old`, version in `new`) of what differs; "" where it is not there.
 
     old, new: directories of virtualenvs. Where `new` is not built yet, uv resolves the requirements (texts by their
     paths, and what the kit adds) as it would install them: in the build box, as `user`, in a directory that is made for
-    that and removed. how, listing, extras, python: as in `release.recipes`.
+    that and removed. variables: the release directory that has those for private indexes. how, listing, extras, python:
+    as in `release.recipes`.
     """
     before = installed(old) if old else {}
     after = (
         installed(new)
         if os.path.exists(f"{new}/.complete")
-        else resolved(texts, requirements, uv, user, directory, adds, how, listing, extras, python)
+        else resolved(texts, requirements, uv, user, directory, adds, how, listing, extras, python, variables)
     )
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     return [(name, before.get(name, ""), after.get(name, "")) for name in names]
@@ -69,6 +72,7 @@ def resolved(
     listing: str,
     extras: tuple[str, ...],
     python: str,
+    variables: str,
 ) -> dict[str, str]:
     top = f"{directory}-{os.getpid()}"
     os.mkdir(top, 0o755)  # fails where it is there already: nobody else may have made it
@@ -93,7 +97,8 @@ def resolved(
             argv += ["--no-annotate", "--project", os.path.dirname(requirements) or ".", *words]
         elif exact:
             argv.insert(3, exact[0])
-        said = build(System(), argv, user, top, f"{top}/source", uv_environment())
+        secret = secret_variables(variables, "".join([*texts.values(), listing]))
+        said = build(System(), argv, user, top, f"{top}/source", uv_environment(), secret=secret)
     finally:
         shutil.rmtree(top, ignore_errors=True)
     return dict(pinned(said))

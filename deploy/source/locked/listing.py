@@ -71,6 +71,8 @@ def either(markers: list[str]) -> str:
     return " or ".join(f"({marker})" if " and " in marker else marker for marker in different)
 
 
-def usual_index(url: str) -> bool:
-    """Whether an index is the public one, in whose place the server may have its own."""
-    return bool(re.match(r"https?://(www\.)?(pypi|test\.pypi)\.(org|python\.org)/", f"{url}/")) and "test." not in url
+def other_indexes(sources: object) -> tuple[tuple[str, str], ...]:
+    """(name, URL) of a list of tables with indexes, but the public one: the server may have its own in its place."""
+    listed = [each for each in sources if isinstance(each, dict)] if isinstance(sources, list) else []
+    named = [(str(each.get("name", "")), str(each.get("url", ""))) for each in listed]
+    return tuple((name, url) for name, url in named if url and name.lower() != "pypi")

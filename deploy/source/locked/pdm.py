@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from .document import refused, strings, table, toml
-from .listing import Listing, Locked, normal, usual_index
+from .listing import Listing, Locked, normal, other_indexes
 from .reached import Wanted, reached, requirement
 
 REFRESH = "pdm lock"
@@ -62,9 +62,7 @@ def read(text: str, path: str, project: dict[str, Any], extras: tuple[str, ...])
         chosen = [(package, markers[name]) for package, name in named if name in markers]
     found = [locked(package, marker) for package, marker in chosen if not package.get("extras")]
     directories = tuple(package.source for package in found if package.source and "://" not in package.source)
-    sources = table(project, "tool", "pdm").get("source", [])
-    indexes = [(str(each.get("name", "")), str(each.get("url", ""))) for each in sources if isinstance(each, dict)]
-    return Listing(tuple(found), directories, tuple(each for each in indexes if each[1] and not usual_index(each[1])))
+    return Listing(tuple(found), directories, other_indexes(table(project, "tool", "pdm").get("source")))
 
 
 def needs_of(packages: list[dict[str, Any]]) -> dict[str, dict[str, list[Wanted]]]:

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from .document import jsonic, refused, strings, table
-from .listing import Listing, Locked, usual_index
+from .listing import Listing, Locked, other_indexes
 
 REFRESH = "pipenv lock"
 KNOWN = ("source", "packages", "dev-packages", "requires", "scripts", "pipfile", "pipenv", "default", "develop")
@@ -32,9 +32,7 @@ def read(text: str, path: str, pipfile: dict[str, Any] | None) -> Listing:
         raise refused(f"{path} is stale: Pipfile has changed since it was made", path, f"{REFRESH}, then commit {path}")
     found = [locked(name, entry) for name, entry in default.items() if isinstance(entry, dict)]
     directories = tuple(package.source for package in found if package.source and "://" not in package.source)
-    sources = meta.get("sources", [])
-    indexes = [(str(each.get("name", "")), str(each.get("url", ""))) for each in sources if isinstance(each, dict)]
-    return Listing(tuple(found), directories, tuple(each for each in indexes if each[1] and not usual_index(each[1])))
+    return Listing(tuple(found), directories, other_indexes(meta.get("sources")))
 
 
 def locked(name: str, entry: dict[str, Any]) -> Locked:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from .document import refused, strings, table, toml
-from .listing import Listing, Locked, normal, usual_index
+from .listing import Listing, Locked, normal, other_indexes
 from .ranges import as_marker
 from .reached import Wanted, reached, requirement
 
@@ -60,10 +60,7 @@ def read(text: str, path: str, project: dict[str, Any], extras: tuple[str, ...])
     old = table(lock, "metadata", "files")  # before Poetry 1.5
     found = [locked(package, marker, old) for package, marker in chosen]
     directories = [package.source for package in found if package.source and "://" not in package.source]
-    sources = table(project, "tool", "poetry").get("source", [])
-    indexes = [(str(each.get("name", "")), str(each.get("url", ""))) for each in sources if isinstance(each, dict)]
-    kept = tuple(each for each in indexes if each[1] and not usual_index(each[1]))
-    return Listing(tuple(found), tuple(directories), kept)
+    return Listing(tuple(found), tuple(directories), other_indexes(table(project, "tool", "poetry").get("source")))
 
 
 def is_main(package: dict[str, Any], extras: tuple[str, ...]) -> bool:

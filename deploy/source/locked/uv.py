@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from .document import refused, strings, table, toml
-from .listing import Listing, Locked, normal, usual_index
+from .listing import Listing, Locked, normal, other_indexes
 from .reached import Wanted, reached
 
 REFRESH = "uv lock"
@@ -26,8 +26,6 @@ def read(text: str, path: str, project: dict[str, Any], extras: tuple[str, ...])
         there = ", ".join(sorted(known)) or "none"
         raise refused(f"pyproject.toml has no extra {unknown[0]}", "app.extras in deploy.toml", f"extras: {there}")
     directories = tuple(sorted({found for each in packages if (found := local(each)) and found != "."}))
-    indexes = table(project, "tool", "uv").get("index", [])
-    named = [(str(each.get("name", "")), str(each.get("url", ""))) for each in indexes if isinstance(each, dict)]
     name = normal(str((own or {}).get("name", "")))
     markers = reached([Wanted(name, "", extras)], needs_of(packages))
     listed = tuple(
@@ -35,7 +33,7 @@ def read(text: str, path: str, project: dict[str, Any], extras: tuple[str, ...])
         for each in packages
         if each is not own and normal(str(each.get("name", ""))) in markers
     )
-    return Listing(listed, directories, tuple(each for each in named if each[1] and not usual_index(each[1])))
+    return Listing(listed, directories, other_indexes(table(project, "tool", "uv").get("index")))
 
 
 def needs_of(packages: list[dict[str, Any]]) -> dict[str, dict[str, list[Wanted]]]:

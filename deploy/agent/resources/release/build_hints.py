@@ -5,7 +5,7 @@ import re
 NEEDS_SETTING = "add to [app] in deploy.toml: "
 # What is said → the Debian packages that a build needs; the first that fits counts, and headers come before compilers.
 PACKAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (r"pg_config(?: executable)? (?:not found|is required)|libpq-fe\.h", ("gcc", "libpq-dev")),
+    (r"pg_config(?: executable)?:? (?:not found|is required)|libpq-fe\.h", ("gcc", "libpq-dev")),
     (r"mysql_config|mysqlclient.*pkg-config|mysql\.h|MYSQLCLIENT_CFLAGS",
      ("gcc", "pkg-config", "default-libmysqlclient-dev")),
     (r"\bffi\.h\b|libffi", ("gcc", "libffi-dev")),
@@ -52,12 +52,18 @@ LIBRARIES = {
 }  # fmt: skip
 
 
+PROGRAM = re.compile(
+    r"No such file or directory: '(?:\S*[/-])?(gcc|cc|g\+\+|c\+\+|git|pg_config|make|cmake|cargo|rustc|pkg-config)'"
+)
+
+
 def advice_on_build(said: str) -> str:
     """What to do about a build of packages that failed; "" if its output does not show it."""
     if found := removed_module(said):
         return found
     if found := unfit(said):
         return found
+    said += "".join(f"\n{name}: not found" for name in PROGRAM.findall(said))
     for pattern, packages in PACKAGES:
         if re.search(pattern, said):
             other = next((f"; or use {INSTEAD[name]}" for name in packages if name in INSTEAD), "")
@@ -104,6 +110,11 @@ def unfit(said: str) -> str:
         return (
             "a package does not support the Python that is used: set `python` in [app] of deploy.toml to a version that"
             ' it supports, such as python = "3.12", or change the requirements'
+        )
+    if re.search(r"valid authentication credentials|401 Unauthorized|403 Forbidden", said):
+        return (
+            "a package index wants a user name and a password: set them on the server. For an index NAME:\n"
+            "fab env.set UV_INDEX_NAME_USERNAME UV_INDEX_NAME_PASSWORD; for a URL with ${WORD} in it: fab env.set WORD"
         )
     if re.search(
         r"hash(?:es)? mismatch|Hash mismatch|missing hash|must have their hashes|--require-hashes", said, re.I

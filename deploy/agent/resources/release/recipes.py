@@ -7,7 +7,7 @@ import shutil
 from ...dataclass import dataclass
 from ...wire import Value
 
-UV, PYLOCK, LISTED = "uv", "pylock", "listed"
+UV, LISTED = "uv", "listed"
 COPY = "project"  # of the source, which a build may write to
 LIST = "listed.txt"
 # The project's version, where it would be asked of Git: no repository is uploaded.
@@ -23,8 +23,8 @@ WITHIN = (
 
 @dataclass(frozen=True)
 class Recipe(Value):
-    """how: "" as a requirements file or pyproject.toml says it, UV by a uv.lock, PYLOCK by a pylock.toml, LISTED by the
-    lines of a lock that the kit has read. python: the version that is wanted, "" for the server's own.
+    """how: "" as a requirements file or pyproject.toml says it, UV by a uv.lock, LISTED by the lines of
+    a lock that the kit has read. python: the version that is wanted, "" for the server's own.
 
     project: the project itself is installed; its code is then taken from the release, at one of `roots`. local: parts
     of the source are built, in a copy. hashed: each package has a hash. resolves: the list is no lock. named: it names

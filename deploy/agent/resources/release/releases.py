@@ -142,6 +142,7 @@ class Virtualenv(Resource):
     @property
     def title(self) -> str:
         more = f" and {self.package.name}" if self.adds else ""
+        more += f", with Python {self.recipe.python}" if self.recipe.python else ""
         return f"virtualenv {os.path.basename(self.path)}: built from {self.requirements}{more}"
 
     @property

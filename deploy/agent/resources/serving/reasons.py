@@ -7,6 +7,7 @@ import subprocess
 
 from ...system import ENVIRONMENT
 from ..files import text_of
+from ..release.build_hints import library_of, removed_module
 from .read_only import hint_of_read_only
 
 PASSING = re.compile(r"\] \[INFO\] |^\[INFO\] |^INFO: ")  # as runners write it
@@ -72,6 +73,8 @@ def advice(app: str, release: str, said: str) -> str:
     """What the release lacks or may not do, by its output; "" if that does not show it."""
     directory = f"/srv/{app}/releases/{release}"
     found = NO_MODULE.findall(said)
+    if lacking := removed_module(said) or library_of(said):
+        return lacking
     return missing_module(found[-1], directory) if found else hint_of_read_only(said, f"{directory}/source")
 
 
