@@ -9,12 +9,13 @@ PATIENCE_SECONDS = 15
 
 
 class Visitor:
-    """One HTTP/1.1 connection, kept open unless told otherwise."""
+    """One HTTP/1.1 connection, kept open unless told otherwise. body: it makes POST requests with that."""
 
-    def __init__(self, address: tuple[str, int], host: str, path: str, keep: bool = True) -> None:
+    def __init__(self, address: tuple[str, int], host: str, path: str, keep: bool = True, body: bytes = b"") -> None:
         self.address, self.keep = address, keep
         close = "" if keep else "Connection: close\r\n"
-        self.request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{close}\r\n".encode()
+        method = f"POST {path} HTTP/1.1\r\nContent-Length: {len(body)}" if body else f"GET {path} HTTP/1.1"
+        self.request = f"{method}\r\nHost: {host}\r\n{close}\r\n".encode() + body
         self.socket: socket.socket | None = None
 
     def ask(self) -> str:
@@ -74,10 +75,12 @@ class Answers:
 class Steady:
     """Half the connections kept, half made anew for each request; together `rate` requests a second until `end`."""
 
-    def __init__(self, address: tuple[str, int], host: str, path: str, connections: int, rate: float) -> None:
+    def __init__(
+        self, address: tuple[str, int], host: str, path: str, connections: int, rate: float, body: bytes = b""
+    ) -> None:
         self.answers = Answers()
         self.ended = threading.Event()
-        visitors = [Visitor(address, host, path, keep=number % 2 == 0) for number in range(connections)]
+        visitors = [Visitor(address, host, path, number % 2 == 0, body) for number in range(connections)]
         pause = connections / rate
         self.threads = [
             threading.Thread(target=self._visit, args=(visitor, pause, number / rate))

@@ -1,7 +1,8 @@
 """What it takes to change the release that serves: `python -m benchmarks.releases`, or `make benchmark`.
 
 Needs what the sandbox needs: Linux and root. Medians, each figure and its peer in turns. Prints a table, writes
-RELEASES.md, and exits with 1 where a bound is exceeded.
+RELEASES.md, and exits with 1 where a bound is exceeded. `python -m benchmarks.releases runners` measures the runners
+only, and leaves the rest of RELEASES.md as it is.
 """
 
 import json
@@ -18,6 +19,7 @@ from statistics import median
 from .engine import DOMAIN, FAB, REPO, Bench, bench
 from .load import Answers, Steady
 from .report import Report
+from .runners import by_runner, section, with_section
 from .throughput import throughput
 
 DISTANCES = (0, 100)  # round-trip times in milliseconds
@@ -183,6 +185,11 @@ def latency(at: Bench, report: Report) -> None:
 
 
 def main() -> int:
+    page = Path(__file__).with_name("RELEASES.md")
+    if sys.argv[1:] == ["runners"]:
+        rows, lost = by_runner()
+        page.write_text(with_section(page.read_text("utf-8"), section(rows)), "utf-8")
+        return 1 if lost else 0
     report = Report("What a change of the release costs", "python -m benchmarks.releases")
     with bench() as at:
         config = at.project / "deploy.toml"
@@ -200,7 +207,11 @@ def main() -> int:
         for measure in measures:
             measure(at, report)
         release = at.machine.release
-    return report.write(Path(__file__).with_name("RELEASES.md"), release)
+    rows, lost = by_runner()
+    report.exceeded += [f"requests were lost: {row}" for row in lost]
+    status = report.write(page, release)
+    page.write_text(with_section(page.read_text("utf-8"), section(rows)), "utf-8")
+    return status
 
 
 if __name__ == "__main__":

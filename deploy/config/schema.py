@@ -50,15 +50,17 @@ class App:
     program on the server has.
     """
     wsgi: str = key("", CALLABLE, APP, example="shop:app", unset="none: `asgi` is set")
-    """The app that is served, if it speaks WSGI, such as one of Flask or Django: "module:callable", or
-    "module:factory()" if a function makes the app. Exactly one of `wsgi` and `asgi` is set.
+    """What is served, of an app that speaks WSGI (Flask, Django): "module:callable", or "module:factory()" if a
+    function makes the app.
+
+    Exactly one of `wsgi` and `asgi` is set.
     """
     asgi: str = key("", CALLABLE, APP, example="shop:app", unset="none: `wsgi` is set")
-    """The app that is served, if it speaks ASGI, such as one of FastAPI, Starlette or Quart: "module:callable", or
-    "module:factory()" if a function makes the app.
+    """What is served, of an app that speaks ASGI (FastAPI, Starlette, Quart): "module:callable", or "module:factory()"
+    if a function makes the app.
     """
     runner: str = key("", one_of((*RUNNERS,)), APP, example=ASGI_RUNNER, unset=f"{RUNNER}; with `asgi` {ASGI_RUNNER}")
-    """The program that runs the app. It is added to the app's packages if `requirements` lists none."""
+    """The program that runs the app. It is added to the app's packages if `requirements` does not list it."""
     requirements: str = key(
         "",
         inside_or_none,

@@ -6,7 +6,7 @@ from ..agent import layout
 from ..agent.resources.files import File, Link
 from ..agent.resources.host.build_packages import AppPackages, BuildPackages, BuildPackagesRemoved
 from ..agent.resources.release.built import Built
-from ..agent.resources.release.commands import ReleaseCommand
+from ..agent.resources.release.commands import Advised, ReleaseCommand
 from ..agent.resources.release.environment import Environment
 from ..agent.resources.release.own_package import Generated
 from ..agent.resources.release.pythons import ManagedPython
@@ -24,8 +24,13 @@ from .record import as_recorded, recipe_of, settings, static_links, unit_text
 UV = f"{layout.uv()}/bin/uv"
 
 
-def build(app: App, release: Release, facts: Facts, upload: str, listing: str = "") -> tuple[Resource, ...]:
-    """A release from uploaded source. upload: what is uploaded, as text. listing: see `source.dependencies`."""
+def build(
+    app: App, release: Release, facts: Facts, upload: str, listing: str = "", advice: tuple[str, ...] = ()
+) -> tuple[Resource, ...]:
+    """A release from uploaded source. upload: what is uploaded, as text. listing: see `source.dependencies`.
+
+    advice: see `Framework.advice`; shown once, for the first release.
+    """
     name, home = app.name, layout.home(app.name)
     directory = layout.release(name, release.id)
     kit = {**settings(app, facts.cpus), "DOMAIN": release.site.names[0], **search_path(release, directory)}
@@ -50,6 +55,7 @@ def build(app: App, release: Release, facts: Facts, upload: str, listing: str = 
         *with_tools(app, builds),
         *data(app, release),
         *((command,) if app.release_command else ()),
+        *((Advised(name, release.id, *advice),) if advice and not facts.records else ()),
     )
 
 

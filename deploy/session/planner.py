@@ -55,7 +55,8 @@ class ByOperator:
 
     def deploy(self, local: Local, facts: Facts, reply: Reply, news: str) -> None:
         change, options = self.change, self.change.options
-        brought = decide.Brought(local.source.entries, local.requirements, local.source.commit)
+        advice = local.framework.advice(change.app, local.reading)
+        brought = decide.Brought(local.source.entries, local.requirements, local.source.commit, advice)
         made = decide.deploy(change.app, change.by, facts, brought, news)
         new = made.release.id not in facts.records
         if options.check and new:

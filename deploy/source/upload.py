@@ -37,6 +37,10 @@ class Local:
     findings: tuple[Finding, ...] = ()
     roots: tuple[str, ...] = ("",)
 
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.source.directory, frozenset(entry.path for entry in self.source.entries))
+
     def size_bytes(self, indices: list[int]) -> int:
         return sum(self.source.entries[index].size for index in indices)
 

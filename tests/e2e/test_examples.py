@@ -2,12 +2,14 @@
 
 import re
 import shutil
+import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+import websocket
 from standing import REPO, Project, Ran, Server, machine
 
 from deploy import sandbox
@@ -136,6 +138,31 @@ def test_a_link_among_uploads_leads_nowhere(debian: sandbox.Machine, tmp_path: P
     assert board.get("/media/leak/settings.py")[0] in (403, 404)
     server.script("ln -sfn /var/lib/board/db.sqlite3 /var/lib/board/media/leak2")
     assert board.get("/media/leak2")[0] in (403, 404)
+
+
+def test_a_websocket_and_an_event_stream_pass_by_the_proxy(debian: sandbox.Machine, tmp_path: Path):
+    chat = Example(tmp_path / "chat", debian, "fastapi")
+    assert "Uvicorn" in chat.deploy().out
+    with socket.create_connection((debian.address, 80), timeout=30) as reading:
+        reading.sendall(
+            f"GET /messages HTTP/1.1\r\nHost: {chat.domain_name}\r\nAccept: text/event-stream\r\n\r\n".encode()
+        )
+        assert b"welcome" in until(reading, b"welcome")
+        talking = websocket.create_connection(f"ws://{debian.address}/talk", host=chat.domain_name, timeout=30)
+        talking.send("hello")
+        assert talking.recv() == "hello"
+        assert b'data: "hello"' in until(reading, b"hello")
+        talking.close()
+    status, said, _ = chat.get("/address")
+    assert status == 200 and '"scheme":"http"' in said and '"client":"10.' in said
+
+
+def until(connection: socket.socket, wanted: bytes) -> bytes:
+    """What comes until a word does."""
+    said = b""
+    while wanted not in said and (data := connection.recv(4096)):
+        said += data
+    return said
 
 
 def pin(board: Example, text: str) -> None:

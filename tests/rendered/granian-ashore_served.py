@@ -1,13 +1,13 @@
-# Written by Ashore from templates/python/served.py.j2: edit that, not this. [seal b1990f033211]
+# Written by Ashore from templates/python/served.py.j2: edit that, not this. [seal 088bd62f815f]
 # What Granian serves of this release: shop:make(), from the source.
+import importlib
 import os
 import sys
 import traceback
 
 sys.path.insert(0, os.getcwd())
 try:
-    from shop import make as app
-
+    app = importlib.import_module("shop").make
     app = app()
 except Exception:
     traceback.print_exc()

@@ -1,12 +1,13 @@
-# Written by Ashore from templates/python/served.py.j2: edit that, not this. [seal 9606bc6be56c]
+# Written by Ashore from templates/python/served.py.j2: edit that, not this. [seal 76b57bdc0922]
 # What Hypercorn serves of this release: shop:app, from the source.
+import importlib
 import os
 import sys
 import traceback
 
 sys.path.insert(0, os.getcwd())
 try:
-    from shop import app as app
+    app = importlib.import_module("shop").app
 except Exception:
     traceback.print_exc()
     sys.exit(3)  # with another status, some runners start a process that failed again and again

@@ -69,6 +69,10 @@ class Framework:
         """What a person should know before the app is uploaded. app: completed."""
         return []
 
+    def advice(self, app: App, reading: Reading) -> tuple[str, ...]:
+        """Its own command that judges the settings, and a regular expression for the lines that are shown."""
+        return ()
+
     def migrations(self, added: list[str]) -> list[str]:
         """Of the paths of files, those of database migrations, as the framework names them."""
         return []

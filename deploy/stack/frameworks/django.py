@@ -14,6 +14,7 @@ from .settings import TOP, UNKNOWN, Settings
 
 MODULE = re.compile(r"""["']DJANGO_SETTINGS_MODULE["']\s*,\s*["']([\w.]+)["']""")
 MIGRATION = re.compile(r"(?:^|/)([\w-]+)/migrations/(\d{4}_\w+)\.py$")
+ADVICE = r"\?: \(security\.\w+\) [^.]*\."  # the first sentence of a warning
 COLLECT = "collectstatic --noinput"
 WITH_MANIFEST = re.compile(r"Manifest\w*Storage")
 SERVED_PATH = re.compile(r"[\w./+@-]+")
@@ -117,6 +118,9 @@ class Django(Framework):
     def findings(self, app: App, reading: Reading) -> list[Finding]:
         layout = layout_of(app, reading)
         return [*decided(app, layout), *of_static(app, layout), *of_hosts(app, layout), *of_migrations(app, layout)]
+
+    def advice(self, app: App, reading: Reading) -> tuple[str, ...]:
+        return f"{layout_of(app, reading).manage} check --deploy", ADVICE
 
     def migrations(self, added: list[str]) -> list[str]:
         return [".".join(found.groups()) for path in sorted(added) if (found := MIGRATION.search(path))]

@@ -162,3 +162,47 @@ class ReleaseCommand(Resource):
         lacking = advice(self.app, self.release, "\n".join(said))
         hint = lacking or "fix it and deploy again; try commands with `fab run`, or set a longer release_seconds"
         raise Failed(f"the release command `{self.command}` {how}", hint, "\n".join(said))
+
+
+ADVICE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Advised(Resource):
+    """What a framework's own check says of a release is shown; whatever it says, the release goes on.
+
+    Part of a plan only where it is to be shown. lines: a regular expression for those lines of its output that are.
+    """
+
+    app: str
+    release: str
+    command: str
+    lines: str
+
+    @property
+    def title(self) -> str:
+        return f"advice: {self.command}"
+
+    def check(self, system: System) -> list[Drift]:
+        return [] if self in system.memory.done else [Drift("advice", "not shown yet", "shown")]
+
+    def apply(self, system: System) -> None:
+        unit = f"{self.app}-release.service"
+        stop(unit)
+        options = ("--pipe", "-p", f"RuntimeMaxSec={ADVICE_SECONDS}")
+        command = ["/bin/sh", "-c", f"{self.command} 2>&1"]
+
+        def look() -> None:
+            try:
+                system.operator.stop_if_cancelled()
+            except Cancelled:
+                end(process, unit)
+                raise
+
+        process = system.start(
+            transient(unit_text(self.app, self.release), self.app, self.release, unit, command, options)
+        )
+        for line in follow(process, look)[0].splitlines():
+            if found := re.match(self.lines, line):
+                system.operator.emit({"event": "said", "text": found[0]})
+        system.memory.done.add(self)

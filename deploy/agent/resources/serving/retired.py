@@ -14,6 +14,7 @@ from .background import is_retiring, retiring
 from .services import WANTS
 
 KEPT_SECONDS = 5  # the proxy keeps an idle connection for one, and uses none that is older than one
+STOP_SECONDS = 5  # for an instance to which nobody is connected; later it goes on in the background
 MOST_LEFT = 2  # instances that keep running at a time: each may take as much memory as the current one
 NOT_LOADED = 5  # systemctl's exit status
 
@@ -46,10 +47,11 @@ class Retired(Resource):
             release = unit.partition("@")[2].removesuffix(".service")
             system.operator.progress(0, f"{unit}: waiting for open requests")
             still_open = drain(unit, f"/run/{self.template}/{release}/", self.drain_seconds)
-            if still_open and self.stream_seconds is not None:
-                self._leave(system, unit, self.stream_seconds)
+            if self.stream_seconds is None:
+                system.run(["systemctl", "stop", unit])
+            elif still_open or not ends_soon(system, unit):
+                self._leave(system, unit, self.stream_seconds if still_open else 0)
                 continue
-            system.run(["systemctl", "stop", unit])
             with suppress(FileNotFoundError):
                 os.unlink(f"{WANTS}/{unit}")
             system.run(["systemctl", "reset-failed", unit], accept=(0, 1))  # 1: nothing had failed
@@ -79,6 +81,17 @@ def is_left(unit: str) -> bool:
     return is_retiring(unit) and not os.path.lexists(f"{WANTS}/{unit}")
 
 
+def ends_soon(system: System, unit: str) -> bool:
+    """Stop a unit, and whether that took no longer than a moment: a stream that has lost its visitor may go on."""
+    system.run(["systemctl", "stop", "--no-block", unit])
+    deadline, pause = time.monotonic() + STOP_SECONDS, threading.Event()
+    while time.monotonic() < deadline:
+        if shown(unit, "ActiveState") in ("inactive", "failed"):
+            return True
+        pause.wait(0.05)
+    return False
+
+
 def drain(unit: str, directory: str, seconds: float) -> int:
     """Wait until nobody is connected to a socket of the unit's there, and nobody waits to be; how many still are.
 
@@ -97,12 +110,15 @@ def drain(unit: str, directory: str, seconds: float) -> int:
     return connected
 
 
+def shown(unit: str, name: str) -> str:
+    """A property of a unit."""
+    argv = ["systemctl", "show", "-p", name, "--value", unit]
+    return subprocess.run(argv, capture_output=True, env=ENVIRONMENT).stdout.decode().strip()
+
+
 def in_network_of(unit: str) -> list[str]:
     """What a command begins with that is to see the sockets of a unit, which may have a network of its own."""
-    shown = subprocess.run(
-        ["systemctl", "show", "-p", "MainPID", "--value", unit], capture_output=True, env=ENVIRONMENT
-    )
-    pid = shown.stdout.decode().strip()
+    pid = shown(unit, "MainPID")
     with suppress(OSError):
         if os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net"):
             return ["nsenter", f"--net=/proc/{pid}/ns/net"]
