@@ -219,7 +219,7 @@ def test_a_virtualenv_keeps_metadata_of_the_project_and_none_of_its_code(tmp_pat
     )
     (site / "shop" / "__pycache__").mkdir()
     (site / "shop" / "__pycache__" / "__init__.cpython-311.pyc").touch()
-    unbind(str(tmp_path / "venv"), str(tmp_path / "source"), ("src", "."))
+    unbind(str(tmp_path / "venv"), str(tmp_path / "source"), Recipe(roots=("src", ".")))
     assert sorted(path.name for path in site.iterdir()) == ["shop-1.0.dist-info", "top.so"]
     made = Generated(str(tmp_path / "venv"), str(tmp_path / "source"), "root")
     assert [drift.what for drift in made.check(System())] == ["src/shop/_version.py", "src/shop/sub/fast.so"]
@@ -236,7 +236,7 @@ def test_a_package_from_elsewhere_and_one_with_another_layout_stay_as_they_are(t
         ("file:///x/.scratch/project", "renamed"),
     ):
         site = installed(tmp_path / name, {f"{name}/__init__.py": "old"}, where)
-        unbind(str(tmp_path / name), str(tmp_path / "source"), (".",))
+        unbind(str(tmp_path / name), str(tmp_path / "source"), Recipe(roots=(".",)))
         assert (site / name / "__init__.py").exists()
 
 
@@ -285,3 +285,22 @@ def test_an_app_that_lacks_a_shared_library_is_told_its_package():
 def test_an_archive_of_the_source_names_the_virtualenv_and_no_other_file_does():
     found = of("-r more.txt\n./wheels/fast-1.0.tar.gz\n", names=["requirements.txt", "wheels/fast-1.0.tar.gz"])
     assert found.inputs == ("wheels/fast-1.0.tar.gz",) and found.recipe == Recipe()
+
+
+def test_a_project_in_a_directory_of_the_source_is_all_relative_to_that():
+    names = ["api/pyproject.toml", "api/src/shop/__init__.py", "api/uv.lock", "web/setup.py"]
+    found = dependencies({"api/pyproject.toml": PACKAGE}, names)
+    assert found.recipe.directory == "api" and found.recipe.roots == ("api/src", "api")
+    assert found.inputs == ("api/pyproject.toml",) and 'cd "$DIRECTORY"' in found.recipe.script(adds=False)
+    assert roots({}, {}, []) == (".",) and Recipe().directory == ""
+
+
+def test_the_project_is_the_top_directory_also_where_the_requirements_are_in_another():
+    texts = {
+        "requirements/prod.txt": "-e .[web]\n-r base.txt\n",
+        "requirements/base.txt": "flask\n",
+        "pyproject.toml": PACKAGE,
+    }
+    found = dependencies(texts, [*texts, "src/shop/__init__.py"])
+    assert found.recipe.project and found.recipe.roots == ("src", ".") and found.recipe.directory == ""
+    assert set(found.read) == {"requirements/prod.txt", "requirements/base.txt", "pyproject.toml"}

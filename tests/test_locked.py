@@ -96,6 +96,15 @@ def test_a_stale_lock_is_refused_with_the_command_that_refreshes_it(name: str, c
     [
         ("uv", ("pyproject.toml", 'version = "1.2.3"', 'version = "1.2.4"')),
         ("uv", ("pyproject.toml", '"itsdangerous>=2"', '"ItsDangerous >= 2"')),
+        ("uv", ("pyproject.toml", '"itsdangerous>=2"', '"itsdangerous>=02"')),
+        (
+            "pdm",
+            (
+                "pdm.lock",
+                'lock_version = "4.5.0"\ncontent_hash = "sha256:abc',
+                'lock_version = "4.0"\ncontent_hash = "sha256:ab',
+            ),
+        ),
         ("uv", ("pyproject.toml", "[dependency-groups]", "[tool.ruff]\nline-length = 100\n[dependency-groups]")),
         ("poetry1", ("pyproject.toml", 'version = "0.1"', 'version = "0.2"')),
         ("pdm", ("pyproject.toml", 'version = "0.1"', 'version = "0.2"')),

@@ -85,9 +85,9 @@ def companions(path: str, text: str, names: Collection[str]) -> list[str]:
     """The files that are read besides one: what it includes, and what it is made from."""
     directory, name = posixpath.split(path)
     also = [LOCKS[name]] if name in LOCKS else ["pyproject.toml", "setup.cfg"] if name == "setup.py" else []
-    if name.endswith((".txt", ".in")) and any(own_directory(each) == "." for each, _ in local_lines(text)):
-        also += ["pyproject.toml", "setup.py", "setup.cfg"]
     beside = [posixpath.join(directory, each) for each in also]
+    if name.endswith((".txt", ".in")) and any(own_directory(each) == "." for each, _ in local_lines(text)):
+        beside = ["pyproject.toml", "setup.py", "setup.cfg"]  # of the top directory, wherever the file is
     return [each for each in beside if each in names] + included(path, text)
 
 
@@ -114,11 +114,17 @@ def dependencies(
     path = next(iter(read))
     counts = needed(path, names, lambda each: read.get(each, ""))
     directory, name = posixpath.split(path)
-    made = made_of(path, name, counts[path], counts, names, extras, itself)
-    if directory and made.recipe.project:
-        what = f"{path} is not in the top directory, so the package that it is of cannot be installed"
-        raise refused(what, path, "move deploy.toml there, or set install_project = false")
-    return made
+    if not directory or name.endswith((".txt", ".in")):
+        return made_of(path, name, counts[path], counts, names, extras, itself)
+    # A project in a directory of the source: all of it is relative to that directory.
+    under = [each[len(directory) + 1 :] for each in names if each.startswith(f"{directory}/")]
+    made = made_of(path, name, counts[path], counts, under, extras, itself)
+
+    def inside(paths: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(posixpath.normpath(f"{directory}/{each}") for each in paths)
+
+    recipe = replace(made.recipe, directory=directory, roots=inside(made.recipe.roots))
+    return replace(made, recipe=recipe, inputs=made.inputs if made.inputs == (".",) else inside(made.inputs))
 
 
 def made_of(
@@ -128,7 +134,9 @@ def made_of(
     if name in LOCKS or name == "pyproject.toml":
         project = toml(read[beside], beside) if beside in read and (name in LOCKS or beside == path) else {}
         own = itself and is_package(project, "setup.py" in names) and name != "Pipfile.lock"
-        recipe = Recipe(project=own, local=own, roots=roots(project, read, names) if own else (), extras=extras)
+        recipe = Recipe(
+            project=own, local=own, roots=roots(project, beside_of(path, read), names) if own else (), extras=extras
+        )
         if name == "pyproject.toml":
             return of_project(path, text, read, recipe, project, names)
         return of_lock(path, name, text, read, recipe, project, names)
@@ -136,9 +144,17 @@ def made_of(
         what = f"extras are of a project's own file; {path} is another one"
         raise refused(what, "app.extras in deploy.toml", f"name them in {path}, as in `.[{','.join(extras)}]`")
     if name in ("setup.py", "setup.cfg"):
-        recipe = Recipe(LISTED, project=True, local=True, resolves=True, named=True, roots=roots({}, read, names))
+        recipe = Recipe(
+            LISTED, project=True, local=True, resolves=True, named=True, roots=roots({}, beside_of(path, read), names)
+        )
         return Dependencies(path, read, recipe, ".\n", own_inputs(names), read)
     return of_requirements(path, read, names)
+
+
+def beside_of(path: str, read: Mapping[str, str]) -> dict[str, str]:
+    """The texts of files by their names only: of those in the directory of one."""
+    directory = posixpath.dirname(path)
+    return {posixpath.basename(each): text for each, text in read.items() if posixpath.dirname(each) == directory}
 
 
 def of_project(
@@ -180,7 +196,7 @@ def of_lock(
         own = recipe.project or "." in found.directories
         recipe = replace(recipe, how=LISTED, hashed=found.hashed, project=own, extras=())
         if own and not recipe.roots:
-            recipe = replace(recipe, roots=roots(project, read, names))
+            recipe = replace(recipe, roots=roots(project, beside_of(path, read), names))
     elsewhere = tuple(directory for directory in found.directories if directory != ".")
     recipe = replace(recipe, local=recipe.project or bool(elsewhere), indexes=indexes(found, path))
     inputs = (*(own_inputs(names) if recipe.project else ()), *elsewhere)
@@ -242,7 +258,7 @@ def of_requirements(path: str, read: dict[str, str], names: Collection[str]) -> 
     builds = any(not is_archive(directory) for directory in here)
     recipe = Recipe(project=own, named=own, local=builds or bool(edited), edited=edited, hashed=hashed)
     if own:
-        recipe = replace(recipe, roots=roots(project, read, names))
+        recipe = replace(recipe, roots=roots(project, beside_of("", read), names))
     return Dependencies(path, read, recipe, "", inputs, read)
 
 

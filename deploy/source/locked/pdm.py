@@ -49,7 +49,8 @@ def read(text: str, path: str, project: dict[str, Any], extras: tuple[str, ...])
     algorithm, _, recorded = str(metadata.get("content_hash", "")).partition(":")
     there = {normal(package["name"]) for package in packages}
     missing = [each.name for each in listed if each.name and each.name not in there and not each.marker]
-    known_hash = algorithm == "sha256" and recorded and own
+    recent = str(metadata["lock_version"]).startswith(("4.4", "4.5", "4.6"))  # others may be hashed in another way
+    known_hash = algorithm == "sha256" and recorded and own and recent
     if missing or (known_hash and recorded not in content_hashes(project)):
         what = f"{path} is stale: the dependencies in pyproject.toml have changed since it was made"
         raise refused(what, path, f"{REFRESH}, then commit {path}")

@@ -99,13 +99,18 @@ def difference(recorded: dict[str, Any], own: dict[str, Any], project: dict[str,
     return gone[0] if gone else ""
 
 
+# A part of a specifier that uv writes as it is: without leading zeros, and no other spelling of the same version.
+PLAIN = re.compile(r"(?:===|[=~!<>]=|<|>)(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*(?:\.\*)?")
+
+
 def split(line: str) -> tuple[str, frozenset[str] | None]:
-    """The name in a requirement, and its specifier; None for one from a URL."""
+    """The name in a requirement, and its specifier; None for one that uv may write in another way."""
     found = re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*([^;]*)", line)
     if not found:
         return "", None
     written = found[2].strip().strip("()")
-    return normal(found[1].rstrip(".-_")), None if written.startswith("@") else specifier(written)
+    name, parts = normal(found[1].rstrip(".-_")), specifier(written)
+    return name, None if written.startswith("@") or not all(map(PLAIN.fullmatch, parts)) else parts
 
 
 def specifier(text: str) -> frozenset[str]:

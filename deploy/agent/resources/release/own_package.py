@@ -15,20 +15,20 @@ from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Resource
 from ..files import required_ids
-from .recipes import COPY
+from .recipes import COPY, Recipe
 
 GENERATED = "generated"
 
 
-def unbind(venv: str, source: str, roots: tuple[str, ...]) -> None:
+def unbind(venv: str, source: str, recipe: Recipe) -> None:
     """Remove from a virtualenv the code of the project that is in its source, and set aside what was generated."""
     for metadata in glob.glob(f"{venv}/lib/python*/site-packages/*.dist-info"):
-        if is_own(metadata):
+        if is_own(metadata, recipe.directory):
             site = os.path.dirname(metadata)
             for path in code_of(metadata):
-                place = next((root for root in roots if os.path.lexists(f"{source}/{root}/{path}")), None)
+                place = next((root for root in recipe.roots if os.path.lexists(f"{source}/{root}/{path}")), None)
                 home = next(
-                    (root for root in roots if os.path.isdir(f"{source}/{root}/{path.partition('/')[0]}")), None
+                    (root for root in recipe.roots if os.path.isdir(f"{source}/{root}/{path.partition('/')[0]}")), None
                 )
                 if place is not None:
                     os.unlink(f"{site}/{path}")
@@ -39,11 +39,12 @@ def unbind(venv: str, source: str, roots: tuple[str, ...]) -> None:
             remove_empty(site, {path.partition("/")[0] for path in code_of(metadata, there=False) if "/" in path})
 
 
-def is_own(metadata: str) -> bool:
-    """Whether a package was installed from the copy of the source; direct_url.json says from where."""
+def is_own(metadata: str, directory: str) -> bool:
+    """Whether a package was installed from this directory of the copied source; direct_url.json says from where."""
+    place = f"/.scratch/{COPY}/{directory}".rstrip("/")
     try:
         with open(f"{metadata}/direct_url.json", encoding="utf-8") as file:
-            return str(json.load(file).get("url", "")).rstrip("/").endswith(f"/.scratch/{COPY}")
+            return str(json.load(file).get("url", "")).rstrip("/").endswith(place)
     except (OSError, ValueError):
         return False
 

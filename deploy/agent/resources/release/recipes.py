@@ -29,7 +29,7 @@ class Recipe(Value):
     project: the project itself is installed; its code is then taken from the release, at one of `roots`. local: parts
     of the source are built, in a copy. hashed: each package has a hash. resolves: the list is no lock. named: it names
     the project, too. edited: requirements files with editable installs, which are made plain. indexes: besides the
-    usual one, "name=url".
+    usual one, "name=url". directory: of the source, that all of it is relative to.
     """
 
     how: str = ""
@@ -43,16 +43,16 @@ class Recipe(Value):
     roots: tuple[str, ...] = ()
     edited: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
+    directory: str = ""
 
     def script(self, adds: bool) -> str:
-        """For /bin/sh, with UV, PYTHON, VENV, FILE, ADDS and TMPDIR in the environment, and extras as arguments."""
+        """For /bin/sh: UV, PYTHON, VENV, DIRECTORY, FILE, ADDS, TMPDIR are in the environment, extras are arguments."""
         exact = "--no-deps " if self.how and not self.resolves else ""
         exact += "--require-hashes " if self.how == LISTED and self.hashed else ""
         apart = adds and (self.how or self.hashed or self.local)
-        steps = [MADE]
+        steps = [MADE, *(['cd "$DIRECTORY"\n'] if self.directory else [])]
         if self.how == UV:
             export = '"$UV" export --quiet --frozen --no-dev --no-emit-project --no-editable --no-header --no-annotate'
-            steps.append('cd "$(dirname "$FILE")"\n')
             steps.append(f'{export} --python "$VENV/bin/python" "$@" --output-file "$TMPDIR/{LIST}" > /dev/null\n')
         listed = f'"$TMPDIR/{LIST}"' if self.how in (UV, LISTED) else '"$FILE"'
         extras = '"$@" ' if self.extras and not self.how else ""

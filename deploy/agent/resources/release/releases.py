@@ -178,6 +178,8 @@ class Virtualenv(Resource):
         words = [word for extra in recipe.extras for word in ("--extra", extra)]
         argv = ["/bin/sh", "-ec", recipe.script(bool(self.adds)), "build", *words]
         environment = uv_environment() | {"UV": self.uv, "VENV": self.path, "FILE": self.requirements}
+        if recipe.directory:
+            environment |= {"DIRECTORY": recipe.directory, "FILE": os.path.basename(self.requirements)}
         environment |= {"ADDS": self.adds, "PYTHON": required(recipe.python)}
         environment |= {"UV_INDEX": " ".join(recipe.indexes)} if recipe.indexes else {}
         secret = secret_variables(self.variables, self._texts(listing))
@@ -189,7 +191,7 @@ class Virtualenv(Resource):
             build(system, argv, self.user, top, self.source, environment, self.path, prepare=prepare, secret=secret)
             self.package.require(top, self.requirements)
             if recipe.project:
-                unbind(top, self.source, recipe.roots)
+                unbind(top, self.source, recipe)
         except Cancelled:
             shutil.rmtree(top, ignore_errors=True)
             raise
