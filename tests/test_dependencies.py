@@ -16,7 +16,9 @@ from deploy.plan.record import recipe_of, recorded_recipe, venv_key
 from deploy.source.dependencies import Dependencies, dependencies, needed
 from deploy.source.roots import roots
 
-PACKAGE = '[project]\nname = "shop"\ndependencies = ["flask"]\n[build-system]\nrequires = ["hatchling"]\n'
+PACKAGE = (
+    '[project]\nname = "shop"\nversion = "1.0"\ndependencies = ["flask"]\n[build-system]\nrequires = ["hatchling"]\n'
+)
 NAMES = ["requirements.txt", "pyproject.toml", "src/shop/__init__.py", "shop.py"]
 
 
@@ -120,6 +122,12 @@ def test_a_package_s_virtualenv_is_shared_by_releases_until_something_changes_th
     for path in ("src/shop/fast.c", "src/shop/_version.py"):
         assert venv_key(changed(entries, path), found, "3.11.2") != key
     assert venv_key(entries, found, "uv-3.12") != key
+
+
+def test_a_version_in_the_code_is_one_of_the_things_that_a_build_reads():
+    text = PACKAGE.replace('version = "1.0"', 'dynamic = ["version"]')
+    found = dependencies({"pyproject.toml": text}, ["pyproject.toml", "src/shop/__init__.py", "src/shop/sub/views.py"])
+    assert found.inputs == ("pyproject.toml", "src/shop/__init__.py")
 
 
 def test_a_setup_py_is_a_way_to_say_what_is_needed():

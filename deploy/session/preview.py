@@ -39,6 +39,8 @@ def packages(agent: Agent, app: App, facts: Facts, wanted: Dependencies, record:
     current, key = facts.record.get("venv", ""), record["venv"]
     if key == current:
         return []
+    if wanted.recipe.resolves:
+        return ["known only once the project itself is built"]
     try:
         found = agent.ask(
             compare,

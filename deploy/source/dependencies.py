@@ -35,6 +35,7 @@ BUILD_FILES = re.compile(
     r"(?:.*/)?(?:pyproject\.toml|setup\.(?:py|cfg)|MANIFEST\.in|VERSION[\w.]*|_*version_*\.py|__about__\.py|Cargo\.(?:toml|lock)"
     r"|CMakeLists\.txt|meson\.build|.*\.(?:c|cc|cpp|cxx|h|hpp|pyx|pxd|pxi|rs|f|f90|go|proto|swig|i))"
 )
+VERSIONED = re.compile(r"(?:(?:src|lib)/)?[\w-]+/__init__\.py|[\w-]+\.py")
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def made_of(
         recipe = Recipe(
             LISTED, project=True, local=True, resolves=True, named=True, roots=roots({}, beside_of(path, read), names)
         )
-        return Dependencies(path, read, recipe, ".\n", own_inputs(names), read)
+        return Dependencies(path, read, recipe, ".\n", own_inputs(names, {}), read)
     return of_requirements(path, read, names)
 
 
@@ -167,7 +168,7 @@ def of_project(
         listed = Listing((), indexes=other_indexes(table(project, "tool", "uv").get("index")))
         recipe = replace(recipe, local=local, indexes=indexes(listed, path))
         return Dependencies(
-            path, read, recipe, "", inputs or (own_inputs(names) if recipe.project else ()), {path: text}
+            path, read, recipe, "", inputs or (own_inputs(names, project) if recipe.project else ()), {path: text}
         )
     if not table(project, "tool", "poetry"):
         what = f"{path} has no table [project] with dependencies"
@@ -176,7 +177,7 @@ def of_project(
         raise refused(f"there is no lock beside {path}", path, f"{poetry.REFRESH}, then commit poetry.lock")
     more = f"[{','.join(recipe.extras)}]" if recipe.extras else ""
     resolved = replace(recipe, how=LISTED, resolves=True, named=True, extras=())
-    return Dependencies(path, read, resolved, f".{more}\n", own_inputs(names), {path: text})
+    return Dependencies(path, read, resolved, f".{more}\n", own_inputs(names, project), {path: text})
 
 
 def of_lock(
@@ -199,7 +200,7 @@ def of_lock(
             recipe = replace(recipe, roots=roots(project, beside_of(path, read), names))
     elsewhere = tuple(directory for directory in found.directories if directory != ".")
     recipe = replace(recipe, local=recipe.project or bool(elsewhere), indexes=indexes(found, path))
-    inputs = (*(own_inputs(names) if recipe.project else ()), *elsewhere)
+    inputs = (*(own_inputs(names, project) if recipe.project else ()), *elsewhere)
     listed = without_own(found).text
     return Dependencies(path, read, recipe, listed if recipe.how == LISTED else "", inputs, {path: listed})
 
@@ -251,9 +252,9 @@ def of_requirements(path: str, read: dict[str, str], names: Collection[str]) -> 
     lists = {name: text for name, text in read.items() if name.endswith((".txt", ".in"))}
     rest = {name: LOCAL_LINE.sub("", bare(text)) for name, text in lists.items()} if local else lists
     plain = all(is_plain(name, text) for name, text in rest.items())
-    elsewhere = tuple(sorted({directory for directory in here if directory != "."}))
-    inputs = (*(own_inputs(names) if own else ()), *elsewhere) if plain else (".",)
     project = toml(read["pyproject.toml"], "pyproject.toml") if own and "pyproject.toml" in read else {}
+    elsewhere = tuple(sorted({directory for directory in here if directory != "."}))
+    inputs = (*(own_inputs(names, project) if own else ()), *elsewhere) if plain else (".",)
     hashed = any("--hash=" in text or "--require-hashes" in text for text in read.values())
     builds = any(not is_archive(directory) for directory in here)
     recipe = Recipe(project=own, named=own, local=builds or bool(edited), edited=edited, hashed=hashed)
@@ -289,6 +290,13 @@ def is_package(project: Mapping[str, object], setup: bool) -> bool:
     return "build-system" in project or (setup and not project)
 
 
-def own_inputs(names: Collection[str]) -> tuple[str, ...]:
-    """The files of the source that a build of the project reads, as far as its result depends on them."""
-    return tuple(sorted(name for name in names if BUILD_FILES.fullmatch(name)))
+def own_inputs(names: Collection[str], project: Mapping[str, object]) -> tuple[str, ...]:
+    """The files of the source that a build of the project reads, as far as its result depends on them.
+
+    A version that pyproject.toml does not have is often in the package's own __init__.py.
+    """
+    own = table(project, "project")
+    stated = "version" in own or "version" in table(project, "tool", "poetry")
+    found = [name for name in names if BUILD_FILES.fullmatch(name)]
+    found += [] if stated else [name for name in names if VERSIONED.fullmatch(name)]
+    return tuple(sorted(found))

@@ -46,7 +46,10 @@ def is_plain_project(text: str) -> bool:
     except tomllib.TOMLDecodeError:
         return False
     project = data.get("project", {})
-    if not isinstance(project, dict) or project.get("dynamic") or "uv" in data.get("tool", {}):
+    if not isinstance(project, dict) or "uv" in data.get("tool", {}):
+        return False
+    dynamic = project.get("dynamic", [])
+    if not isinstance(dynamic, list) or any(str(name).endswith("dependencies") for name in dynamic):
         return False
     wanted = project.get("dependencies", [])
     return isinstance(wanted, list) and all(

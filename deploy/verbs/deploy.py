@@ -109,7 +109,7 @@ def notes_on_packages(local: Local, app: App, facts: Facts) -> list[str]:
         others = [path for path in USUAL_FILES if path in {entry.path for entry in local.source.entries}]
         others = [path for path in others if path not in found.read]
         told += [f"{found.path} says what is installed; {', '.join(others)} is not used"] if others else []
-    if added(found.texts, package) and (found.recipe.how or found.recipe.hashed):
+    if added(found.texts, package) and ((found.recipe.how and not found.recipe.resolves) or found.recipe.hashed):
         told.append(f"{found.path} has no {package.name}: Ashore installs it with the versions in the lock, not pinned")
     return [note for note in told if note]
 

@@ -86,17 +86,26 @@ def resolved(
             with open(path, "w", encoding="utf-8") as file:
                 file.write(LOCAL_LINE.sub("", text) if name.endswith((".txt", ".in")) else text)
         words = [word for extra in extras for word in ("--extra", extra)]
-        exact = ["--no-deps"] if how else []
+        exact = ["--no-deps"] if how and not adds else []  # a lock is complete; what the kit adds may need more
         argv = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
         argv += ["--python", interpreter(python) or interpreter("")]
         argv += [] if interpreter(python) else ["--python-version", python]  # it is yet to be installed
-        argv += [*(words if requirements.endswith(".toml") else []), LISTED if listing else requirements]
-        argv += [ADDED] if adds and not how else []
+        argv += [*exact, *(words if requirements.endswith(".toml") and not how else [])]
+        argv += [LISTED if how else requirements, *([ADDED] if adds else [])]
         if how == "uv":
-            argv = [uv, "export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-hashes", "--no-header"]
-            argv += ["--no-annotate", "--project", os.path.dirname(requirements) or ".", *words]
-        elif exact:
-            argv.insert(3, exact[0])
+            export = [
+                uv,
+                "export",
+                "--quiet",
+                "--frozen",
+                "--no-dev",
+                "--no-emit-project",
+                "--no-hashes",
+                "--no-header",
+            ]
+            export += ["--no-annotate", "--project", os.path.dirname(requirements) or ".", *words]
+            with open(f"{top}/source/{LISTED}", "w", encoding="utf-8") as file:
+                file.write(build(System(), export, user, top, f"{top}/source", uv_environment()))
         secret = secret_variables(variables, "".join([*texts.values(), listing]))
         said = build(System(), argv, user, top, f"{top}/source", uv_environment(), secret=secret)
     finally:
