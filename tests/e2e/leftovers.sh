@@ -16,7 +16,9 @@ done
 for unit in $(ls /etc/systemd/system | grep '^visitors@.*service$'); do
   release=${unit#visitors@}; test -d releases/${release%.service} || echo unit without release $unit
 done
-for venv in $(ls venvs); do
+for list in $(ls venvs | grep '\.txt$'); do test -d venvs/${list%.txt} || echo list without virtualenv $list; done
+ls /run/ashore | grep '\.env$' | sed 's/^/variables of a build /'
+for venv in $(ls venvs | grep -v '\.txt$'); do
   readlink releases/*/venv | grep -q "/$venv$" || echo unused virtualenv $venv
   test -f venvs/$venv/.complete || echo half virtualenv $venv
 done
