@@ -10,6 +10,9 @@ import pytest
 from deploy.agent.resources.release.recipes import LISTED, UV
 from deploy.errors import SourceError
 from deploy.source.dependencies import Dependencies, chosen, dependencies
+from deploy.source.pins import unpinned
+from deploy.source.requirements import added
+from deploy.stack.runners.gunicorn import RUNNER
 
 LOCKS = Path(__file__).parent / "locks"
 ITS = "itsdangerous==2.2.0"
@@ -211,3 +214,15 @@ def test_a_file_that_is_named_counts_and_pyproject_means_the_lock_beside_it():
         and chosen("api/pyproject.toml", there, {}) == "api/uv.lock"
     )
     assert chosen("pyproject.toml", ["pyproject.toml"], {}) == "pyproject.toml"
+
+
+@pytest.mark.parametrize("name", ["poetry1", "pdm", "pipenv", "pylock", "uv"])
+def test_the_runner_is_added_unless_the_lock_has_it(name: str):
+    found = read(name)
+    assert added(found.texts, RUNNER.package) == "gunicorn>=25.1" and unpinned(found.texts).keys() <= {"Pipfile.lock"}
+    lock = found.path
+    locked = {
+        path: text.replace("itsdangerous", "gunicorn").replace("2.2.0", "25.1.0") for path, text in files(name).items()
+    }
+    if name in ("pylock", "uv"):  # the others would be stale
+        assert added(dependencies(locked, [*locked]).texts, RUNNER.package) == "", lock

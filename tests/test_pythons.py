@@ -1,9 +1,15 @@
 """Which Python a project wants, and which one it gets."""
 
+from pathlib import Path
+
 import pytest
 
+from deploy.agent.dataclass import replace
 from deploy.agent.resources.release import pythons
-from deploy.errors import SourceError
+from deploy.ci import limits
+from deploy.config.reader import App, read
+from deploy.config.site import Site
+from deploy.errors import ConfigError, SourceError
 from deploy.source.locked.ranges import Unreadable, admits, as_marker, parsed
 from deploy.source.pythons import chosen_python, note, wanted
 
@@ -19,7 +25,7 @@ def poetry(python: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("read", "on_12", "on_13"),
+    ("texts", "on_12", "on_13"),
     [
         ({}, "", ""),
         (project(">=3.8"), "", ""),
@@ -43,14 +49,14 @@ def poetry(python: str) -> dict[str, str]:
         ({".python-version": "3.12", **project(">=3.11")}, "3.12", "3.12"),
     ],
 )
-def test_the_server_s_own_python_is_used_where_it_is_accepted_and_else_one_of_uv(read: dict, on_12: str, on_13: str):
-    found = wanted("", read)
+def test_the_server_s_own_python_is_used_where_it_is_accepted_and_else_one_of_uv(texts: dict, on_12: str, on_13: str):
+    found = wanted("", texts)
     assert (chosen_python(found, D12), chosen_python(found, D13)) == (on_12, on_13)
 
 
 def test_a_python_in_deploy_toml_overrides_the_project_s_and_is_meant_exactly():
-    read = {".python-version": "3.13"}
-    assert chosen_python(wanted("3.12", read), D13) == "3.12"
+    texts = {".python-version": "3.13"}
+    assert chosen_python(wanted("3.12", texts), D13) == "3.12"
     assert chosen_python(wanted("3.11", {}), D12) == "" and chosen_python(wanted("3.11.9", {}), D12) == "3.11.9"
 
 
@@ -61,7 +67,7 @@ def test_another_patch_release_than_the_named_one_is_noted():
 
 
 @pytest.mark.parametrize(
-    ("setting", "read", "what"),
+    ("setting", "texts", "what"),
     [
         ("3.19", {}, "there is no Python 3.19"),
         ("", {"runtime.txt": "python-2.7.18"}, "there is no Python 2.7.18"),
@@ -74,9 +80,9 @@ def test_another_patch_release_than_the_named_one_is_noted():
         ("3.10", project(">=3.12"), "requires >=3.12"),
     ],
 )
-def test_what_cannot_be_had_is_said_before_the_upload(setting: str, read: dict, what: str):
+def test_what_cannot_be_had_is_said_before_the_upload(setting: str, texts: dict, what: str):
     with pytest.raises(SourceError, match=what) as raised:
-        wanted(setting, read)
+        wanted(setting, texts)
     assert raised.value.hint and raised.value.state == "nothing was changed"
 
 
@@ -137,3 +143,31 @@ def test_the_newest_python_of_a_version_is_used_and_unused_ones_go(tmp_path, mon
     assert gone == ["3.12.11", "3.13.0"]
     pythons.remove_unused(top, f"{top}/venvs/*")
     assert sorted(path.name for path in tmp_path.glob("cpython*")) == ["cpython-3.12.4-linux-x86_64-gnu"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("python", "3"), ("python", "2.7"), ("python", ">=3.12"), ("python", "3.12;x"), ("python", 3.12),
+        ("apt", "libpq5"), ("apt", ["-y"]), ("apt", ["LibPq5"]), ("build_apt", ["gcc make"]), ("build_apt", ["gcc=12"]),
+        ("build_apt", ["../x"]), ("extras", ["--x"]), ("python_mirror", "http://m.example"), ("install_project", 1),
+    ],
+)  # fmt: skip
+def test_what_is_none_of_that_is_refused_with_its_key(key: str, value: object):
+    table = {"name": "shop", "wsgi": "shop:app", key: value}
+    with pytest.raises(ConfigError, match=f"app.{key} ") as raised:
+        read({"app": table}, "", Path())
+    assert "should be" in str(raised.value)
+
+
+def test_a_package_named_twice_is_one():
+    app = read({"app": {"name": "shop", "wsgi": "shop:app", "apt": ["libpq5", "libpq5"]}}, "", Path()).app
+    assert app.apt == ("libpq5",)
+
+
+def test_a_ci_key_may_use_the_system_packages_that_an_operator_has_recorded():
+    shop = App("shop", "shop:app", apt=("libpq5",), build_apt=("gcc",))
+    allowed = limits.read(limits.recorded(shop, Site(("shop.example",))))
+    assert limits.beyond(shop, allowed) == [] == limits.beyond(App("shop", "shop:app"), allowed)
+    (more,) = limits.beyond(replace(shop, build_apt=("gcc", "git")), allowed)
+    assert more == 'build_apt = ["git"] (allowed: ["gcc"])'

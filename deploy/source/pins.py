@@ -26,7 +26,7 @@ def unpinned(texts: dict[str, str]) -> dict[str, list[str]]:
 
 def requirements(path: str, text: str) -> list[str]:
     """Each requirement on a line of its own, without options, comments and markers."""
-    if path.endswith(".toml"):
+    if path.endswith("pyproject.toml"):
         return [line.partition(";")[0].strip() for line in project_dependencies(text)]
     joined = re.sub(r"\\\r?\n", " ", text)
     lines = (re.sub(r"(^|\s)#\s.*|^#.*", "", line).strip() for line in joined.splitlines())

@@ -29,7 +29,7 @@ PLAIN = re.compile(
 
 def is_plain(path: str, text: str) -> bool:
     """Whether requirements install only from an index, so that the same text means the same packages. In doubt: no."""
-    if path.endswith(".toml"):
+    if path.endswith("pyproject.toml"):
         return is_plain_project(text)
     lines = re.sub(r"\\\r?\n", " ", bare(text)).splitlines()
     return all(PLAIN.fullmatch(line.strip()) for line in lines)
@@ -105,7 +105,7 @@ def is_named(package: str, text: str) -> bool:
 
 def named_in(path: str, text: str) -> str:
     """What a requirements file names; of a pyproject.toml the dependencies, as no other part of it is installed."""
-    if path.endswith(".toml"):
+    if path.endswith("pyproject.toml"):
         with suppress(ImportError):  # Python 3.10, on a server: all of the text counts
             return "\n".join(project_dependencies(text))
     return bare(text)
