@@ -9,7 +9,7 @@ BIN := .venv/bin
 LOCKING := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 	--custom-compile-command 'make lock'
 
-.PHONY: demo test quick check format lock wheel release config-docs benchmark house pictures clean
+.PHONY: demo test quick check format lock wheel release config-docs benchmark strangers house pictures clean
 
 demo: .venv/ready
 	@$(BIN)/fab sandbox provision deploy
@@ -52,6 +52,10 @@ config-docs: .venv/ready-for-tests
 benchmark: .venv/ready-for-tests
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.releases
+
+# Web apps from PyPI that nobody here wrote, each on a throwaway server; ARGS="isso trixie" for a part.
+strangers: .venv/ready-for-tests
+	@$(BIN)/python tests/strangers/run.py $(ARGS)
 
 house: .venv/ready
 	@$(BIN)/python docs/house.py

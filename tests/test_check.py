@@ -116,6 +116,7 @@ def test_what_works_on_localhost_only_is_found(tmp_path: Path, line: str, said: 
         'open("in.json")\n',
         'open("media/x", "w")\n',
         'open("/tmp/x", "w")\n',
+        '"""Text.\n\n    open("x", "w")\n"""\n',
         'if __name__ == "__main__":\n    app.debug = True\n',
     ],
 )

@@ -29,6 +29,9 @@ from .values import (
 PATH = r"/[A-Za-z0-9._~!&()*+,=:@%/?-]*"  # nothing that means something in a proxy's configuration
 DOMAIN = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 CALLABLE = word(r"([\w.]+:\w+(\(\))?)?", '"module:callable" or "module:factory()"')
+REQUIREMENT = word(
+    r"[A-Za-z0-9][\w.-]*(\[[\w,.-]+\])?((==|>=|<=|~=|!=|<|>)[\w.*+!-]+,?)*", 'a package, like "psycopg[binary]>=3.2"'
+)
 HOST_KEY = r"([^\s,]+ )?SHA256:[A-Za-z0-9+/]{43}=?"
 
 LINE = word(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]*", "one line for /bin/sh")
@@ -75,6 +78,10 @@ class App:
     if there is one. The files that it includes by -r and -c count, too. If it has hashes, uv installs nothing without a
     matching hash. A deploy lists the requirements without an exact version.
     """
+    extra_requirements: tuple[str, ...] = key(
+        (), texts(REQUIREMENT), FILES, example=["setuptools<81", "psycopg[binary]"]
+    )
+    """Packages that are installed besides those of `requirements`, such as the driver of a database."""
     extras: tuple[str, ...] = key(
         (), texts(word(r"[A-Za-z0-9][\w.-]*", "the name of an extra")), FILES, example=["prod"]
     )

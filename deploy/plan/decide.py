@@ -99,7 +99,7 @@ def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Dec
     last = () if by.confined else certified(app, by.site, by.address)
     found = brought.dependencies(app)
     app = replace(app, requirements=found.path)
-    adds = added(found.texts, runner_of(app).package_for(app))
+    adds = "\n".join(filter(None, (added(found.texts, runner_of(app).package_for(app)), *app.extra_requirements)))
     python = chosen_python(wanted(app.python, brought.requirements), facts.python)
     if by.confined and python and not is_there(python, facts):
         what = f"a CI key cannot install Python {python} on the server"

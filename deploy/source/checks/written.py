@@ -8,8 +8,9 @@ from ...config.reader import App
 from ...stack.finding import Finding
 from ...stack.frameworks.base import Reading
 
-NOT_LIVE = re.compile(
+NOT_LIVE = re.compile(  # code that visitors do not reach
     r"(^|/)(tests?|docs?|examples?|scripts|migrations|alembic)/|(^|[/_])(test|conftest|dev|local)\w*\.py$"
+    r"|(^|/)(setup|noxfile|tasks|fabfile|manage|conf)\.py$"
 )
 VARIABLE = re.compile(
     r"""(?:environ(?:\.get)?\s*[\[(]|getenv\s*\(|\benv(?:\.\w+)?\s*\(|\bconfig\s*\()\s*["'](\w+)["']|\$\{?(\w+)"""
@@ -66,10 +67,11 @@ def on_localhost(app: App, reading: Reading, instance: bool = False) -> list[Fin
 
 
 def of_file(app: App, path: str, text: str, instance: bool) -> Iterator[Finding]:
-    main = False
+    main = quoted = False
     for number, line in enumerate(text.splitlines() if SIGNS.search(text) else (), 1):
         main = main or line.startswith("if __name__")
-        if not main and SIGNS.search(line):
+        was_quoted, quoted = quoted, quoted ^ bool((line.count('"""') + line.count("'''")) % 2)
+        if not (main or was_quoted or quoted) and SIGNS.search(line):
             yield from of_line(app, CodeLine(path, number, re.sub(r"(^|\s)#.*", "", line)), instance)
 
 

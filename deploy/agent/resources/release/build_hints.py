@@ -82,7 +82,7 @@ def removed_module(said: str) -> str:
     if last == "pkg_resources":
         return (
             "a package uses pkg_resources, which setuptools has removed: use a newer version of the package, or add"
-            " `setuptools<81` to the requirements"
+            ' to [app] in deploy.toml: extra_requirements = ["setuptools<81"]'
         )
     if last in REMOVED:
         return (

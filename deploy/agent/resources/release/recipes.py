@@ -49,7 +49,7 @@ class Recipe(Value):
         """For /bin/sh: UV, PYTHON, VENV, DIRECTORY, FILE, ADDS, TMPDIR are in the environment, extras are arguments."""
         exact = "--no-deps " if self.how and not self.resolves else ""
         exact += "--require-hashes " if self.how == LISTED and self.hashed else ""
-        apart = adds and (self.how or self.hashed or self.local)
+        apart = adds and ((self.how and not self.resolves) or self.hashed)
         steps = [MADE, *(['cd "$DIRECTORY"\n'] if self.directory else [])]
         if self.how == UV:
             export = '"$UV" export --quiet --frozen --no-dev --no-emit-project --no-editable --no-header --no-annotate'

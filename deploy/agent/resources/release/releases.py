@@ -18,6 +18,7 @@ from .uploads import MANIFEST, PLACES, UPLOADED, ancestors_of, escaping, known_f
 
 UNITS = "/etc/systemd/system"
 MARKER = ".complete"
+NAME_ENDS = r"[^\w.-]"  # of a requirement
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Virtualenv(Resource):
 
     @property
     def title(self) -> str:
-        more = f" and {self.package.name}" if self.adds else ""
+        more = "".join(f" and {re.split(NAME_ENDS, line)[0]}" for line in self.adds.splitlines())
         more += f", with Python {self.recipe.python}" if self.recipe.python else ""
         return f"virtualenv {os.path.basename(self.path)}: built from {self.requirements}{more}"
 

@@ -56,7 +56,8 @@ def telling(text: str) -> str:
                 kept.append(line)
         if len(kept) > 2:
             return "\n".join(kept)
-    return "\n".join([line for line in lines if not line.startswith("  ") and not PASSING.search(line)][-25:])
+    told = [line for line in lines if not line.startswith("  ") and not PASSING.search(line)]
+    return "\n".join(list(dict.fromkeys(told))[-25:])  # what is said again and again is said once
 
 
 def hint_logs(unit: str) -> str:
