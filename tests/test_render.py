@@ -46,6 +46,7 @@ def files(plan: plans.Plan) -> dict[str, str]:
     return found
 
 
+MEDIA = replace(SHOP, static=(("/static/", "out"), ("/media/", "media")), writable=("media", "db.sqlite3"))
 WHOLE = {
     **files(plans.provisioning(SHOP, STAGE)),
     "shop@.service": build.unit_text(SHOP),
@@ -58,6 +59,8 @@ WHOLE = {
     "shop.nft": seal(unsealed("nftables/apps.nft.j2", app=SHOP)),
     "shop-http3.conf": site_text(SHOP, SITE, {}, "1.26.3-3+deb13u1"),
     "shop-http.conf": site_text(SHOP, PROXIED, {}, "1.22.1-9+deb12u3"),
+    "media.conf": site_text(MEDIA, SITE, {}, "1.22.1-9+deb12u3"),
+    "media@.service": build.unit_text(MEDIA),
     "shop.conf": site_text(SHOP, SITE, {"/old/": "shop/old"}, "1.22.1-9+deb12u3"),
     **dict(
         zip(

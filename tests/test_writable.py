@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.agent.resources.release import built, writable
+from deploy.agent.resources.release.releases import copy_tree
 from deploy.agent.resources.release.uploads import known_files, places_of
 from deploy.agent.resources.release.writable import Writable
 from deploy.agent.resources.serving.read_only import hint_of_read_only
@@ -217,3 +218,14 @@ def test_the_database_that_the_code_names_is_named(tmp_path: Path):
     put(tmp_path, app_dot_py='connect("data/site.db")\n')
     said = hint_of_read_only("sqlite3.OperationalError: attempt to write a readonly database", str(tmp_path))
     assert 'writable = ["data/site.db"]' in said
+
+
+def test_a_disk_that_is_full_while_a_tree_is_copied_is_told_as_such(tmp_path: Path):
+    put(tmp_path / "from", a="x")
+
+    def full(source: str, target: str) -> None:
+        raise OSError(28, "No space left on device", target)
+
+    with pytest.raises(OSError, match="No space left on device") as failure:
+        copy_tree(str(tmp_path / "from"), str(tmp_path / "to"), full)
+    assert failure.value.errno == 28

@@ -138,6 +138,10 @@ def test_a_link_among_uploads_leads_nowhere(debian: sandbox.Machine, tmp_path: P
     assert board.get("/media/leak/settings.py")[0] in (403, 404)
     server.script("ln -sfn /var/lib/board/db.sqlite3 /var/lib/board/media/leak2")
     assert board.get("/media/leak2")[0] in (403, 404)
+    # Nor does one in the place of the directory itself, which is the app's own.
+    server.script("cd /var/lib/board && mv media kept && ln -s /srv/board/current/source/config media")
+    assert board.get("/media/settings.py")[0] in (403, 404)
+    server.script("cd /var/lib/board && rm media && mv kept media")
 
 
 def test_a_websocket_and_an_event_stream_pass_by_the_proxy(debian: sandbox.Machine, tmp_path: Path):

@@ -133,7 +133,7 @@ def main() -> None:
     os.chdir(asked["directory"])
     sys.path.insert(0, asked["directory"])
     seen = Seen(asked["directory"])
-    sys.addaudithook(seen)
+    getattr(sys, "addaudithook", lambda hook: None)(seen)  # Python 3.8
     found: dict[str, Any] = {"step": "import"}
     try:
         module, _, name = asked["target"].partition(":")

@@ -12,7 +12,7 @@ from ...system import ENVIRONMENT, System
 from ...wire import Cancelled, Drift, Entry, Failed, Resource
 from ..files import replace, required_ids
 from .environment import layers_of
-from .releases import linked, make_directory
+from .releases import copy_tree, linked, make_directory
 from .uploads import PLACES, manifest_of
 
 MARKER = "built"
@@ -58,7 +58,7 @@ class Built(Resource):
         before = f"/srv/{self.app}/releases/{self.base}"
         if self.products and self.base and is_current(before, self.home, self.products):
             for path in self.products:
-                shutil.copytree(f"{before}/source/{path}", f"{source}/{path}", symlinks=True, copy_function=linked)
+                copy_tree(f"{before}/source/{path}", f"{source}/{path}", linked)
                 give_directories(f"{source}/{path}", required_ids("root", self.app)[1])
             system.operator.emit(
                 {"event": "said", "text": f"as in release {self.base}: nothing that it reads has changed"}
@@ -66,8 +66,8 @@ class Built(Resource):
             replace(f"{self.home}/{MARKER}", b"", 0o600, 0, 0)
             return
         shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(source, copy, symlinks=True)  # its files are hard links, which other releases have, too
         try:
+            copy_tree(source, copy)  # its files are hard links, which other releases have, too
             give(copy, *required_ids(self.app, self.app))
             self._build(system, copy, source)
             require_static(copy, self.static, self.command)

@@ -1,9 +1,11 @@
 """The parts of a release on the server: its source tree, its virtualenv, and the removal of old releases."""
 
+import errno
 import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 
 from ...dataclass import dataclass
@@ -78,7 +80,7 @@ def copied(base: str, release: str, gid: int) -> None:
         partial = f"{release}/{name}.partial"
         shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted run
         if os.path.isdir(f"{base}/{name}"):
-            shutil.copytree(f"{base}/{name}", partial, symlinks=True, copy_function=linked)
+            copy_tree(f"{base}/{name}", partial, linked)
             for directory, _, _ in os.walk(partial):
                 make_directory(directory, gid)
     for name in (MANIFEST, PLACES):
@@ -89,6 +91,16 @@ def copied(base: str, release: str, gid: int) -> None:
         shutil.rmtree(f"{release}/{name}", ignore_errors=True)
         if os.path.isdir(f"{release}/{name}.partial"):
             os.rename(f"{release}/{name}.partial", f"{release}/{name}")
+
+
+def copy_tree(source: str, target: str, each: Callable[[str, str], object] = shutil.copy2) -> None:
+    """A copy of a tree with its links as they are; what goes wrong is an OSError as elsewhere, such as a full disk."""
+    try:
+        shutil.copytree(source, target, symlinks=True, copy_function=each)
+    except shutil.Error as error:
+        found = re.search(r"\[Errno (\d+)\]", str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number), target) from error
 
 
 def linked(source: str, target: str) -> None:
