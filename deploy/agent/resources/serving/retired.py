@@ -107,11 +107,13 @@ def drain(unit: str, directory: str, seconds: float) -> int:
     idle, into which the proxy may just be writing: a POST is then lost. The proxy ends those itself, within two
     seconds; who is connected longer than KEPT_SECONDS has a request open, or a stream.
     """
-    began, pause, looking = time.monotonic(), threading.Event(), [*in_network_of(unit), "ss", "-Hxa"]
+    began, pause, inside = time.monotonic(), threading.Event(), in_network_of(unit)
     connected = 0
+    # Where the unit has a network of its own, its socket is in that, and connections to it are in the proxy's.
+    looks = [["ss", "-Hxa"], *([[*inside, "ss", "-Hxa"]] if inside else [])]
     while (waited := time.monotonic() - began) < seconds:
-        listing = subprocess.run(looking, capture_output=True, env=ENVIRONMENT).stdout.decode(errors="replace")
-        queued, connected = connections(listing, directory)
+        listings = [subprocess.run(look, capture_output=True, env=ENVIRONMENT).stdout for look in looks]
+        queued, connected = connections(b"".join(listings).decode(errors="replace"), directory)
         if not queued and (not connected or waited > KEPT_SECONDS):
             break
         pause.wait(0.05)
