@@ -80,7 +80,9 @@ def app(environ, start_response):
     if path == "/slow":
         time.sleep(1)
     if path in ("/events", "/pieces"):
-        start_response("200 OK", [("Content-Type", "text/event-stream" if path == "/events" else "text/plain")])
+        unbuffered = [] if path == "/events" else [("X-Accel-Buffering", "no")]
+        kind = "text/event-stream" if path == "/events" else "text/plain"
+        start_response("200 OK", [("Content-Type", kind), *unbuffered])
         return pieces()
     if path != "/echo":
         client = environ["REMOTE_ADDR"] or environ.get("HTTP_X_FORWARDED_FOR", "")
@@ -207,6 +209,14 @@ class Stream:
         self.connection.close()
 
 
+def is_ended(open_socket: websocket.WebSocket) -> bool:
+    """Whether the next that comes is its end."""
+    try:
+        return not open_socket.recv()
+    except (websocket.WebSocketConnectionClosedException, ConnectionError, ssl.SSLError):
+        return True
+
+
 def is_closed(open_socket: websocket.WebSocket) -> bool:
     try:
         return not asked(open_socket)
@@ -264,10 +274,10 @@ def pieces_come_at_once(server: Server, keys: str) -> None:
     events = Stream(server, "/events", "text/event-stream")
     assert 0.3 < events.took() < 1.5
     events.close()
+    pieces = Stream(server, "/pieces", "*/*")
+    assert 0.3 < pieces.took() < 1.5
+    pieces.close()
     if "asgi" in keys:
-        pieces = Stream(server, "/pieces", "*/*")
-        assert 0.3 < pieces.took() < 1.5
-        pieces.close()
         open_socket = opened(server)
         assert asked(open_socket) == [server.current, "wss", here(server), "hello"]
         open_socket.close()
@@ -351,6 +361,16 @@ def test_an_old_release_that_still_runs_survives_a_killed_run_and_ends_with_a_re
     sandbox.reboot(server.machine.name)
     wait_for(lambda: answered(server) == second, "the site after boot")
     assert running(server) == {second} and server.leftovers() == []
+
+
+@on_one_debian
+def test_a_silent_websocket_outlives_the_time_of_a_request_and_ends_at_its_own_limit(server: Server, app: App):
+    app.set(f"{RUNNERS['uvicorn'][0]}\ntimeout_seconds = 1\nstream_idle_seconds = 9")  # a request gets 1 + 5 s
+    app.fab("deploy")
+    open_socket = opened(server)
+    assert asked(open_socket)[0] == server.current
+    began = time.monotonic()
+    assert is_ended(open_socket) and 8 < time.monotonic() - began < 15
 
 
 @on_one_debian
