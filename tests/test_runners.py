@@ -16,6 +16,7 @@ from deploy.agent.dataclass import replace
 from deploy.agent.resources.serving import background
 from deploy.agent.resources.serving.retired import Retired
 from deploy.agent.resources.serving.services import Service
+from deploy.agent.resources.serving.traffic import Watched
 from deploy.agent.system import System
 from deploy.ci import inputs, limits
 from deploy.config.reader import App, load
@@ -140,6 +141,23 @@ def test_an_asgi_app_s_environment_names_it_for_asgi():
 )
 def test_how_many_requests_a_release_takes_is_told_of_each(app: App, told: str):
     assert runner_of(app).processes(app, 2) == told
+
+
+@pytest.mark.parametrize(
+    ("app", "alone"),
+    [
+        (SHOP, False),
+        (replace(SHOP, workers=1), False),
+        (BY_ASGI, False),
+        (replace(BY_ASGI, workers=1), True),
+        (replace(BY_ASGI, workers=1, runner="hypercorn"), False),
+        (replace(SHOP, runner="waitress"), True),
+    ],
+)
+def test_processes_that_an_app_starts_do_not_count_as_restarted_workers(app: App, alone: bool):
+    plan = activate("deploy", app, Release(NEW, SITE, {}), FACTS)
+    (watched,) = [step for step in plan.steps if isinstance(step, Watched)]
+    assert watched.alone is alone
 
 
 def module(directory: Path, app: App, code: str) -> subprocess.CompletedProcess[str]:

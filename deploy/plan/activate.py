@@ -202,7 +202,8 @@ def watch(switch: Switch) -> Steps:
         old, log = layout.unit(switch.name, switch.old), f"{proxy().logs(switch.name)}/access.log"
         told, front = runner_of(switch.recorded(switch.old)).restarts, proxy().front
         line = proxy().access_line
-        watched = (Watched(switch.unit, old, log, app.watch_seconds, switch.current, line, told, front),)
+        alone = runner_of(app).is_alone(app, switch.facts.cpus)
+        watched = (Watched(switch.unit, old, log, app.watch_seconds, switch.current, line, told, front, alone),)
     return (
         Reachable(switch.host, app.health_path, REACH_SECONDS, switch.site.port, proxy().front),
         *watched,

@@ -1,8 +1,8 @@
-# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal ee516c9fc688]
+# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal c0225cc0eac8]
 # /run/APP/RELEASE, where a running release has its socket and its temporary files: room.sh make|offer|remove APP RELEASE
 # [MEGABYTES]. The unit of a release calls it as root, outside of the app's box.
 # room.sh retire APP RELEASE SECONDS [COMMAND…] stops a release that visitors' streams keep running after a switch, once
-# nobody is connected to it, or after the seconds. COMMAND: what `ss` begins with to see its sockets.
+# nobody is connected to it, or after the seconds. COMMAND: what a command in the network of its own begins with.
 set -eu
 umask 022
 verb=$1 app=$2 release=$3 megabytes=${4:-} seconds=${4:-}
@@ -33,7 +33,7 @@ since_boot() {
 }
 
 is_used() {
-    "$@" ss -Hxa | awk -v room="$room/" 'index($5, room) == 1 && ($2 == "ESTAB" || $3 > 0) { used = 1 } END { exit !used }'
+    { ss -Hxa; [ $# = 0 ] || "$@" ss -Hxa; } | awk -v room="$room/" 'index($5, room) == 1 && ($2 == "ESTAB" || $3 > 0) { used = 1 } END { exit !used }'
 }
 
 case $verb in

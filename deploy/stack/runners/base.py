@@ -59,6 +59,10 @@ class Runner(ABC):
         workers = f"{count} worker{'' if count == 1 else 's'}"
         return workers if app.is_asgi else f"{workers} × {app.threads} threads"
 
+    def is_alone(self, app: App, cpus: int) -> bool:
+        """Whether it runs the app in its main process, without others."""
+        return False
+
     def burst(self, app: App, cpus: int) -> int:
         """How many simultaneous requests reach each of its processes."""
         return 2 * (app.workers or cpus)

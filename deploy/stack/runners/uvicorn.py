@@ -24,6 +24,9 @@ class Uvicorn(Runner):
         directory = f"/srv/{app.name}/releases/{release}"
         return f"{started} {stop} {trusted} --no-access-log --app-dir {directory} {served.MODULE}:app"
 
+    def is_alone(self, app: App, cpus: int) -> bool:
+        return (app.workers or cpus) == 1
+
     def files(self, app: App, cpus: int) -> dict[str, str]:
         return served.files(app, self.title, told=False)
 

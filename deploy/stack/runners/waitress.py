@@ -33,6 +33,9 @@ class Waitress(Runner):
     def environment(self, app: App, cpus: int) -> dict[str, str]:
         return {}
 
+    def is_alone(self, app: App, cpus: int) -> bool:
+        return True
+
     def burst(self, app: App, cpus: int) -> int:
         return 2
 

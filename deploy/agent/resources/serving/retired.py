@@ -4,6 +4,7 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from ...dataclass import dataclass
@@ -61,7 +62,9 @@ class Retired(Resource):
     def _leave(self, system: System, unit: str, seconds: int) -> None:
         """Have it stopped in the background."""
         release, name = unit.partition("@")[2].removesuffix(".service"), retiring(unit)
-        system.run(["systemctl", "stop", name], accept=(0, NOT_LOADED))
+        if is_retiring(unit):
+            system.run(["systemctl", "stop", name], accept=(0, NOT_LOADED))
+            wait_while(lambda: is_retiring(unit), STOP_SECONDS)  # its name is free a moment later
         run = ["systemd-run", "--quiet", "--collect", f"--unit={name}", "/bin/sh", ROOM_SCRIPT]
         system.run([*run, "retire", self.template, release, str(seconds), *in_network_of(unit)])
         with suppress(FileNotFoundError):
@@ -84,12 +87,17 @@ def is_left(unit: str) -> bool:
 def ends_soon(system: System, unit: str) -> bool:
     """Stop a unit, and whether that took no longer than a moment: a stream that has lost its visitor may go on."""
     system.run(["systemctl", "stop", "--no-block", unit])
-    deadline, pause = time.monotonic() + STOP_SECONDS, threading.Event()
-    while time.monotonic() < deadline:
-        if shown(unit, "ActiveState") in ("inactive", "failed"):
-            return True
+    return wait_while(lambda: shown(unit, "ActiveState") not in ("inactive", "failed"), STOP_SECONDS)
+
+
+def wait_while(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether it ended in time."""
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while condition():
+        if time.monotonic() > deadline:
+            return False
         pause.wait(0.05)
-    return False
+    return True
 
 
 def drain(unit: str, directory: str, seconds: float) -> int:
@@ -99,11 +107,13 @@ def drain(unit: str, directory: str, seconds: float) -> int:
     idle, into which the proxy may just be writing: a POST is then lost. The proxy ends those itself, within two
     seconds; who is connected longer than KEPT_SECONDS has a request open, or a stream.
     """
-    began, pause, looking = time.monotonic(), threading.Event(), [*in_network_of(unit), "ss", "-Hxa"]
+    began, pause, inside = time.monotonic(), threading.Event(), in_network_of(unit)
     connected = 0
+    # Where the unit has a network of its own, its socket is in that, and connections to it are in the proxy's.
+    looks = [["ss", "-Hxa"], *([[*inside, "ss", "-Hxa"]] if inside else [])]
     while (waited := time.monotonic() - began) < seconds:
-        listing = subprocess.run(looking, capture_output=True, env=ENVIRONMENT).stdout.decode(errors="replace")
-        queued, connected = connections(listing, directory)
+        listings = [subprocess.run(look, capture_output=True, env=ENVIRONMENT).stdout for look in looks]
+        queued, connected = connections(b"".join(listings).decode(errors="replace"), directory)
         if not queued and (not connected or waited > KEPT_SECONDS):
             break
         pause.wait(0.05)

@@ -132,7 +132,8 @@ class Watched(Resource):
 
     Meant for the step after the switch: its failure undoes that. previous: the unit that served until then. current:
     the link that was switched. line, told: see `Log` and `Restarts`. What was asked before that is not the new
-    release's: a visitor of one that hangs gets a 504 long after the switch.
+    release's: a visitor of one that hangs gets a 504 long after the switch. alone: its main process is its only one, so
+    that processes below it are the app's own.
     """
 
     unit: str
@@ -143,6 +144,7 @@ class Watched(Resource):
     line: str
     told: Restarts
     front: Front
+    alone: bool = False
 
     @property
     def title(self) -> str:
@@ -177,8 +179,9 @@ class Watched(Resource):
             found = system.unit(self.unit)
             if found.get("ActiveState") not in ("active", "reloading"):
                 self._fail(f"{self.unit} is {found.get('ActiveState', 'gone')}")
-            after.restarts += len(children(found["MainPID"]) - seen) if main == found["MainPID"] else bool(main)
-            main, seen = found["MainPID"], seen | children(found["MainPID"])
+            below = set() if self.alone else children(found["MainPID"])
+            after.restarts += len(below - seen) if main == found["MainPID"] else bool(main)
+            main, seen = found["MainPID"], seen | below
             failures = system.memory.probe.failures(began) if system.memory.probe else []
             if len(failures) > 2:
                 self._fail(f"{len(failures)} probe requests failed (the first: {failures[0]})")
