@@ -133,6 +133,7 @@ def made_of(
 ) -> Dependencies:
     beside = posixpath.join(posixpath.dirname(path), "pyproject.toml")
     if name in LOCKS or name == "pyproject.toml":
+        require_no_credentials(read.get(beside, ""), beside)
         project = toml(read[beside], beside) if beside in read and (name in LOCKS or beside == path) else {}
         own = itself and is_package(project, "setup.py" in names) and name != "Pipfile.lock"
         recipe = Recipe(
@@ -189,6 +190,7 @@ def of_lock(
     project: dict[str, object],
     names: Collection[str],
 ) -> Dependencies:
+    require_no_credentials(text, path)
     if name == "uv.lock":
         found = uv.read(text, path, project, recipe.extras)
         recipe = replace(recipe, how=UV)

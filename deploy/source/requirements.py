@@ -117,7 +117,7 @@ CREDENTIALS = re.compile(r"\b[a-z+]+://[^/@\s$]*:?[^/@\s$]*@(?=[^\s/])")
 def require_no_credentials(text: str, path: str) -> None:
     """Refuse a password in a URL: the file is uploaded, and is in Git. `${NAME}` in it is no password."""
     for found in CREDENTIALS.findall(text):
-        if found.startswith(("git+ssh:", "ssh:")) or (":" not in found.partition("//")[2] and found.startswith("git")):
+        if found.startswith(("git+ssh:", "ssh:")) or found.endswith("//git@"):  # a user of Git, who has a key
             continue
         what = f"{path} has a user name or password in a URL ({found.partition('//')[0]}//[hidden]@…)"
         hint = (
