@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.agent.dataclass import replace
 from deploy.config.reader import App
 from deploy.stack.frameworks import framework_of
 from deploy.stack.frameworks.base import Reading
@@ -39,6 +40,27 @@ def test_collectstatic_is_the_build_command_where_static_root_is_set(tmp_path: P
     assert app.build_command == "python manage.py collectstatic --noinput"
     assert app.static == (("/static/", "out"),)
     assert notes == ["Django: collectstatic runs as the build command; /static/ is served from STATIC_ROOT"]
+
+
+def test_only_django_s_own_build_is_known_to_depend_on_its_static_files(tmp_path: Path):
+    reading = source(tmp_path, {**DJANGO, "site1/settings.py": BASE + GOOD})
+    framework = framework_of(SITE, reading)
+    app = framework.completed(SITE, reading)
+    assert framework.products(app, reading) == ("out",)
+    assert framework.products(replace(app, build_command="make css"), reading) == ()
+
+
+def test_a_first_deploy_toml_gets_the_variables_that_the_settings_read(tmp_path: Path):
+    settings = (
+        'import os\nDEBUG = os.environ.get("MY_DEBUG", "on") in ("on", "1")\n'
+        'ALLOWED_HOSTS = os.environ.get("HOSTS", "localhost").split(",")\n'
+        'SECRET_KEY = os.environ.get("MY_KEY", "insecure")\nCSRF_TRUSTED_ORIGINS = ["https://" + ALLOWED_HOSTS[0]]\n'
+    )
+    reading = source(tmp_path, {**DJANGO, "site1/settings.py": BASE + settings})
+    plain = App("shop", "site1.wsgi:application")
+    found = framework_of(plain, reading).suggested(plain, reading)
+    assert found["env"] == {"MY_DEBUG": "False", "MY_KEY": "$SECRET_KEY", "HOSTS": "$DOMAIN"}
+    assert found["release_command"] == "python manage.py migrate --noinput"
 
 
 def test_what_deploy_toml_says_counts(tmp_path: Path):

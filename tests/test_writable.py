@@ -116,6 +116,37 @@ def test_a_build_leaves_files_and_links_only_and_all_of_it_readable(tmp_path: Pa
     assert (tmp_path / "a/b").stat().st_mode & 0o7777 == 0o750
 
 
+def made(home: Path, files: dict[str, str], venv: str = "k", env: str = "{}") -> str:
+    (home / "source/out").mkdir(parents=True)
+    (home / "manifest.json").write_text(json.dumps([Entry(name, "f", 1, text) for name, text in files.items()]))
+    (home / "env.json").write_text(env)
+    os.symlink(f"../{venv}", home / "venv")
+    (home / "built").touch()
+    return str(home)
+
+
+@pytest.mark.parametrize(
+    ("files", "venv", "env", "same"),
+    [
+        ({"app/views.py": "b", "a.css": "a"}, "k", "{}", True),
+        ({"app/views.py": "a", "a.css": "a", "app/new.py": "x", "README.md": "x"}, "k", "{}", True),
+        ({"app/views.py": "a", "a.css": "b"}, "k", "{}", False),
+        ({"app/views.py": "a"}, "k", "{}", False),
+        ({"app/views.py": "a", "a.css": "a", "site/settings/live.py": "x"}, "k", "{}", False),
+        ({"app/views.py": "a", "a.css": "a", "app/storages.py": "x"}, "k", "{}", False),
+        ({"app/views.py": "a", "a.css": "a", "app/static/x.html": "x"}, "k", "{}", False),
+        ({"app/views.py": "a", "a.css": "a"}, "other", "{}", False),
+        ({"app/views.py": "a", "a.css": "a"}, "k", '{"app": {"STATIC_URL": "/x/"}}', False),
+    ],
+)
+def test_collected_files_are_taken_over_where_only_other_code_has_changed(
+    tmp_path: Path, files: dict[str, str], venv: str, env: str, same: bool
+):
+    before = made(tmp_path / "1", {"app/views.py": "a", "a.css": "a"})
+    assert built.is_current(before, made(tmp_path / "2", files, venv, env), ("out",)) == same
+    assert not built.is_current(before, str(tmp_path / "2"), ("other",))
+
+
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../outside", ".."])
 def test_static_files_of_a_build_lead_nowhere_else(tmp_path: Path, target: str):
     (tmp_path / "top/out").mkdir(parents=True)

@@ -25,11 +25,17 @@ UV = f"{layout.uv()}/bin/uv"
 
 
 def build(
-    app: App, release: Release, facts: Facts, upload: str, listing: str = "", advice: tuple[str, ...] = ()
+    app: App,
+    release: Release,
+    facts: Facts,
+    upload: str,
+    listing: str = "",
+    advice: tuple[str, ...] = (),
+    products: tuple[str, ...] = (),
 ) -> tuple[Resource, ...]:
     """A release from uploaded source. upload: what is uploaded, as text. listing: see `source.dependencies`.
 
-    advice: see `Framework.advice`; shown once, for the first release.
+    advice: see `Framework.advice`; shown once, for the first release. products: see `Framework.products`.
     """
     name, home = app.name, layout.home(app.name)
     directory = layout.release(name, release.id)
@@ -39,7 +45,7 @@ def build(
     before = layout.release(name, base) if base else layout.first_environment(name)
     command = ReleaseCommand(name, release.id, app.release_command, app.release_seconds)
     static = tuple(path for _, path in static_links(app))
-    built = Built(name, release.id, app.build_command, app.build_seconds, static)
+    built = Built(name, release.id, app.build_command, app.build_seconds, static, products, base if products else "")
     builds = (
         *virtualenv(app, release, before),
         Environment(directory, before, Secret(json.dumps(layers)), None, layout.secrets(name)),

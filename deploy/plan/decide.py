@@ -65,13 +65,14 @@ class By:
 class Brought:
     """The input of a deploy. requirements: texts of the files that say what is installed, see `source.dependencies`.
 
-    advice: see `Framework.advice`.
+    advice, products: see `Framework`.
     """
 
     entries: tuple[Entry, ...]
     requirements: dict[str, str]
     commit: str = ""
     advice: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
 
     def dependencies(self, app: App) -> Dependencies:
         names = {entry.path for entry in self.entries}
@@ -115,7 +116,7 @@ def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Dec
     record |= {"adds": adds} if adds else {}
     record |= {"recipe": recorded_recipe(found.recipe)} if found.recipe != Recipe() else {}
     release = by.release("deploy", facts, record | {"app": recorded(app)})
-    built = build(app, release, facts, upload, found.listing, brought.advice)
+    built = build(app, release, facts, upload, found.listing, brought.advice, brought.products)
     plan = activate("deploy", app, release, facts, built, force=by.force, last=last)
     return Decision(app, release, plan, "deployed")
 

@@ -55,8 +55,9 @@ class ByOperator:
 
     def deploy(self, local: Local, facts: Facts, reply: Reply, news: str) -> None:
         change, options = self.change, self.change.options
-        advice = local.framework.advice(change.app, local.reading)
-        brought = decide.Brought(local.source.entries, local.requirements, local.source.commit, advice)
+        framework, reading = local.framework, local.reading
+        more = framework.advice(change.app, reading), framework.products(change.app, reading)
+        brought = decide.Brought(local.source.entries, local.requirements, local.source.commit, *more)
         made = decide.deploy(change.app, change.by, facts, brought, news)
         new = made.release.id not in facts.records
         if options.check and new:

@@ -1,6 +1,7 @@
 """Deploys web apps that nobody here wrote to a throwaway server, and says what became of each: `make strangers`.
 
-With names of apps and of Debian's releases as arguments, only those; else all of apps.toml, and the table in README.md is written anew.
+With names of apps and of Debian releases as arguments, only those. Else all of apps.toml, and the table in README.md is
+written anew.
 """
 
 import os

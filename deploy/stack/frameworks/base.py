@@ -73,6 +73,10 @@ class Framework:
         """Its own command that judges the settings, and a regular expression for the lines that are shown."""
         return ()
 
+    def products(self, app: App, reading: Reading) -> tuple[str, ...]:
+        """The directories that the build command makes, if it is the framework's own: see `Built`."""
+        return ()
+
     def migrations(self, added: list[str]) -> list[str]:
         """Of the paths of files, those of database migrations, as the framework names them."""
         return []

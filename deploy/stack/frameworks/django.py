@@ -122,6 +122,11 @@ class Django(Framework):
     def advice(self, app: App, reading: Reading) -> tuple[str, ...]:
         return f"{layout_of(app, reading).manage} check --deploy", ADVICE
 
+    def products(self, app: App, reading: Reading) -> tuple[str, ...]:
+        layout = layout_of(app, reading)
+        own = app.build_command == f"{layout.manage} {COLLECT}" and layout.static_root
+        return (layout.static_root,) if own else ()
+
     def migrations(self, added: list[str]) -> list[str]:
         return [".".join(found.groups()) for path in sorted(added) if (found := MIGRATION.search(path))]
 

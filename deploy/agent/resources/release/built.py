@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 
@@ -10,6 +11,8 @@ from ...dataclass import dataclass
 from ...system import ENVIRONMENT, System
 from ...wire import Cancelled, Drift, Entry, Failed, Resource
 from ..files import replace, required_ids
+from .environment import layers_of
+from .releases import linked, make_directory
 from .uploads import PLACES, manifest_of
 
 MARKER = "built"
@@ -17,6 +20,8 @@ MARKER = "built"
 SCRIPT = 'export DATA_DIR="$2"; mkdir "$2"; exec /bin/sh -ec "$1"'
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # the server's own trust, where a private CA is in the way
 BLOCK = 1 << 20
+# Code and texts that are not read by a build of static files: what decides about these has other names.
+PLAIN_CODE = re.compile(r"(?!.*(settings|storage|finder|static))(.*\.(py|html|txt|md|rst|toml))")
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,8 @@ class Built(Resource):
     """A command has run in a copy of a release's source, which then is its source: root's, and read-only for the app.
 
     In the build box, with the release's environment. static: the directories of the source that the proxy serves.
+    products: what it makes, if it depends on nothing but files that are not PLAIN_CODE, packages and the environment:
+    then it need not run where the release `base` has the same.
     """
 
     app: str
@@ -31,6 +38,8 @@ class Built(Resource):
     command: str
     seconds: int
     static: tuple[str, ...]
+    products: tuple[str, ...] = ()
+    base: str = ""
 
     @property
     def title(self) -> str:
@@ -46,6 +55,16 @@ class Built(Resource):
 
     def apply(self, system: System) -> None:
         source, copy = f"{self.home}/source", f"{self.home}/source.build"
+        before = f"/srv/{self.app}/releases/{self.base}"
+        if self.products and self.base and is_current(before, self.home, self.products):
+            for path in self.products:
+                shutil.copytree(f"{before}/source/{path}", f"{source}/{path}", symlinks=True, copy_function=linked)
+                give_directories(f"{source}/{path}", required_ids("root", self.app)[1])
+            system.operator.emit(
+                {"event": "said", "text": f"as in release {self.base}: nothing that it reads has changed"}
+            )
+            replace(f"{self.home}/{MARKER}", b"", 0o600, 0, 0)
+            return
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(source, copy, symlinks=True)  # its files are hard links, which other releases have, too
         try:
@@ -88,6 +107,28 @@ class Built(Resource):
             hint = failure.hint or advice(self.app, self.release, failure.detail)
             usual = "fix it and deploy again; a longer time: build_seconds; the app's data is not there during a build"
             raise Failed(f"the build failed: {failure.what}", hint or usual, failure.detail) from failure
+
+
+def is_current(before: str, home: str, products: tuple[str, ...]) -> bool:
+    """Whether what a build has made for a release is what it would make for another one."""
+    if not os.path.exists(f"{before}/{MARKER}") or os.path.realpath(f"{before}/venv") != os.path.realpath(
+        f"{home}/venv"
+    ):
+        return False
+    if not all(os.path.isdir(f"{before}/source/{path}") for path in products):
+        return False
+    found = [layers_of(directory) for directory in (before, home)]
+    for layers in found:
+        layers["kit"].pop("RELEASE_ID", None)
+    old, new = ({entry.path: entry for entry in manifest_of(directory)} for directory in (before, home))
+    changed = {path for path in {*old, *new} if old.get(path) != new.get(path)}
+    return found[0] == found[1] and all(PLAIN_CODE.fullmatch(path) for path in changed)
+
+
+def give_directories(top: str, gid: int) -> None:
+    """The directories of a tree whose files are links to those of another one."""
+    for directory, _, _ in os.walk(top):
+        make_directory(directory, gid)
 
 
 def give(top: str, uid: int, gid: int) -> None:
