@@ -149,6 +149,14 @@ def test_a_broken_pyproject_is_refused_with_its_line(text: str):
         dependencies({"pyproject.toml": text}, ["pyproject.toml"])
 
 
+def test_a_password_in_a_pyproject_is_refused_and_an_address_of_mail_is_none():
+    people = '[project]\nname = "shop"\nauthors = [{name = "A", email = "a@b.example"}]\ndependencies = ["flask"]\n'
+    dependencies({"pyproject.toml": people}, ["pyproject.toml"])
+    with pytest.raises(SourceError, match="user name or password"):
+        text = PACKAGE.replace('"flask"', '"x @ https://me:canary@files.example/x.whl"')
+        dependencies({"pyproject.toml": text}, ["pyproject.toml"])
+
+
 def test_a_pyproject_without_dependencies_is_refused_if_it_is_to_count():
     with pytest.raises(SourceError, match="has no table"):
         dependencies({"pyproject.toml": "[tool.ruff]\n"}, ["pyproject.toml"])
@@ -165,6 +173,7 @@ def test_a_pyproject_without_dependencies_is_refused_if_it_is_to_count():
         "--extra-index-url=https://canary@packages.example/simple",
         "x @ https://me:canary@files.example/x.whl",
         "git+https://me:canary@git.example/x#egg=x",
+        "x @ git+https://canary@git.example/x",
     ],
 )
 def test_a_password_in_requirements_is_refused_and_not_shown(line: str):
@@ -178,6 +187,7 @@ def test_a_password_in_requirements_is_refused_and_not_shown(line: str):
     [
         "--index-url https://${INDEX_USER}:${INDEX_PASSWORD}@packages.example/simple",
         "x @ git+ssh://git@git.example/x",
+        "x @ git+https://git@git.example/x",
         "x @ https://files.example/x@1.whl",
     ],
 )

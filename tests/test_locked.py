@@ -173,6 +173,13 @@ def test_packages_of_other_sources_than_an_index_are_installed_from_there(source
     assert found.recipe.local == line.startswith("./") and ("libs/shared" in found.inputs) == line.startswith("./")
 
 
+def test_a_password_in_a_lock_is_refused_and_not_shown():
+    source = 'type = "git"\nurl = "https://me:canary@git.example/shared"\nresolved_reference = "1234abcd"\n'
+    with pytest.raises(SourceError, match="user name or password") as raised:
+        read("poetry2", ("poetry.lock", "[extras]\n", f"{GIT}{source}\n[extras]\n"))
+    assert "canary" not in str(raised.value)
+
+
 def test_a_private_index_of_the_project_is_asked_and_a_password_in_it_is_refused():
     texts = files("uv")
     index = '[[tool.uv.index]]\nname = "ours"\nurl = "https://{}packages.example/simple"\n[project.scripts]'

@@ -6,13 +6,14 @@ An operator's machine and the server's side of a CI key both use this code, with
 import posixpath
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 
 from ..agent.dataclass import dataclass, field, replace
 from ..agent.resources.release.recipes import LISTED, UV, Recipe
 from .locked import pdm, pipfile, poetry, pylock, uv
 from .locked.document import refused, strings, table, toml
 from .locked.listing import Listing, other_indexes
-from .requirements import bare, included, is_plain, require_no_credentials
+from .requirements import MOST_CACHED, bare, included, is_plain, require_no_credentials
 from .roots import roots
 
 LOCKS = {"uv.lock": "pyproject.toml", "poetry.lock": "pyproject.toml", "pdm.lock": "pyproject.toml"}
@@ -133,6 +134,7 @@ def made_of(
 ) -> Dependencies:
     beside = posixpath.join(posixpath.dirname(path), "pyproject.toml")
     if name in LOCKS or name == "pyproject.toml":
+        require_no_credentials(read.get(beside, ""), beside)
         project = toml(read[beside], beside) if beside in read and (name in LOCKS or beside == path) else {}
         own = itself and is_package(project, "setup.py" in names) and name != "Pipfile.lock"
         recipe = Recipe(
@@ -189,6 +191,7 @@ def of_lock(
     project: dict[str, object],
     names: Collection[str],
 ) -> Dependencies:
+    require_no_credentials(text, path)
     if name == "uv.lock":
         found = uv.read(text, path, project, recipe.extras)
         recipe = replace(recipe, how=UV)
@@ -263,9 +266,10 @@ def of_requirements(path: str, read: dict[str, str], names: Collection[str]) -> 
     return Dependencies(path, read, recipe, "", inputs, read)
 
 
-def local_lines(text: str) -> list[tuple[str, str]]:
+@lru_cache(MOST_CACHED)
+def local_lines(text: str) -> tuple[tuple[str, str], ...]:
     """(path, extras) of the lines of a requirements file that install a directory or a file of the source."""
-    return [(match[1], match[2] or "") for match in LOCAL_LINE.finditer(bare(text))]
+    return tuple((match[1], match[2] or "") for match in LOCAL_LINE.finditer(bare(text)))
 
 
 def is_archive(path: str) -> bool:

@@ -5,6 +5,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from ..agent.resources.release.package import Package
@@ -12,6 +13,7 @@ from ..agent.wire import Entry
 from ..errors import SourceError
 from .pins import project_dependencies
 
+MOST_CACHED = 16  # files, each of which is looked at for several reasons
 INCLUDES = re.compile(r"^[^\S\n]*(?:-r|-c|--requirement|--constraint)[=\s]*(\S+)", re.M)
 # Of a requirements file, the lines that say all there is to know of what they install: a package of an index by name
 # and version, another file that is read as well, a hash, or where the index is.
@@ -27,6 +29,7 @@ PLAIN = re.compile(
 )
 
 
+@lru_cache(MOST_CACHED)
 def is_plain(path: str, text: str) -> bool:
     """Whether requirements install only from an index, so that the same text means the same packages. In doubt: no."""
     if path.endswith("pyproject.toml"):
@@ -57,6 +60,7 @@ def is_plain_project(text: str) -> bool:
     )
 
 
+@lru_cache(MOST_CACHED)
 def bare(text: str) -> str:
     """A requirements file without comments, and without the byte order mark that PowerShell writes."""
     return re.sub(r"(^|\s)#.*", r"\1", text.removeprefix("\ufeff"), flags=re.M)
@@ -117,7 +121,7 @@ CREDENTIALS = re.compile(r"\b[a-z+]+://[^/@\s$]*:?[^/@\s$]*@(?=[^\s/])")
 def require_no_credentials(text: str, path: str) -> None:
     """Refuse a password in a URL: the file is uploaded, and is in Git. `${NAME}` in it is no password."""
     for found in CREDENTIALS.findall(text):
-        if found.startswith(("git+ssh:", "ssh:")) or (":" not in found.partition("//")[2] and found.startswith("git")):
+        if found.startswith(("git+ssh:", "ssh:")) or found.endswith("//git@"):  # a user of Git, who has a key
             continue
         what = f"{path} has a user name or password in a URL ({found.partition('//')[0]}//[hidden]@…)"
         hint = (
