@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from serving import RELEASE, form_token, served
 from werkzeug.test import TestResponse
 
-from webapp import create_app
+from webapp import create_app, visitors
 from webapp.visitors import Book, BookUnavailable, Draft
 
 Sign = Callable[..., TestResponse]
@@ -159,7 +159,8 @@ def test_many_processes_may_open_and_write_a_new_book_at_once(tmp_path: Path, ro
     assert Book(path).page().entry_count == 160
 
 
-def test_many_threads_may_open_and_write_a_new_book_at_once(tmp_path: Path) -> None:
+def test_many_threads_may_open_and_write_a_new_book_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visitors, "BUSY_SECONDS", 60)  # a busy disk is no failure
     path = tmp_path / "visitors.sqlite3"
     with ThreadPoolExecutor(16) as pool:
         failures = [found for found in pool.map(lambda writer: write_many(path, writer, 20), range(16)) if found]

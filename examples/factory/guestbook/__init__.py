@@ -16,8 +16,7 @@ def create_app() -> Flask:
     app = Flask(__name__, instance_relative_config=True)
     app.config["DATABASE"] = str(Path(app.instance_path) / "guestbook.db")
     os.makedirs(app.instance_path, exist_ok=True)
-    with closing(sqlite3.connect(app.config["DATABASE"])) as made:
-        made.execute("PRAGMA journal_mode=WAL")
+    with closing(sqlite3.connect(app.config["DATABASE"], timeout=10)) as made:
         made.execute(SCHEMA)
 
     def database() -> sqlite3.Connection:
