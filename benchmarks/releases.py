@@ -2,7 +2,7 @@
 
 Needs what the sandbox needs: Linux and root. Medians, each figure and its peer in turns. Prints a table, writes
 RELEASES.md, and exits with 1 where a bound is exceeded. `python -m benchmarks.releases runners` measures the runners
-only, and leaves the rest of RELEASES.md as it is.
+only, `… examples` the examples, and leaves the rest of RELEASES.md as it is.
 """
 
 import json
@@ -16,6 +16,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from statistics import median
 
+from . import examples
 from .engine import DOMAIN, FAB, REPO, Bench, bench
 from .load import Answers, Steady
 from .report import Report
@@ -190,6 +191,9 @@ def main() -> int:
         rows, lost = by_runner()
         page.write_text(with_section(page.read_text("utf-8"), section(rows)), "utf-8")
         return 1 if lost else 0
+    if sys.argv[1:] == ["examples"]:
+        page.write_text(with_section(page.read_text("utf-8"), examples.section(examples.by_example())), "utf-8")
+        return 0
     report = Report("What a change of the release costs", "python -m benchmarks.releases")
     with bench() as at:
         config = at.project / "deploy.toml"

@@ -1,5 +1,6 @@
 """Each runner under load while releases switch: lost requests, what visitors wait, and what an instance takes."""
 
+import re
 from datetime import datetime, timezone
 
 from .engine import DOMAIN, Bench, bench
@@ -123,5 +124,11 @@ its processes' own and their part of what they share.
 
 
 def with_section(page: str, text: str) -> str:
-    """The page with this as its last section."""
-    return f"{page.partition(f'{TITLE}')[0].rstrip()}\n\n{text}"
+    """The page with this section, in place of the one of the same title, or as its last one."""
+    title = re.escape(text.partition("\n")[0])
+    found = re.search(rf"^{title}\n.*?(?=^## |\Z)", page, re.M | re.S)
+    return (
+        f"{page[: found.start()]}{text}\n{page[found.end() :]}".rstrip() + "\n"
+        if found
+        else f"{page.rstrip()}\n\n{text}"
+    )

@@ -155,9 +155,9 @@ class Virtualenv(Resource):
 
     @property
     def title(self) -> str:
-        more = "".join(f" and {re.split(NAME_ENDS, line)[0]}" for line in self.adds.splitlines())
-        more += f", with Python {self.recipe.python}" if self.recipe.python else ""
-        return f"virtualenv {os.path.basename(self.path)}: built from {self.requirements}{more}"
+        parts = [self.requirements, *(re.split(NAME_ENDS, line)[0] for line in self.adds.splitlines())]
+        more = f", with Python {self.recipe.python}" if self.recipe.python else ""
+        return f"virtualenv {os.path.basename(self.path)}: built from {' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))}{more}"
 
     @property
     def marker(self) -> str:
