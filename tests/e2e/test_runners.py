@@ -11,6 +11,7 @@ from http.client import HTTPException
 import pytest
 import websocket
 from encrypted import ALIAS, own_certificate
+from keyholder import Holder
 from standing import DOMAIN, Project, Server, machine
 from test_load import Visitors
 from visiting import Secure, wait_for
@@ -385,6 +386,27 @@ def test_a_rollback_leads_from_one_runner_to_another(server: Server, app: App):
         ran = app.fab("rollback")
     assert visitors.failures == [] and ": Gunicorn, 2 workers" in ran.out
     assert get(server)["kind"] == "WSGI" and server.current == first
+
+
+@on_one_debian
+def test_a_ci_key_deploys_an_asgi_app_but_cannot_keep_its_old_releases_running_for_longer(server: Server, app: App):
+    def by_http(keys: str) -> None:
+        app.set(keys)
+        config = app.directory / "deploy.toml"
+        config.write_text(config.read_text().partition("tls = ")[0] + 'tls = "off"\n')
+        app.commit()
+
+    by_http(RUNNERS["uvicorn"][0])
+    app.fab("deploy")
+    app.fab("ci.key")
+    ci = Holder(app, app.home / ".ssh" / "ashore-ci-visitors-production")
+    by_http(RUNNERS["hypercorn"][0])
+    ran = ci.fab("deploy")
+    assert ": Hypercorn, 2 workers" in ran.out and json.loads(server.get("/")[1])["kind"] == "ASGI"
+    by_http(f"{RUNNERS['hypercorn'][0]}\nstream_drain_seconds = 3600")
+    refused = ci.fab("deploy", status=1)
+    assert "stream_drain_seconds = 3600 (allowed: 30)" in refused.text
+    app.fab("ci.key", "--revoke", "all")
 
 
 @pytest.mark.parametrize("runner", ["uvicorn", "hypercorn", "granian"])
