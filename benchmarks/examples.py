@@ -26,7 +26,8 @@ while True:
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(place)
-            connection.sendall(f"GET {path} HTTP/1.0\\r\\nHost: {host}\\r\\nX-Forwarded-Proto: https\\r\\n\\r\\n".encode())
+            head = f"GET {path} HTTP/1.0\\r\\nHost: {host}\\r\\nX-Forwarded-Proto: https\\r\\n\\r\\n"
+            connection.sendall(head.encode())
             if connection.recv(100).split()[1] == b"200":
                 break
     except (OSError, IndexError):
@@ -112,9 +113,9 @@ def section(rows: list[str]) -> str:
     table = "\n".join(rows)
     return f"""{TITLE}
 
-`python -m benchmarks.releases examples`, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC. A deploy of one changed file of
-code, from the command to the traffic, at {MILLISECONDS} ms; medians of {REPEATS}. The bound is twice the app's own start-up and
-four round trips. Django's runs `manage.py migrate` as well, which starts Django once more.
+`python -m benchmarks.releases examples`, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC. A deploy of one
+changed file of code, from the command to the traffic, at {MILLISECONDS} ms; medians of {REPEATS}. The bound is twice
+the app's own start-up and four round trips. Django's runs `manage.py migrate` as well, which starts Django once more.
 
 | example | deploy | start-up | bound | deploy, in (start-up + 4 round trips) |
 |---|---|---|---|---|

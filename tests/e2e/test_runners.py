@@ -141,7 +141,10 @@ class App(Project):
         self.commit()
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+DEBIANS = ("bookworm", "trixie")
+
+
+@pytest.fixture(scope="module", params=DEBIANS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with machine(f"run-{request.param}", release=request.param) as made:
         App(tmp_path_factory.mktemp("first") / "project", made).fab("provision")
@@ -192,18 +195,17 @@ def asked(open_socket: websocket.WebSocket, text: str = "hello") -> list[str]:
 
 
 class Stream:
-    """A response without an end, and when its pieces came."""
+    """A response without an end, of which a small piece comes every now and then."""
 
     def __init__(self, server: Server, path: str, accept: str) -> None:
         self.connection = Secure(server.machine.address, DOMAIN)
         self.connection.request("GET", path, headers={"Host": DOMAIN, "Accept": accept})
         self.answer = self.connection.getresponse()
 
-    def took(self, pieces: int = 4) -> float:
-        began = time.monotonic()
-        for _ in range(pieces):
+    def pass_on(self) -> None:
+        """If the proxy waited for more before it passes on, none would come in the time that the connection has."""
+        for _ in range(2):
             assert self.answer.read(13) == b"data: piece\n\n"
-        return time.monotonic() - began
 
     def close(self) -> None:
         self.answer.close()
@@ -238,11 +240,13 @@ def running(server: Server) -> set[str]:
     return set(re.findall(r"@(.*)\.service", said))
 
 
-@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize(
+    ("server", "runner"),
+    [(debian, runner) for debian in DEBIANS for runner in RUNNERS if debian == DEBIANS[0] or "factory" not in runner],
+    indirect=["server"],
+)
 def test_switches_of_every_runner_lose_no_request_and_the_app_knows_its_visitors(server: Server, app: App, runner: str):
     keys, program = RUNNERS[runner]
-    if "factory" in runner and "bookworm" not in server.machine.name:
-        pytest.skip("one Debian is enough for that")
     app.set(keys)
     app.fab("deploy")
     seen = get(server, **{"X-Forwarded-For": "203.0.113.99", "X-Forwarded-Proto": "gopher"})
@@ -273,10 +277,10 @@ def test_switches_of_every_runner_lose_no_request_and_the_app_knows_its_visitors
 def pieces_come_at_once(server: Server, keys: str) -> None:
     """A response without an end, and a WebSocket of an ASGI app."""
     events = Stream(server, "/events", "text/event-stream")
-    assert 0.3 < events.took() < 1.5
+    events.pass_on()
     events.close()
     pieces = Stream(server, "/pieces", "*/*")
-    assert 0.3 < pieces.took() < 1.5
+    pieces.pass_on()
     pieces.close()
     if "asgi" in keys:
         open_socket = opened(server)
@@ -300,14 +304,16 @@ def test_an_open_websocket_lives_on_across_deploys_and_a_rollback_and_then_meets
     ran = app.fab("deploy")
     assert f"{first} still runs: visitors are still connected to it" in ran.out and ran.seconds < 30
     second = server.current
-    assert asked(open_socket)[0] == first and events.took() < 1.5
+    assert asked(open_socket)[0] == first
+    events.pass_on()
     assert running(server) == {first, second}
     assert still_runs(app, first) and not still_runs(app, second)
     assert get(server)["release"] == second
     app.fab("rollback")  # to the one that is being stopped
     assert server.current == first and running(server) == {first}
     assert server.leftovers() == []
-    assert asked(open_socket)[0] == first and events.took() < 1.5
+    assert asked(open_socket)[0] == first
+    events.pass_on()
     app.change()
     app.fab("deploy")
     third = server.current
@@ -371,7 +377,8 @@ def test_a_silent_websocket_outlives_the_time_of_a_request_and_ends_at_its_own_l
     open_socket = opened(server)
     assert asked(open_socket)[0] == server.current
     began = time.monotonic()
-    assert is_ended(open_socket) and 8 < time.monotonic() - began < 15
+    assert is_ended(open_socket)
+    assert time.monotonic() - began > 6
 
 
 @on_one_debian

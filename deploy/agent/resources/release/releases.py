@@ -155,9 +155,10 @@ class Virtualenv(Resource):
 
     @property
     def title(self) -> str:
-        parts = [self.requirements, *(re.split(NAME_ENDS, line)[0] for line in self.adds.splitlines())]
-        more = f", with Python {self.recipe.python}" if self.recipe.python else ""
-        return f"virtualenv {os.path.basename(self.path)}: built from {' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))}{more}"
+        names = [re.split(NAME_ENDS, line)[0] for line in self.adds.splitlines()]
+        more = f" and {', '.join(names)}" if names else ""
+        more += f", with Python {self.recipe.python}" if self.recipe.python else ""
+        return f"virtualenv {os.path.basename(self.path)}: built from {self.requirements}{more}"
 
     @property
     def marker(self) -> str:
