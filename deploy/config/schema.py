@@ -159,6 +159,7 @@ class App:
     It runs in the release's source, where it can write, with the packages of `requirements` and the environment of the
     release, in a sandbox with network access and without the app's data. What it makes is part of the release: it is
     read-only afterwards, and a rollback brings it back. It runs again for each deploy of changed files or settings.
+    Programs that it needs, such as npm, come by `apt` (they stay) or `build_apt` (they are installed for each build).
     """
     build_seconds: int = key(900, number(1, 86_400), RELEASES, example=1800)
     """How many seconds `build_command` may take."""

@@ -61,8 +61,7 @@ def deploy_on(change: Operation, read: ReadyToSend) -> None:
     local = read.local
     change.app = local.app
     app, host, source = change.app, change.host, local.source
-    told = [finding.text for finding in local.findings]
-    notes = [*source.notes, *told, *notes_on_settings(local, app)]
+    notes = [*source.notes, *notes_on_settings(local, app)]
     first = change.rollout.hosts[0] is host  # once is enough
     if first and host.stage.name != "sandbox":
         warn_of_pins(change, local)
@@ -74,9 +73,11 @@ def deploy_on(change: Operation, read: ReadyToSend) -> None:
     if facts.data:
         hint = f'fab run "du -sh /var/lib/{app.name}/*" shows what is large, fab run "rm …" deletes it'
         notes.append(f"{facts.data}; {hint}")
-    notes += [finding.text for finding in read.seen()] if first else []
     for note in notes:
         change.screen.say(f"note: {note}", "yellow", host.name)
+    for finding in (*local.findings, *read.seen()) if first else ():
+        word = "note" if finding.level == "note" else "warning"
+        change.screen.say(f"{word}: {finding.text}", "yellow", host.name)
     missing: list[int] = reply["missing"]
     news = uploaded(len(missing), len(source.entries), size(local.size_bytes(missing)))
     planner_of(change).deploy(local, facts, reply, news)

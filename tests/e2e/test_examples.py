@@ -91,8 +91,10 @@ def test_the_instance_directory_outlives_releases_without_a_setting(debian: sand
 
 def test_django_has_its_static_files_uploads_and_migrations(debian: sandbox.Machine, tmp_path: Path):
     board = Example(tmp_path / "board", debian, "django")
+    is_first = not Server(debian).run("ls", "/srv/board/releases")
     said = board.deploy().out
     assert "collectstatic runs as the build command" in said and "data in /var/lib/board: media, db.sqlite3" in said
+    assert ("(security.W008) Your SECURE_SSL_REDIRECT setting is not set to True." in said) == is_first
     status, page, headers = board.get()
     style = re.search(r'href="(/static/board/style\.[0-9a-f]{12}\.css)"', page)
     assert status == 200 and style
