@@ -1,6 +1,7 @@
 """What is decided, without a server."""
 
 import json
+from datetime import datetime, timezone
 
 import pytest
 
@@ -27,7 +28,8 @@ from deploy.plan.activate import activate
 from deploy.plan.build import UV
 from deploy.plan.build import build as build_steps
 from deploy.plan.build import copy as copy_steps
-from deploy.plan.decide import rollback_target
+from deploy.plan.decide import Brought, By, rollback_target
+from deploy.plan.decide import deploy as decided
 from deploy.plan.facts import Facts, Release
 from deploy.plan.maintenance import addresses, closing
 from deploy.source.dependencies import dependencies
@@ -400,3 +402,16 @@ def test_a_server_that_is_not_provisioned_is_told_before_anything_is_sent(withou
     with pytest.raises(HostError, match="provisioned") as raised:
         plans.require_provisioned(SHOP, SITE, replace(FACTS, **without), "web1")
     assert "fab provision" in raised.value.hint
+
+
+def test_extra_requirements_are_installed_with_what_runs_the_app_and_make_another_virtualenv():
+    def virtualenv(app: App) -> Virtualenv:
+        brought = Brought(ENTRIES, {"requirements.txt": "flask\n"})
+        plan = decided(
+            app, By("me@here", datetime(2026, 3, 1, tzinfo=timezone.utc), SITE), FACTS, brought, "2 new"
+        ).plan
+        return next(step for step in plan.steps if isinstance(step, Virtualenv))
+
+    usual, more = virtualenv(SHOP), virtualenv(replace(SHOP, extra_requirements=("psycopg[binary]>=3",)))
+    assert more.adds == f"{usual.adds}\npsycopg[binary]>=3" and more.path != usual.path
+    assert more.title.endswith("built from requirements.txt and gunicorn, psycopg")
