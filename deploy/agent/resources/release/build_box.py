@@ -26,12 +26,12 @@ SECRETS = "/run/ashore"
 CREDENTIAL = "uv.toml"  # the server's settings of uv, where only root can read them
 ORPHAN_SECONDS = 3
 SPARE_BYTES, SPARE_FILES, SPARE_PART = 64 << 20, 5000, 10  # what a build must leave free on the disk
-BOX = (
+BOX = (  # without ProcSubset=pid: Node counts the processors in /proc/cpuinfo, and npm does nothing with none
     "NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateDevices=yes",
     "TemporaryFileSystem=/tmp:size=64M,nr_inodes=10k,mode=1777 /var/tmp:size=64M,nr_inodes=10k,mode=1777"
     " /dev/shm:size=64M,nr_inodes=10k,mode=1777",
     "DevicePolicy=closed", "PrivateUsers=yes", "PrivateMounts=yes", "PrivateIPC=yes", "ProtectProc=invisible",
-    "ProcSubset=pid", "ProtectClock=yes", "ProtectHostname=yes", "ProtectKernelLogs=yes", "ProtectKernelModules=yes",
+    "ProtectClock=yes", "ProtectHostname=yes", "ProtectKernelLogs=yes", "ProtectKernelModules=yes",
     "ProtectKernelTunables=yes", "ProtectControlGroups=yes", "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
     "RestrictNamespaces=yes", "RestrictRealtime=yes", "RestrictSUIDSGID=yes", "LockPersonality=yes",
     "SystemCallArchitectures=native", "SystemCallFilter=@system-service", "SystemCallFilter=~@privileged @resources",
