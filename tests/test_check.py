@@ -2,7 +2,10 @@
 
 import json
 import sys
+import threading
+import time
 import venv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -191,6 +194,20 @@ def test_an_app_that_never_comes_back_is_ended(project: Path):
     looking = imported.Looking(SHOP, project, "shop.example")
     assert "takes more than 0.5 s" in text_of(looking.findings(0.5))
     assert looking.process.poll() is not None
+
+
+def test_what_an_app_has_started_ends_with_the_look(project: Path):
+    code = "import subprocess\nopen('started.pid', 'w').write(str(subprocess.Popen(['sleep', '1000']).pid))\n"
+    looked(project, code + HELLO)
+    pid = (project / "started.pid").read_text()
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline
+        pause.wait(0.02)
 
 
 def test_a_whole_project_is_checked_and_the_first_mistake_is_told(project: Path):

@@ -38,8 +38,8 @@ class ReadyToSend:
     looking: imported.Looking | None
 
     def seen(self) -> list[Finding]:
-        """What the look inside has found; it is not waited for long."""
-        if not self.looking:
+        """What the look inside has found; an app that takes long to import is not waited for."""
+        if not self.looking or not self.looking.has_ended(LOOK_SECONDS):
             return []
         found = [each for each in self.looking.findings(LOOK_SECONDS) if each.level != "ok"]
         if not found:

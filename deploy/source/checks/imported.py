@@ -1,5 +1,6 @@
 """What the app does when it is imported and asked for its health path: in a process of its own Python, here."""
 
+import atexit
 import hashlib
 import json
 import os
@@ -77,13 +78,17 @@ class Looking:
         self.said = b""
         self.reading = threading.Thread(target=self._read, args=(json.dumps(asked).encode(),), daemon=True)
         self.reading.start()
+        atexit.register(self.end)  # a deploy may fail before it asks for what was found
 
     def _read(self, asked: bytes) -> None:
         self.said = self.process.communicate(asked)[0]
 
-    def findings(self, seconds: float = SECONDS) -> list[Finding]:
+    def has_ended(self, seconds: float) -> bool:
         self.reading.join(seconds)
-        late = self.reading.is_alive()
+        return not self.reading.is_alive()
+
+    def findings(self, seconds: float = SECONDS) -> list[Finding]:
+        late = not self.has_ended(seconds)
         self.end()
         if late:
             module = self.app.served.partition(":")[0]
@@ -101,11 +106,11 @@ class Looking:
 
     def end(self) -> None:
         """Whatever it has started ends with it."""
-        if self.process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL) if os.name != "nt" else self.process.kill()
-            self.reading.join()
+        with suppress(ProcessLookupError, PermissionError):  # nothing of it is left
+            os.killpg(self.process.pid, signal.SIGKILL) if os.name != "nt" else self.process.kill()
+        self.reading.join()
         self.data.cleanup()
+        atexit.unregister(self.end)
 
 
 def environment(app: App, directory: Path, host: str, data: str, roots: tuple[str, ...]) -> dict[str, str]:
