@@ -16,6 +16,18 @@ from standing import SNAPSHOT, Project, Server, machine, serving, settled
 from deploy import sandbox
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test with a release of Debian as its mark is run on that one only."""
+
+    def is_wanted(item: pytest.Item) -> bool:
+        mark = item.get_closest_marker("debian")
+        return not mark or mark.args[0] in item.callspec.params.values()
+
+    left_out = [item for item in items if not is_wanted(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c() -> None:
     """`fab` meets Ctrl-C as at a terminal, also where the shell that started us ignores it: in the background."""

@@ -89,7 +89,7 @@ def test_an_app_that_hangs_is_repaired_by_a_restart(failing: Server, project: Pr
         ran = project.fab("restart")
     assert "restarted: " in ran.out and f"switch back to {hung}" in ran.out
     assert failing.release() > hung and answers(failing)
-    assert failing.leftovers() == []
+    wait_for(lambda: failing.leftovers() == [], "the end of the hung one, to which visitors were connected")
 
 
 def test_a_good_release_deployed_into_an_outage_stays(failing: Server, project: Project):

@@ -1,4 +1,4 @@
-# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal c0225cc0eac8]
+# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal 3fea9a9a7491]
 # /run/APP/RELEASE, where a running release has its socket and its temporary files: room.sh make|offer|remove APP RELEASE
 # [MEGABYTES]. The unit of a release calls it as root, outside of the app's box.
 # room.sh retire APP RELEASE SECONDS [COMMAND…] stops a release that visitors' streams keep running after a switch, once
@@ -52,8 +52,8 @@ make)
     ;;
 offer)
     # A runner that does not tell systemd when it is ready makes its socket later. The time for that is the unit's
-    # TimeoutStartSec=.
-    until [ -S "$room/own/http.sock" ]; do
+    # TimeoutStartSec=. What is no socket is none of a runner's, and is refused below.
+    until [ -e "$room/own/http.sock" ] || [ -L "$room/own/http.sock" ]; do
         kill -0 "${MAINPID:-}" 2>/dev/null || { echo "$app@$release ended before it had a socket" >&2; exit 1; }
         sleep 0.02
     done

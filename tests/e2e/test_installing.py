@@ -102,8 +102,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield Server(made)
 
 
-# What does not differ between Debian's releases.
-only_once = pytest.mark.parametrize("server", ["bookworm"], indirect=True)
+only_once = pytest.mark.debian("bookworm")  # what does not differ between Debian's releases
 
 
 def test_a_package_with_a_uv_lock_is_installed_once_and_its_next_release_runs_new_code(server: Server, tmp_path: Path):

@@ -104,7 +104,6 @@ def make():
 """
 RUNNERS = {
     "uvicorn": ('asgi = "main:app"', "venv/bin/uvicorn "),
-    "uvicorn, a factory, one process": ('asgi = "main:make()"\nworkers = 1', "venv/bin/uvicorn "),
     "uvicorn under gunicorn": ('asgi = "main:app"\nworker_class = "uvicorn"', "venv/bin/gunicorn "),
     "hypercorn": ('asgi = "main:make()"\nrunner = "hypercorn"', "venv/bin/hypercorn "),
     "granian": ('asgi = "main:app"\nrunner = "granian"', "venv/bin/granian "),
@@ -240,11 +239,7 @@ def running(server: Server) -> set[str]:
     return set(re.findall(r"@(.*)\.service", said))
 
 
-@pytest.mark.parametrize(
-    ("server", "runner"),
-    [(debian, runner) for debian in DEBIANS for runner in RUNNERS if debian == DEBIANS[0] or "factory" not in runner],
-    indirect=["server"],
-)
+@pytest.mark.parametrize("runner", RUNNERS)
 def test_switches_of_every_runner_lose_no_request_and_the_app_knows_its_visitors(server: Server, app: App, runner: str):
     keys, program = RUNNERS[runner]
     app.set(keys)
@@ -288,7 +283,7 @@ def pieces_come_at_once(server: Server, keys: str) -> None:
         open_socket.close()
 
 
-on_one_debian = pytest.mark.parametrize("server", ["bookworm"], indirect=True)
+on_one_debian = pytest.mark.debian("bookworm")  # what does not differ between Debian's releases
 
 
 def test_an_open_websocket_lives_on_across_deploys_and_a_rollback_and_then_meets_the_new_release(
@@ -385,7 +380,7 @@ def test_a_silent_websocket_outlives_the_time_of_a_request_and_ends_at_its_own_l
 def test_a_rollback_leads_from_one_runner_to_another(server: Server, app: App):
     app.set(RUNNERS["gunicorn"][0])
     first = app.deployed()
-    app.set(RUNNERS["uvicorn"][0])
+    app.set('asgi = "main:make()"\nworkers = 1')
     app.fab("deploy")
     assert get(server)["kind"] == "ASGI"
     kinds = [("POST", "/echo", True, 0.05, True), ("GET", "/slow", True, 0.0, True)]
