@@ -41,10 +41,10 @@ class ReadyToSend:
         """What the look inside has found; an app that takes long to import is not waited for."""
         if not self.looking or not self.looking.has_ended(LOOK_SECONDS):
             return []
-        found = [each for each in self.looking.findings(LOOK_SECONDS) if each.level != "ok"]
-        if not found:
+        found = self.looking.findings(LOOK_SECONDS)
+        if all(each.level == "ok" for each in found):
             imported.remember(self.local.app, self.local.source.directory, self.local.source.entries)
-        return found
+        return [each for each in found if each.level in ("warning", "error")]
 
 
 def prepared(config: Config, app: App) -> ReadyToSend:

@@ -33,6 +33,9 @@ PLACES = (".venv", "venv", "env")
 KIT_S = {"RELEASE_ID": "check"}
 
 
+MISSING = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
+
+
 def python_of(directory: Path) -> str:
     """The interpreter of the app's virtualenv; "" if there is none."""
     inside = "Scripts/python.exe" if os.name == "nt" else "bin/python"
@@ -132,6 +135,9 @@ def told(app: App, found: dict[str, Any], printed: str) -> list[Finding]:
     wanted, kind = ("asgi" if app.is_asgi else "wsgi"), found.get("kind")
     lines = [writes(app, path, "") for path in found.get("writes", []) if not is_data(app, path)]
     unique = list({finding.fix: finding for finding in lines}.values())
+    if found["step"] and (lacking := MISSING.match(str(found["error"]))):
+        what = f"the app is not looked into: its virtualenv here has no module {lacking[1]}"
+        return [Finding("note", what, "install the app's packages in it")]
     if found["step"] in ("import", "call"):
         how = "importing it" if found["step"] == "import" else "calling it"
         what = f"{app.served}: {how} raises {found['error']}"
@@ -152,8 +158,7 @@ def told(app: App, found: dict[str, Any], printed: str) -> list[Finding]:
 def from_environment(found: dict[str, Any]) -> bool:
     """Whether an error may come from this machine: a variable or a server that is elsewhere."""
     return "environ" in "".join(found["trace"]) or any(
-        word in found["error"]
-        for word in ("Connection", "OperationalError", "KeyError", "ImproperlyConfigured", "ModuleNotFound")
+        word in found["error"] for word in ("Connection", "OperationalError", "KeyError", "ImproperlyConfigured")
     )
 
 
@@ -162,8 +167,6 @@ def remedy(found: dict[str, Any]) -> str:
     if error.startswith("KeyError: ") and "environ" in "".join(found["trace"]):
         name = error.partition("'")[2].rpartition("'")[0]
         return f"set {name} in [app.env], or on the server: fab env.set {name}"
-    if error.startswith("ModuleNotFoundError"):
-        return "add its package to the dependencies, and install them here"
     last = [line.strip() for line in found["trace"] if line.strip().startswith("File ")][-1:]
     return last[0] if last else ""
 
