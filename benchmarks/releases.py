@@ -31,26 +31,6 @@ TREE_FILES, TREE_FILE_BYTES = 5000, 20_000
 ORDINARY = ("flask-sqlalchemy", "flask-migrate", "flask-login", "flask-wtf", "requests", "sentry-sdk", "boto3")
 PHASE_SWITCHES, PHASES = 4, 3
 VISITORS, VISITS_PER_SECOND = 8, 100
-# On the server: from `systemctl start` of a release that does not run to its first 200, on its own socket.
-START_UP = """
-import socket, subprocess, sys, time
-unit, path = sys.argv[1:]
-began = time.monotonic()
-starting = subprocess.Popen(["systemctl", "start", unit])
-while True:
-    try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(path)
-            connection.sendall(b"GET /healthz HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n")
-            if connection.recv(100).split()[1] == b"200":
-                break
-    except (OSError, IndexError):
-        pass
-    time.sleep(0.005)
-print(time.monotonic() - began)
-starting.wait()
-subprocess.run(["systemctl", "stop", unit], check=True)
-"""
 
 
 def serving(at: Bench) -> str:
@@ -94,8 +74,8 @@ def start_up(at: Bench) -> float:
     """The app's own: what an older release of it takes from its start to its first answer."""
     current = serving(at)
     older = [name for name in at.on_server("ls", "/srv/visitors/releases").split() if name != current][-1]
-    arguments = (f"visitors@{older}.service", f"/run/visitors/{older}/http.sock")
-    return float(at.on_server("python3", "-", *arguments, stdin=START_UP))
+    arguments = (f"visitors@{older}.service", f"/run/visitors/{older}/http.sock", "/healthz", DOMAIN)
+    return float(at.on_server("python3", "-", *arguments, stdin=examples.START_UP))
 
 
 def switching(at: Bench, report: Report) -> None:

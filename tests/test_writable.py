@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.agent.resources.release import built, writable
-from deploy.agent.resources.release.releases import copy_tree
+from deploy.agent.resources.release.trees import copy_tree
 from deploy.agent.resources.release.uploads import known_files, places_of
 from deploy.agent.resources.release.writable import Writable
 from deploy.agent.resources.serving.read_only import hint_of_read_only

@@ -26,20 +26,18 @@ class Local:
     """app: with what its source completes. requirements: text of each file that says what is installed by its path.
     found: what they say.
 
-    findings: what reading the source tells, see `checks`. roots: directories of it that Python searches.
+    reading: the source as it is read. findings: what that tells, see `checks`. roots: directories of it that Python
+    searches.
     """
 
     app: App
     source: SourceTree
+    reading: Reading
     requirements: dict[str, str]
     found: Dependencies
     framework: Framework = PLAIN
     findings: tuple[Finding, ...] = ()
     roots: tuple[str, ...] = ("",)
-
-    @property
-    def reading(self) -> Reading:
-        return Reading(self.source.directory, frozenset(entry.path for entry in self.source.entries))
 
     def size_bytes(self, indices: list[int]) -> int:
         return sum(self.source.entries[index].size for index in indices)
@@ -86,7 +84,7 @@ def gather(config: Config, app: App) -> Local:
     if missing := served.missing_callable(app, reading, roots, packages):
         raise SourceError(missing[0].what, missing[0].where, "nothing was changed", missing[0].fix)
     looked = whole.of_source(app, reading, framework)
-    return Local(app, source, read, found, framework, tuple(looked), roots)
+    return Local(app, source, reading, read, found, framework, tuple(looked), roots)
 
 
 def read_files(directory: Path, app: App, names: set[str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from ..files import replace, required_ids
 from ..host.machine import dns_is_link_local
 from .commands import end, follow, stop
 from .environment import environment_file
-from .recipes import owned
+from .trees import owned
 
 SECONDS, LATE_SECONDS = 1800, 60
 SECRETS = "/run/ashore"

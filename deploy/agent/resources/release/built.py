@@ -12,13 +12,13 @@ from ...system import ENVIRONMENT, System
 from ...wire import Cancelled, Drift, Entry, Failed, Resource
 from ..files import replace, required_ids
 from .environment import layers_of
-from .releases import copy_tree, linked, make_directory
+from .recipes import trust
+from .trees import copy_tree, link_tree, owned
 from .uploads import PLACES, manifest_of
 
 MARKER = "built"
 # With the command and a directory that stands for the app's data, which a build cannot see, as its arguments.
 SCRIPT = 'export DATA_DIR="$2"; mkdir "$2"; exec /bin/sh -ec "$1"'
-BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # the server's own trust, where a private CA is in the way
 BLOCK = 1 << 20
 # Code and texts that are not read by a build of static files: what decides about these has other names.
 PLAIN_CODE = re.compile(r"(?!.*(settings|storage|finder|static))(.*\.(py|html|txt|md|rst|toml))")
@@ -58,8 +58,7 @@ class Built(Resource):
         before = f"/srv/{self.app}/releases/{self.base}"
         if self.products and self.base and is_current(before, self.home, self.products):
             for path in self.products:
-                copy_tree(f"{before}/source/{path}", f"{source}/{path}", linked)
-                give_directories(f"{source}/{path}", required_ids("root", self.app)[1])
+                link_tree(f"{before}/source/{path}", f"{source}/{path}", required_ids("root", self.app)[1])
             system.operator.emit(
                 {"event": "said", "text": f"as in release {self.base}: nothing that it reads has changed"}
             )
@@ -68,7 +67,7 @@ class Built(Resource):
         shutil.rmtree(copy, ignore_errors=True)
         try:
             copy_tree(source, copy)  # its files are hard links, which other releases have, too
-            give(copy, *required_ids(self.app, self.app))
+            owned(copy, *required_ids(self.app, self.app))
             self._build(system, copy, source)
             require_static(copy, self.static, self.command)
             seal(copy, required_ids("root", self.app)[1])
@@ -88,8 +87,7 @@ class Built(Resource):
         from .build_box import build
 
         environment = {"PATH": f"{self.home}/venv/bin:{ENVIRONMENT['PATH']}", "NPM_CONFIG_UPDATE_NOTIFIER": "false"}
-        if os.path.exists(BUNDLE):
-            environment |= {"SSL_CERT_FILE": BUNDLE, "NODE_EXTRA_CA_CERTS": BUNDLE}
+        environment |= trust("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")
         argv = ["/bin/sh", "-ec", SCRIPT, "build", self.command, f"{source}/.scratch/data"]
         files = [f"EnvironmentFile={path}" for path in (f"/srv/{self.app}/secrets.env", f"{self.home}/env")]
 
@@ -123,19 +121,6 @@ def is_current(before: str, home: str, products: tuple[str, ...]) -> bool:
     old, new = ({entry.path: entry for entry in manifest_of(directory)} for directory in (before, home))
     changed = {path for path in {*old, *new} if old.get(path) != new.get(path)}
     return found[0] == found[1] and all(PLAIN_CODE.fullmatch(path) for path in changed)
-
-
-def give_directories(top: str, gid: int) -> None:
-    """The directories of a tree whose files are links to those of another one."""
-    for directory, _, _ in os.walk(top):
-        make_directory(directory, gid)
-
-
-def give(top: str, uid: int, gid: int) -> None:
-    """Make somebody the owner of a tree that root has made."""
-    for _, directories, files, at in os.fwalk(top):
-        for name in (*directories, *files):
-            os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)
 
 
 def require_static(top: str, static: tuple[str, ...], command: str) -> None:

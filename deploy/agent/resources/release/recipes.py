@@ -2,14 +2,15 @@
 
 import os
 import re
-import shutil
 
 from ...dataclass import dataclass
 from ...wire import Value
+from .trees import copy_tree
 
 UV, LISTED = "uv", "listed"
 COPY = "project"  # of the source, which a build may write to
 LIST = "listed.txt"
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 # The project's version, where it would be asked of Git: no repository is uploaded.
 VERSION = "SETUPTOOLS_SCM_PRETEND_VERSION=0 PDM_BUILD_SCM_VERSION=0 PBR_VERSION=0 POETRY_DYNAMIC_VERSIONING_BYPASS=0"
 MADE = 'set -f\n"$UV" venv --quiet --allow-existing --no-project --python "$PYTHON" "$VENV"\n'
@@ -72,7 +73,7 @@ class Recipe(Value):
         if not self.local:
             return source
         copy = f"{scratch}/{COPY}"
-        shutil.copytree(source, copy, symlinks=True)
+        copy_tree(source, copy)
         for path in self.edited:
             with open(f"{copy}/{path}", "rb") as file:
                 data = file.read()
@@ -100,20 +101,14 @@ def plain(text: str) -> str:
     return EDITABLE.sub(changed, text.removeprefix("\ufeff"))
 
 
-def owned(top: str, uid: int, gid: int) -> None:
-    """Give a tree that root has made to a user. Nothing of the user runs yet."""
-    for directory, names, files in os.walk(top):
-        os.chown(directory, uid, gid)
-        os.chmod(directory, 0o700)
-        for name in (*names, *files):
-            os.chown(f"{directory}/{name}", uid, gid, follow_symlinks=False)
+def trust(*names: str) -> dict[str, str]:
+    """Variables with the server's own trust, which is needed where a private CA is in the way."""
+    return dict.fromkeys(names, BUNDLE) if os.path.exists(BUNDLE) else {}
 
 
 def uv_environment() -> dict[str, str]:
     """For uv in the build box: with the settings of the server; a virtualenv is not named after those of the source."""
     environment = {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
-    bundle = "/etc/ssl/certs/ca-certificates.crt"  # the server's own trust, where a private CA is in the way
-    if os.path.exists(bundle):
-        environment["SSL_CERT_FILE"] = bundle
+    environment |= trust("SSL_CERT_FILE")
     own = "/etc/uv/uv.toml"
     return environment | ({"UV_CONFIG_FILE": own} if os.path.exists(own) else {"UV_NO_CONFIG": "1"})

@@ -1,11 +1,9 @@
 """The parts of a release on the server: its source tree, its virtualenv, and the removal of old releases."""
 
-import errno
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 
 from ...dataclass import dataclass
@@ -16,6 +14,7 @@ from ..host.build_packages import BuildPackagesRemoved
 from .package import Package
 from .pythons import remove_unused, required, unused
 from .recipes import Recipe, uv_environment
+from .trees import link_tree, linked, make_directory
 from .uploads import MANIFEST, PLACES, UPLOADED, ancestors_of, escaping, known_files, stored_name
 
 UNITS = "/etc/systemd/system"
@@ -80,9 +79,7 @@ def copied(base: str, release: str, gid: int) -> None:
         partial = f"{release}/{name}.partial"
         shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted run
         if os.path.isdir(f"{base}/{name}"):
-            copy_tree(f"{base}/{name}", partial, linked)
-            for directory, _, _ in os.walk(partial):
-                make_directory(directory, gid)
+            link_tree(f"{base}/{name}", partial, gid)
     for name in (MANIFEST, PLACES):
         if (text := text_of(f"{base}/{name}")) is not None:
             replace(f"{release}/{name}", text.encode(), 0o600, 0, 0)
@@ -93,42 +90,11 @@ def copied(base: str, release: str, gid: int) -> None:
             os.rename(f"{release}/{name}.partial", f"{release}/{name}")
 
 
-def copy_tree(source: str, target: str, each: Callable[[str, str], object] = shutil.copy2) -> None:
-    """A copy of a tree with its links as they are; what goes wrong is an OSError as elsewhere, such as a full disk."""
-    try:
-        shutil.copytree(source, target, symlinks=True, copy_function=each)
-    except shutil.Error as error:
-        found = re.search(r"\[Errno (\d+)\]", str(error))
-        number = int(found[1]) if found else errno.EIO
-        raise OSError(number, os.strerror(number), target) from error
-
-
-def linked(source: str, target: str) -> None:
-    """A hard link; a copy where there are too many links to one file."""
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:
-        info = os.lstat(source)
-        shutil.copyfile(source, target, follow_symlinks=False)
-        os.chown(target, info.st_uid, info.st_gid, follow_symlinks=False)
-        os.chmod(target, info.st_mode & 0o777)
-
-
-def make_directory(path: str, gid: int) -> None:
-    with suppress(FileExistsError):
-        os.mkdir(path, 0o750)
-    os.chown(path, 0, gid)
-    os.chmod(path, 0o750)
-
-
 def place(entry: Entry, stored: str, path: str, gid: int) -> None:
     if entry.kind == "l":
         os.symlink(entry.hash, path)
         return
-    try:
-        os.link(stored, path)
-    except OSError:  # too many links to one file, or another file system
-        shutil.copyfile(stored, path)
+    linked(stored, path)
     os.chown(path, 0, gid)
     os.chmod(path, 0o750 if entry.kind == "x" else 0o640)
 

@@ -9,7 +9,7 @@ from ...system import System
 from ...wire import Drift, Failed, Resource
 from ..as_user import as_user
 from ..files import Link, replace, required_ids
-from .releases import make_directory
+from .trees import make_directory
 from .uploads import PLACES, UPLOADED, manifest_of, places_of
 
 
