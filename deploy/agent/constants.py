@@ -9,6 +9,7 @@ RUNNERS = {
     "waitress": ("wsgi",),
 }
 RUNNER, ASGI_RUNNER = "gunicorn", "uvicorn"  # unless said otherwise
+OWN_SERVER = "own_server"  # runs an app that is a server of its own, by a command: also a module in stack/runners
 ASGI_WORKERS = {"uvicorn": "uvicorn_worker.UvicornWorker"}  # worker_class in deploy.toml → that of RUNNER
 PROXY = "nginx"  # what visitors connect to: the name of a module in stack/proxies, and of its package
 RELEASE_ID = r"\d{8}-\d{6}"  # UTC of its building, RELEASE_TIME

@@ -2,13 +2,16 @@
 
 PROTOCOL = 1  # increase it if the two sides of a CI key become incompatible
 UV_VERSION = "0.13.8"
+UNITS = "/etc/systemd/system"
 KIT = "/usr/local/lib/ashore"
 WEBROOT = "/var/www/ashore-acme"  # for the validation of names by a certificate authority
 CERTIFICATE_HOOK = f"{KIT}/certificate-hook.sh"
 ROOM_SCRIPT = f"{KIT}/room.sh"  # creates a running release's files in /run; stops an older one in the background
 DATA_SCRIPT = f"{KIT}/data-limit.sh"
 UNDO_SCRIPT = f"{KIT}/undo.sh"
-PROVISION = "6"  # increase it if a site or unit needs something new from `fab provision`
+PROCESS_SCRIPT = f"{KIT}/process.sh"  # the beginning and end of processes and of timers' jobs
+PORT_SCRIPT = f"{KIT}/port.sh"  # the port of an app that is a server of its own
+PROVISION = "7"  # increase it if a site or unit needs something new from `fab provision`
 
 
 def home(app: str) -> str:
@@ -60,13 +63,37 @@ def unit(app: str, release_id: str) -> str:
     return f"{app}@{release_id}.service"
 
 
+def process_unit(app: str, release_id: str, name: str, number: int) -> str:
+    """One process of a release beside its web server. Of the app's own template, so drop-ins for that hold for it."""
+    return f"{app}@{release_id}.{name}.{number}.service"
+
+
+def job_unit(app: str, release_id: str, name: str) -> str:
+    """What a timer of a release runs."""
+    return f"{app}@{release_id}.{name}.service"
+
+
+def timer_unit(app: str, release_id: str, name: str) -> str:
+    return f"{app}@{release_id}.{name}.timer"
+
+
+def own_name(app: str, release_id: str) -> str:
+    """A file that each release with processes has: below `current`, it tells which release that is."""
+    return f"{release(app, release_id)}/{release_id}"
+
+
+def scale(app: str) -> str:
+    """How many of which process `fab scale` wants: JSON of {name: count}."""
+    return f"/srv/{app}/scale.json"
+
+
 def link_local_file(app: str) -> str:
     """The drop-in that blocks link-local addresses for all releases of the app."""
     return f"/etc/systemd/system/{app}@.service.d/50-ashore.conf"
 
 
 def unit_file(app: str, release_id: str) -> str:
-    return f"/etc/systemd/system/{unit(app, release_id)}"
+    return f"{UNITS}/{unit(app, release_id)}"
 
 
 def certificates(app: str) -> str:

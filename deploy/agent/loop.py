@@ -59,6 +59,7 @@ class Conversation:
             "ask": self.answer_ask,
             "logs": self.answer_logs,
             "run": self.answer_run,
+            "job": self.answer_job,
             "plan": self.answer_plan,
             "modules": self.take_modules,
         }
@@ -205,6 +206,11 @@ class Conversation:
         from .questions.oneoff import run
 
         return run(self.emit, self.messages, self.lost, app, command, tty)
+
+    def answer_job(self, app: str, name: str) -> "End":
+        from .questions.jobs import run_now
+
+        return run_now(self.emit, self.lost, app, name)
 
     def answer_plan(
         self, plan: Run, units: list[str], asks: list[list[str]], check: bool, run: Run, wait: bool, halt: str

@@ -10,11 +10,13 @@ from typing import Any
 from ..agent.dataclass import asdict
 from ..agent.resources.release.uploads import ancestors_of, escaping
 from ..agent.wire import Entry, Refused
+from ..config.commands import WEB
 from ..config.reader import App, read
 from ..source.dependencies import PYTHON_FILES, chosen, dependencies, needed
 from ..source.requirements import check, encoded
 from ..stack.runners import runner_of
 
+BESIDE = ("processes", "timers")
 MOST_ENTRIES = 50_000
 MOST_DIRECTORIES = 10_000
 MOST_LINKS = 2_000
@@ -29,19 +31,33 @@ OPERATOR = "an operator can deploy it with `fab deploy`; after that, CI keys may
 
 
 def as_table(app: App) -> dict[str, Any]:
-    """The app as the table [app] of a deploy.toml, as it is sent."""
-    return {**asdict(app), "static": dict(app.static), "env": dict(app.env)}
+    """The app as the table [app] of a deploy.toml, as it is sent; its other tables are in it."""
+    found = {**asdict(app), "static": dict(app.static), "env": dict(app.env)}
+    for kind in BESIDE:
+        found[kind] = {made.name: without_name(asdict(made)) for made in getattr(app, kind)}
+    if command := found.pop("web"):
+        found["processes"][WEB] = {"command": command}
+    return found
+
+
+def without_name(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key != "name"}
 
 
 def app_of(table: Any, name: str) -> App:
     """The inverse of `as_table`, with the reader of deploy.toml. name: the app of the key."""
     if not isinstance(table, dict) or table.get("name") != name:
         raise Refused(f"this key is only for {name}", f"set name = {name!r} in deploy.toml, or use another key")
-    for key, value in table.items():
+    table = dict(table)
+    beside = {kind: table.pop(kind, {}) for kind in BESIDE}
+    inner = [made for found in beside.values() if isinstance(found, dict) for made in found.items()]
+    for key, value in (*table.items(), *inner):
         items = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else [value]
         if len(items) > 2 * MOST_ITEMS or any(isinstance(item, str) and len(item) > MOST_TEXT for item in items):
             raise Refused(f"app.{key[:40]} is too large for a CI key")
-    return read({"app": table}, "", Path()).app
+    if len(inner) > MOST_ITEMS:
+        raise Refused("the app has too many processes and timers for a CI key")
+    return read({"app": table, **beside}, "", Path()).app
 
 
 def fields(message: dict[str, Any], wanted: Mapping[str, Any]) -> list[Any]:

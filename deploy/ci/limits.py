@@ -17,6 +17,7 @@ CEILINGS = (
     "release_seconds", "build_seconds", "health_seconds", "watch_seconds", "timeout_seconds",
     "requests_per_second", "connections_per_address", "stream_drain_seconds", "stream_idle_seconds",
 )  # fmt: skip
+BESIDE = "processes"
 # The value that means "as much as there is".
 NO_LIMIT = {"cpu_percent": 0, "requests_per_second": 0, "connections_per_address": 0}
 
@@ -31,14 +32,14 @@ class Limits:
 
 def recorded(app: App, site: Site) -> str:
     """As the server keeps it."""
-    allowed = {key: getattr(app, key) for key in (*SWITCHES, *LISTS, *CEILINGS)}
+    allowed = {key: getattr(app, key) for key in (*SWITCHES, *LISTS, *CEILINGS)} | {BESIDE: beside(app)}
     return json.dumps({"site": site_to_json(site), "allowed": allowed}, indent=1, sort_keys=True) + "\n"
 
 
 def read(text: str) -> Limits:
     found = json.loads(text)
     unknown = App("", "")  # an older version of the kit recorded fewer settings: those are as by default
-    allowed = {key: getattr(unknown, key) for key in (*SWITCHES, *LISTS, *CEILINGS)}
+    allowed = {key: getattr(unknown, key) for key in (*SWITCHES, *LISTS, *CEILINGS)} | {BESIDE: 0}
     return Limits(site_from_json(found["site"]), allowed | found["allowed"])
 
 
@@ -77,4 +78,11 @@ def beyond(app: App, limits: Limits) -> list[str]:
         wanted, most, none = getattr(app, key), limits.allowed[key], NO_LIMIT.get(key)
         if most != none and (wanted > most or wanted == none):
             found.append(f"{key} = {wanted} (allowed: {most})")
+    if beside(app) > limits.allowed[BESIDE]:
+        found.append(f"{BESIDE} = {beside(app)} (allowed: {limits.allowed[BESIDE]})")
     return found
+
+
+def beside(app: App) -> int:
+    """How many processes and timers a release has besides its web server: each may use as much as that."""
+    return sum(process.count for process in app.processes) + len(app.timers)

@@ -20,6 +20,7 @@ from .ci import ci_tasks
 from .env import env_tasks
 from .misuse import core_told, explain_misuse, open_streams, print_help
 from .options import ending, stage_names
+from .processes import scale_task, timer_tasks
 from .project import project_tasks
 from .sandbox import sandbox_tasks
 from .tasks import stage_task, tasks, tls_tasks
@@ -49,8 +50,8 @@ def namespace(program: Any = fab) -> Collection:
     open_streams()
     atexit.register(leave, session)  # runs last
     atexit.register(session.close)
-    made = Collection(*tasks(session), *project_tasks(session))
-    for group in (env_tasks, tls_tasks, sandbox_tasks, ci_tasks):
+    made = Collection(*tasks(session), scale_task(session), *project_tasks(session))
+    for group in (env_tasks, tls_tasks, timer_tasks, sandbox_tasks, ci_tasks):
         made.add_collection(group(session))
     session.commands = frozenset({*made.tasks, *made.collections})
     for name in {*stage_names()} - session.commands:  # those are refused when the file is read

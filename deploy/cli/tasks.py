@@ -108,16 +108,24 @@ def tasks(session: Session) -> list[Any]:
             "follow": "show new lines as they are written, until Ctrl-C",
             "since": 'show lines since a time: "1 hour ago", yesterday, "2026-11-20 10:00" (UTC)',
             "release": "show only the lines of this release ID",
+            "process": "show only the lines of one process or timer, such as web or worker",
         },
     )
     def logs(
-        typed: Typed, follow: bool = False, n: int = 200, since: str = "", release: str = "", **proxies: bool
+        typed: Typed,
+        follow: bool = False,
+        n: int = 200,
+        since: str = "",
+        release: str = "",
+        process: str = "",
+        **proxies: bool,
     ) -> None:
         """Show the app's logs, from the server's journal."""
         lines = count(n, "logs")
         try:
             with typed.verb("logs") as (verb, call):
-                verb.logs(call, lines=lines, since=since, follow=follow, release=release, with_proxy=proxies[PROXY])
+                which = {"release": release, "process": process, "with_proxy": proxies[PROXY]}
+                verb.logs(call, lines=lines, since=since, follow=follow, **which)
         except Interrupted:
             raise Exit(code=0) from None  # Ctrl-C is the usual way to stop following a log
 

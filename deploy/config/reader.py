@@ -8,6 +8,7 @@ from typing import Any
 from ..agent.constants import ASGI_RUNNER, ASGI_WORKERS, RUNNER, RUNNERS
 from ..agent.dataclass import dataclass, field, replace
 from ..errors import ConfigError
+from .commands import NO_PROCFILE, PROCFILE, Procfile, completed, procfile
 from .keys import keys
 from .schema import App as App  # what reading a config gives, so they can be had from here
 from .schema import Stage as Stage
@@ -18,9 +19,12 @@ FILE = "deploy.toml"
 
 @dataclass(frozen=True)
 class Config:
+    """notes: what a reader of the Procfile should know, for a deploy and a check."""
+
     app: App
     stages: tuple[Stage, ...]
     directory: Path = field(default_factory=Path)
+    notes: tuple[str, ...] = ()
 
     def stage(self, name: str) -> Stage:
         for stage in self.stages:
@@ -55,7 +59,7 @@ def load(directory: Path, taken: frozenset[str] = frozenset()) -> Config:
         raise ConfigError(
             f"{FILE} is not TOML: {error}", where=str(path), detail=_line(source, str(error)), hint=_FIX
         ) from error
-    return read(data, source, directory, taken)
+    return read(data, source, directory, taken, procfile(directory))
 
 
 _FIX = "fix that line; docs/config.md has every key"
@@ -81,12 +85,19 @@ def _line(source: str, message: str) -> str:
     return f"{source.splitlines()[line - 1]}\n{' ' * (column - 1)}^"
 
 
-def read(data: dict[str, Any], source: str, directory: Path, taken: frozenset[str] = frozenset()) -> Config:
-    reader = _Reader(source, directory / FILE)
-    reader.known(data, ("app", "stages"), "")
+def read(
+    data: dict[str, Any],
+    source: str,
+    directory: Path,
+    taken: frozenset[str] = frozenset(),
+    file: Procfile = NO_PROCFILE,
+) -> Config:
+    """file: the project's Procfile."""
+    reader = TableReader(source, directory / FILE)
+    reader.known(data, ("app", "processes", "timers", "stages"), "")
     if "app" not in data:
         raise reader.error("app", "the table [app] is missing")
-    app = reader.table(data["app"], App, "app")
+    app, notes = completed(App(**reader.table(data["app"], App, "app")), data, file, reader)
     stages = data.get("stages", {})
     if not isinstance(stages, dict):
         raise reader.error("stages", f"stages should be tables [stages.NAME], not {kind_of(stages)}")
@@ -101,15 +112,18 @@ def read(data: dict[str, Any], source: str, directory: Path, taken: frozenset[st
         require_certificate(stage, reader)
         require_hosts_of_keys(stage, reader)
         made.append(stage)
-    require_runner(App(**app), reader)
-    return Config(App(**app), tuple(made), directory)
+    require_runner(app, reader)
+    return Config(app, tuple(made), directory, notes)
 
 
-def require_runner(app: App, reader: "_Reader") -> None:
-    """One callable, and a runner that can call it."""
+def require_runner(app: App, reader: "TableReader") -> None:
+    """One callable, and a runner that can call it; or a command."""
+    if app.web:
+        return
     example = 'wsgi = "shop:app" for WSGI (Flask, Django), or asgi = "shop:app" for ASGI (FastAPI, Starlette, Quart)'
+    more = f'{example}; a server of its own: [processes.web] command = "…", or web: in a {PROCFILE}'
     if not app.served:
-        raise reader.error("app", "app.wsgi or app.asgi is missing: one of them names what is served", example)
+        raise reader.error("app", "app.wsgi or app.asgi is missing: one of them names what is served", more)
     if app.wsgi and app.asgi:
         raise reader.error("asgi", "app.wsgi and app.asgi are both set, but one app is served", f"keep one: {example}")
     if app.asgi and "asgi" not in RUNNERS[app.run_by]:
@@ -125,7 +139,7 @@ def require_runner(app: App, reader: "_Reader") -> None:
         raise reader.error("worker_class", what, f'worker_class = "{ASGI_RUNNER}", or remove it')
 
 
-def require_certificate(stage: Stage, reader: "_Reader") -> None:
+def require_certificate(stage: Stage, reader: "TableReader") -> None:
     """The TLS settings of a stage must be consistent."""
     prefix = f"stages.{stage.name}"
     if stage.tls == "files" and not (stage.certificate and stage.certificate_key):
@@ -155,7 +169,7 @@ def host_and_port(written: str) -> tuple[str, int]:
     return (found[1].lower(), int(found[2] or 0)) if found else (written.lower(), 0)
 
 
-def require_hosts_of_keys(stage: Stage, reader: "_Reader") -> None:
+def require_hosts_of_keys(stage: Stage, reader: "TableReader") -> None:
     """An entry of host_keys that names a host must name one of the stage's hosts."""
     there = {host_and_port(host.rpartition("@")[2]) for host in stage.hosts}
     for entry in stage.host_keys:
@@ -167,7 +181,7 @@ def require_hosts_of_keys(stage: Stage, reader: "_Reader") -> None:
 
 
 @dataclass(frozen=True)
-class _Reader:
+class TableReader:
     source: str
     path: Path
 
@@ -187,7 +201,7 @@ class _Reader:
                 raise self.error(key, f"unknown key {prefix}{key}", guess)
 
     def table(self, table: Any, kind: type, name: str) -> dict[str, Any]:
-        """The values of a table of this kind, App or Stage, by key."""
+        """The values of a table of this kind, App or another of TABLES, by key."""
         if not isinstance(table, dict):
             raise self.error(name.rpartition(".")[2], f"{name} should be a table [{name}], not {kind_of(table)}")
         known = keys(kind)

@@ -5,10 +5,12 @@ The first paragraph is the comment. RUNNER and ASGI_RUNNER stand for the names o
 the name of what is in front.
 """
 
-from ..agent.constants import ASGI_RUNNER, ASGI_WORKERS, RUNNER, RUNNERS
+from ..agent.constants import ASGI_RUNNER, ASGI_WORKERS, OWN_SERVER, RUNNER, RUNNERS
 from ..agent.dataclass import dataclass, field
 from .keys import BOTH, PROVISION, attributes, key
+from .processes import Process, Timer
 from .values import (
+    LINE,
     app_name,
     debian_packages,
     env,
@@ -34,8 +36,6 @@ REQUIREMENT = word(
 )
 HOST_KEY = r"([^\s,]+ )?SHA256:[A-Za-z0-9+/]{43}=?"
 
-LINE = word(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]*", "one line for /bin/sh")
-
 APP, FILES, ENVIRONMENT, HEALTH, RELEASES = "App", "Files", "Environment", "Health check", "Releases"
 WORKERS, VISITORS, RESOURCES, PERMISSIONS = "Workers", "Limits for visitors", "Limits for the app", "Permissions"
 SERVERS, NAMES, TLS, FIREWALL = "Servers", "Domain", "TLS", "Firewall"
@@ -56,7 +56,7 @@ class App:
     """What is served, of an app that speaks WSGI (Flask, Django): "module:callable", or "module:factory()" if a
     function makes the app.
 
-    Exactly one of `wsgi` and `asgi` is set.
+    Exactly one of `wsgi` and `asgi` is set, unless the app is a server of its own: see [processes.web].
     """
     asgi: str = key("", CALLABLE, APP, example="shop:app", unset="none: `wsgi` is set")
     """What is served, of an app that speaks ASGI (FastAPI, Starlette, Quart): "module:callable", or "module:factory()"
@@ -269,6 +269,10 @@ class App:
     )
     """Devices on the server that the app may use."""
 
+    web: str = ""  # the command of [processes.web], or of the Procfile's web
+    processes: tuple[Process, ...] = ()  # the others
+    timers: tuple[Timer, ...] = ()
+
     @property
     def is_asgi(self) -> bool:
         """Whether it is called by ASGI. A runner or workers that only do that mean it for `wsgi`, too."""
@@ -281,6 +285,8 @@ class App:
     @property
     def run_by(self) -> str:
         """The name of its runner."""
+        if self.web:
+            return OWN_SERVER
         return self.runner or (ASGI_RUNNER if self.is_asgi and self.worker_class not in ASGI_WORKERS else RUNNER)
 
 
@@ -382,4 +388,4 @@ class Stage:
     pin: bool = True  # write a host key that was accepted into known_hosts
 
 
-TABLES = {"app": App, "stages.NAME": Stage}
+TABLES = {"app": App, "processes.NAME": Process, "timers.NAME": Timer, "stages.NAME": Stage}

@@ -48,6 +48,9 @@ def word(pattern: str, what: str) -> Kind[str]:
     return read
 
 
+LINE = word(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]*", "one line for /bin/sh")
+
+
 def one_of(names: tuple[str, ...]) -> Kind[str]:
     """One of these names, or "" for the default."""
     takes = f"{', '.join(names[:-1])} or {names[-1]}"

@@ -86,6 +86,8 @@ def modules_for(message: dict[str, Any]) -> set[str]:
         named = {"agent.questions.journal"}
     elif message["request"] == "run":
         named = {"agent.questions.oneoff"}
+    elif message["request"] == "job":
+        named = {"agent.questions.jobs", "agent.questions.journal"}
     elif message["request"] == "survey":
         named = {"agent.questions.facts"}
     elif message["request"] == "ask":

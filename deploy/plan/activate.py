@@ -5,11 +5,13 @@ watch is undone.
 """
 
 from ..agent import layout
-from ..agent.dataclass import dataclass
+from ..agent.dataclass import dataclass, replace
 from ..agent.resources.files import Absent, File, Link
 from ..agent.resources.host.build_packages import BuildPackagesRemoved
 from ..agent.resources.host.machine import Platform
 from ..agent.resources.host.noticed import Noticed
+from ..agent.resources.processes.running import OnlyProcessesOf, Running, Together
+from ..agent.resources.processes.timers import Schedules, TimersRunning
 from ..agent.resources.release.releases import Pruned
 from ..agent.resources.release.static import StaticLinks
 from ..agent.resources.release.uploads import Discarded
@@ -23,9 +25,10 @@ from ..agent.resources.tls.certificates import Presented
 from ..agent.wire import Plan, Resource
 from ..config.reader import App
 from ..config.site import Site
+from ..stack.processes import timers, unit_texts, workers
 from ..stack.proxies import proxy
 from ..stack.runners import runner_of
-from .build import data, unit_as_it_was, virtualenv, with_tools
+from .build import beside, data, unit_as_it_was, virtualenv, with_tools
 from .certificates import secured
 from .facts import SYSTEMS, Facts, Release
 from .record import as_recorded, static_links
@@ -112,10 +115,11 @@ def activate(
         *start(switch),
         *gate(switch),
         *reach(switch),
+        *processes(switch),
         *turn(switch),
         *watch(switch),
     )
-    finish = (*ended(switch, leave or {}), *last, noticed(switch))
+    finish = (*ended(switch, leave or {}), *timed(switch), *last, noticed(switch))
     undo = (*back(switch), *removed(switch, bool(built))) if switch.old or built else ()
     return Plan(verb, steps, undo, finish, restore=True, current=switch.current)
 
@@ -123,7 +127,9 @@ def activate(
 def begin(switch: Switch) -> Steps:
     """Refuse what must be refused before anything is created."""
     as_it_was = (unit_as_it_was(switch.app, switch.old, switch.facts, switch.force),) if switch.old else ()
-    return (Platform(SYSTEMS), proxy().names(switch.app, switch.site), *as_it_was)
+    schedules = tuple((timer.name, timer.schedule) for timer in switch.app.timers)
+    valid = (Schedules(schedules),) if schedules else ()
+    return (Platform(SYSTEMS), *valid, proxy().names(switch.app, switch.site), *as_it_was)
 
 
 def whole(switch: Switch) -> Steps:
@@ -138,7 +144,11 @@ def whole(switch: Switch) -> Steps:
 
 
 def start(switch: Switch) -> Steps:
-    return (Service(switch.unit, active=True),)
+    """Its web server; the units of all that runs beside it are written first, so that one set of files is complete."""
+    return (
+        *beside(switch.app, switch.release.id, switch.facts, switch.force),
+        Service(switch.unit, active=True),
+    )
 
 
 def gate(switch: Switch) -> Steps:
@@ -165,6 +175,26 @@ def reach(switch: Switch) -> Steps:
         proxy().site(app, switch.site, switch.static_before, switch.facts.proxy, switch.force),
         proxy().service(enabled=True),
         *((Presented(switch.host, certificate, front),) if switch.site.encrypted else ()),
+    )
+
+
+def processes(switch: Switch) -> Steps:
+    """Its processes run beside those of the release before, which stop after the switch; a singleton's stop first."""
+    units = workers.units(switch.app, switch.release.id, switch.facts.scale)
+    others = switch.recorded(switch.old).processes if switch.old else ()
+    if not units and not others:
+        return ()
+    return (Running(switch.name, switch.release.id, units, singletons_of(switch, switch.old, switch.app)),)
+
+
+def singletons_of(switch: Switch, release_id: str, wanted: App) -> tuple[tuple[str, int], ...]:
+    """The units of a release that must not run while those of another one do, and how long each may take to stop."""
+    single = {process.name for process in wanted.processes if process.singleton}
+    made = switch.recorded(release_id) if release_id else replace(switch.app, processes=())
+    return tuple(
+        (layout.process_unit(switch.name, release_id, each.name, number), each.stop_seconds)
+        for each, number in workers.numbered(made, switch.facts.scale)
+        if each.name in single or each.singleton
     )
 
 
@@ -203,7 +233,9 @@ def watch(switch: Switch) -> Steps:
         told, front = runner_of(switch.recorded(switch.old)).restarts, proxy().front
         line = proxy().access_line
         alone = runner_of(app).is_alone(app, switch.facts.cpus)
-        watched = (Watched(switch.unit, old, log, app.watch_seconds, switch.current, line, told, front, alone),)
+        units = workers.units(app, switch.release.id, switch.facts.scale)
+        others = (Together(units),) if units else ()
+        watched = (Watched(switch.unit, old, log, app.watch_seconds, switch.current, line, told, front, alone, others),)
     return (
         Reachable(switch.host, app.health_path, REACH_SECONDS, switch.site.port, proxy().front),
         *watched,
@@ -217,8 +249,22 @@ def ended(switch: Switch, leave: dict[str, str]) -> Steps:
     return (
         *(File(f"{layout.release(name, left)}/state", f"{state}\n") for left, state in leave.items()),
         Retired(name, switch.release.id, drain_seconds(switch), stream_seconds(switch)),
+        *others_stopped(switch),
         Pruned(name, layout.home(name), switch.app.keep_releases),
     )
+
+
+def others_stopped(switch: Switch) -> Steps:
+    """No processes of other releases, of which any may have some."""
+    made = [switch.app, *(switch.recorded(release_id) for release_id in switch.facts.records)]
+    if not any(app.processes or app.timers for app in made):
+        return ()
+    return (OnlyProcessesOf(switch.name, switch.release.id),)
+
+
+def timed(switch: Switch) -> Steps:
+    units = timers.units(switch.app, switch.release.id)
+    return (TimersRunning(switch.name, switch.release.id, units),) if units else ()
 
 
 def noticed(switch: Switch) -> Noticed:
@@ -229,20 +275,34 @@ def back(switch: Switch) -> Steps:
     """Traffic goes back, and the new release is stopped."""
     name, old, before = switch.name, switch.old, switch.facts.previous
     if not old:
-        return (Absent(switch.current), Service(switch.unit, active=False, enabled=False))
+        return (Absent(switch.current), *others_back(switch), Service(switch.unit, active=False, enabled=False))
     previous = layout.previous(name)
     return (
         TrafficBack(switch.current, old, layout.unit(name, old)),
+        *others_back(switch),
         proxy().service(),
         Retired(name, old, drain_seconds(switch)),
         Link(previous, f"releases/{before}") if before else Absent(previous),
     )
 
 
+def others_back(switch: Switch) -> Steps:
+    """The processes of the old release run, and those of the new one do not; its timers have not been stopped."""
+    old, before = switch.old, switch.recorded(switch.old) if switch.old else None
+    new = switch.app.processes
+    if not new and not (before and before.processes):
+        return ()
+    waits = tuple((each.name, each.stop_seconds) for each in new if each.singleton)
+    stopped = OnlyProcessesOf(switch.name, old, waits=waits)
+    units = workers.units(before, old, switch.facts.scale) if before else ()
+    return (stopped, Running(switch.name, old, units)) if units else (stopped,)
+
+
 def removed(switch: Switch, new: bool) -> Steps:
     """new: the release was created by the failed steps."""
     name, release_id = switch.name, switch.release.id
-    made = (Absent(layout.release(name, release_id)), Absent(layout.unit_file(name, release_id)))
+    units = (layout.unit(name, release_id), *unit_texts(switch.app, release_id, switch.facts.scale))
+    made = (Absent(layout.release(name, release_id)), *(Absent(f"{layout.UNITS}/{unit}") for unit in units))
     tools = (BuildPackagesRemoved(name),) if switch.app.build_apt else ()
     return (*made, Discarded(layout.home(name)), *tools) if new else tools
 

@@ -17,6 +17,7 @@ from ..agent.resources.serving.services import UnitFile
 from ..agent.wire import Resource, Secret
 from ..config.reader import App
 from ..stack.data import served_data
+from ..stack.processes import unit_texts
 from ..stack.runners import runner_of
 from .facts import Facts, Release
 from .record import as_recorded, recipe_of, settings, static_links, unit_text
@@ -140,6 +141,19 @@ def parts(app: App, release: Release, cpus: int) -> tuple[Resource, ...]:
         Link(f"{directory}/unit", unit, "unit file: linked into the release"),
         UnitFile(layout.unit(app.name, release.id), File(unit, unit_text(app), was=was)),
     )
+
+
+def beside(app: App, release_id: str, facts: Facts, force: bool = False) -> tuple[Resource, ...]:
+    """The units of a release's processes and timers; of an existing one as the kit wrote them at that time."""
+    recorded = facts.records.get(release_id)
+    made = as_recorded(app, recorded) if recorded else app
+    texts = unit_texts(made, release_id, facts.scale)
+    files = {
+        name: File(f"{layout.UNITS}/{name}", text, force=force, keep=bool(recorded)) for name, text in texts.items()
+    }
+    bound = "processes: bound to the release"
+    own = (Link(layout.own_name(app.name, release_id), "release.json", bound),) if texts else ()
+    return (*own, *(UnitFile(name, file) for name, file in files.items()))
 
 
 def unit_as_it_was(app: App, release_id: str, facts: Facts, force: bool) -> UnitFile:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..agent.constants import PROXY
-from ..agent.dataclass import dataclass, fields
+from ..agent.dataclass import dataclass, field, fields, replace
 from ..config.site import Site
 
 SYSTEMS = ("debian", "ubuntu")  # IDs of os-release that the kit knows
@@ -17,6 +17,7 @@ class Facts:
     proxy: its package's version. provisioned: layout.PROVISION at the last provision; "" before the first one.
     ci: the version of the kit that plans for CI keys of the app; "" if there are none.
     pythons: versions of those that uv has installed.
+    scale: how many of which process `fab scale` wants.
     data: why the app cannot write its data at the moment, as text; "" if it can.
     """
 
@@ -34,6 +35,7 @@ class Facts:
     ci: str = ""
     data: str = ""
     pythons: tuple[str, ...] = ()
+    scale: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, reply: dict[str, Any]) -> "Facts":
@@ -42,6 +44,9 @@ class Facts:
         return cls(
             **values | {"uv": tuple(values["uv"]), "pythons": tuple(values.get("pythons", ())), "proxy": reply[PROXY]}
         )
+
+    def with_scale(self, scale: dict[str, int]) -> "Facts":
+        return replace(self, scale=scale)
 
     @property
     def good(self) -> list[str]:

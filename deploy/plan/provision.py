@@ -112,6 +112,8 @@ def scripted(force: bool) -> Steps:
         file(layout.CERTIFICATE_HOOK, "certbot/hook.sh.j2", force),
         *proxy().scripts(force),
         file(layout.ROOM_SCRIPT, "systemd/room.sh.j2", force),
+        file(layout.PROCESS_SCRIPT, "systemd/process.sh.j2", force),
+        file(layout.PORT_SCRIPT, "systemd/port.sh.j2", force),
     )
 
 

@@ -5,14 +5,15 @@ import json
 from typing import Any
 
 from ..agent import layout
-from ..agent.dataclass import replace
+from ..agent.dataclass import asdict, fields, replace
 from ..agent.resources.release.recipes import Recipe
 from ..agent.wire import Entry, pack
-from ..config.keys import keys
+from ..config.processes import Process, Timer
 from ..config.reader import App
 from ..config.site import Site, is_address
 from ..source.dependencies import Dependencies
 from ..stack.data import served_data
+from ..stack.processes import unit_texts
 from ..stack.runners import runner_of
 
 RECORDED = (
@@ -20,7 +21,15 @@ RECORDED = (
     "threads", "timeout_seconds", "memory_percent", "cpu_percent", "tasks_max", "tmp_megabytes", "outbound",
     "allow_jit", "writable_paths", "devices",
 )  # fmt: skip  # settings that belong to the code: a reactivated release uses its own
-RECORDED_IF_SET = ("build_command", "writable", "asgi", "runner")  # a release whose record lacks them has none
+RECORDED_IF_SET = (
+    "build_command",
+    "writable",
+    "asgi",
+    "runner",
+    "web",
+    "processes",
+    "timers",
+)  # a release whose record lacks them has none
 
 
 def venv_key(
@@ -58,9 +67,10 @@ def recipe_of(record: dict[str, Any]) -> Recipe:
 
 def settings(app: App, cpus: int) -> dict[str, str]:
     """The variables that the kit sets for a release, besides RELEASE_ID."""
+    asgi = {"QUART_APP": app.served, "ASGI_APP": app.served}
     return {
         "DATA_DIR": layout.data(app.name),
-        **({"QUART_APP": app.served, "ASGI_APP": app.served} if app.is_asgi else of_wsgi(app)),
+        **({} if app.web else asgi if app.is_asgi else of_wsgi(app)),
         **runner_of(app).environment(app, cpus),
     }
 
@@ -86,6 +96,8 @@ def digest(app: App, site: Site, entries: tuple[Entry, ...], key: str, cpus: int
     """Same digest, same release: covers what would be built, except its ID and variables set on the server."""
     parts: list[Any] = [entries, key, settings(app, cpus), app.env, unit_text(app), runner_of(app).files(app, cpus)]
     parts += [[app.build_command, app.writable]] if app.build_command or app.writable else []
+    beside = unit_texts(app, "RELEASE")
+    parts += [beside] if beside else []
     name = site.names[0]  # the app's DOMAIN
     if not is_address(name):  # an address differs per host, and all hosts of a stage share their releases
         parts.append(name)
@@ -95,15 +107,21 @@ def digest(app: App, site: Site, entries: tuple[Entry, ...], key: str, cpus: int
 def recorded(app: App) -> dict[str, Any]:
     """The settings of the app that belong to a release, for its release.json."""
     found = {name: getattr(app, name) for name in RECORDED}
-    found |= {name: getattr(app, name) for name in RECORDED_IF_SET if getattr(app, name)}
+    found |= {name: plain(getattr(app, name)) for name in RECORDED_IF_SET if getattr(app, name)}
     if app.is_asgi or app.runner:
         found |= {"asgi": app.asgi, "runner": app.run_by}  # as it is now, whatever later versions choose by themselves
     return found
 
 
+def plain(value: Any) -> Any:
+    """As JSON has it: of what has keys of its own, a table."""
+    of_processes = isinstance(value, tuple) and any(isinstance(item, (Process, Timer)) for item in value)
+    return [asdict(item) for item in value] if of_processes else value
+
+
 def as_recorded(app: App, record: dict[str, Any]) -> App:
     """The app as it was when a release was made, by its release.json."""
-    default = {key.name: key.default for key in keys(App).values()}
+    default = {field.name: field.default for field in fields(App)}
     known = record.get("app", {})
     found = {name: known[name] for name in RECORDED if name in known}
     if known:
@@ -111,5 +129,8 @@ def as_recorded(app: App, record: dict[str, Any]) -> App:
     lists = {name: tuple(value) for name, value in found.items() if isinstance(value, list)}
     if "static" in found:
         lists["static"] = tuple((prefix, directory) for prefix, directory in found["static"])
+    for key, kind in (("processes", Process), ("timers", Timer)):
+        if key in found:
+            lists[key] = tuple(kind(**table) for table in found[key])
     found |= lists
     return replace(app, **found)

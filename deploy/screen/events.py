@@ -96,6 +96,29 @@ class Run(RunFields, From, total=False):
     undone: bool
 
 
+class TimerRow(TypedDict):
+    """next: epoch seconds. last: how the last run ended; {} before the first."""
+
+    event: Literal["timer"]
+    name: str
+    schedule: str
+    active: bool
+    running: bool
+    next: float | None
+    last: dict[str, Any]
+
+
+class ProcessRow(TypedDict):
+    """count: how many are wanted. configured: how many deploy.toml says, or the Procfile."""
+
+    event: Literal["process"]
+    name: str
+    count: int
+    running: int
+    configured: int
+    restarts: int
+
+
 class VariableFields(TypedDict):
     event: Literal["variable"]
     name: str
@@ -157,5 +180,5 @@ class FindingShown(TypedDict):
 
 
 Result: TypeAlias = FindingShown | KeyMeaning | Answers | Preview | CiKey | Error | Sandbox
-Row: TypeAlias = ReleaseRow | Run | Variable | CertificateRow
+Row: TypeAlias = ReleaseRow | Run | TimerRow | ProcessRow | Variable | CertificateRow
 Made: TypeAlias = Note | Result | Row

@@ -49,9 +49,17 @@ def answers(name: str, address: str, facts: Facts, release: Release, app: App) -
         "release": release.id,
         "where": f"{facts.hostname} ({address}), {facts.system}, in {layout.current(app.name)}",
         "what": f"{layout.unit(app.name, release.id)}: {runs.title}, {runs.processes(app, facts.cpus)},"
-        f" Python {python}" + (f", commit {commit}" if commit else ""),
+        f" Python {python}" + (f", commit {commit}" if commit else "") + beside(app, facts.scale),
         "how": how,
     }
+
+
+def beside(app: App, scale: dict[str, int]) -> str:
+    """What runs besides the web server, as the end of a sentence."""
+    counts = [(each.name, scale.get(each.name, each.count)) for each in app.processes]
+    told = [name if count == 1 else f"{name} × {count}" for name, count in counts]
+    told += [f"{each.name} at {each.schedule}" for each in app.timers]
+    return f"; and {', '.join(told)}" if told else ""
 
 
 def answers_text(found: Answers, authority: str, width: int) -> str:

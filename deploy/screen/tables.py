@@ -94,6 +94,56 @@ def history_rows(found: list[Row]) -> list[Row]:
     return rows
 
 
+def timer_rows(found: list[Row]) -> list[Row]:
+    rows = []
+    for timer in found:
+        last = timer["last"]
+        outcome = "-"
+        if last:
+            took = last["ended"] - last["began"]
+            how = "ok" if last["result"] == "success" else f"failed ({failure(last)})"
+            outcome = f"{how}, took {took} s"
+        due = moment(timer["next"]) if timer["next"] else "-" if timer["active"] else "stopped"
+        row = {
+            "TIMER": timer["name"],
+            "SCHEDULE": timer["schedule"],
+            "NEXT (UTC)": "running now" if timer["running"] else due,
+            "LAST (UTC)": moment(last["began"]) if last else "never",
+            "OUTCOME": outcome,
+            "RELEASE": last.get("release", "-"),
+        }
+        good = not last or last["result"] == "success"
+        style = "" if good and timer["active"] else "red"
+        rows.append(row | {"style": style, "event": {"event": "timer", **timer}})
+    return rows
+
+
+def failure(last: Row) -> str:
+    """Why a job failed, in words."""
+    status = str(last["status"])
+    if last["result"] == "exit-code":
+        return "it took longer than max_seconds" if status in ("124", "137") else f"exit status {status}"
+    return {"signal": f"killed by {status}", "oom-kill": "out of memory"}.get(last["result"], str(last["result"]))
+
+
+def process_rows(found: list[Row]) -> list[Row]:
+    rows = []
+    for process in found:
+        note = (
+            f"by `fab scale`; deploy.toml: {process['configured']}" if process["count"] != process["configured"] else ""
+        )
+        row = {
+            "PROCESS": process["name"],
+            "COUNT": str(process["count"]),
+            "RUNNING": str(process["running"]),
+            "RESTARTS": str(process["restarts"]),
+            "NOTE": note,
+        }
+        style = "" if process["running"] == process["count"] else "red"
+        rows.append(row | {"style": style, "event": {"event": "process", **process}})
+    return rows
+
+
 def variable_rows(found: list[Row]) -> list[Row]:
     rows = []
     for variable in found:

@@ -56,6 +56,8 @@ def require_interface(directory: Path, app: App) -> None:
 
     An app with settings of its own for the runner may have another kind of worker.
     """
+    if not app.served:
+        return  # it is a server of its own
     own = runner_of(app).own_file
     found = None if own and (directory / own).exists() else served_by(directory, app.served)
     if not found or found.is_wsgi != app.is_asgi:
@@ -81,7 +83,7 @@ def gather(config: Config, app: App) -> Local:
     requirements.check(source.entries, found.read, found.texts, runner_of(app).package_for(app))
     require_interface(config.directory, app)
     roots, packages = whole.roots_of(app, found.recipe), "\n".join(found.texts.values())
-    if missing := served.missing_callable(app, reading, roots, packages):
+    if app.served and (missing := served.missing_callable(app, reading, roots, packages)):
         raise SourceError(missing[0].what, missing[0].where, "nothing was changed", missing[0].fix)
     looked = whole.of_source(app, reading, framework)
     return Local(app, source, reading, read, found, framework, tuple(looked), roots)

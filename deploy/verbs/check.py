@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..config.reader import Config, load, usual_host
+from ..config.reader import App, Config, load, usual_host
 from ..errors import NOTHING, DeployError, SourceError
 from ..screen.events import FindingShown
 from ..screen.screen import Screen
@@ -37,22 +37,35 @@ def looked_at(config: Config) -> list[Finding]:
     except DeployError as error:
         return [Finding("error", error.what, error.hint, error.where)]
     app, directory = local.app, config.directory
-    if imported.python_of(directory):
+    if app.served and imported.python_of(directory):
         looking = imported.Looking(app, directory, usual_host(config), local.roots)
-    found = [of_served(local), Finding("ok", local.found.title), *local.findings]
+    found = [of_served(local), *of_others(app), Finding("ok", local.found.title), *local.findings]
+    found += [Finding("note", note) for note in config.notes]
     if note := pins.note(local.found.texts):
         found.append(Finding("note", note))
     if looking:
         return found + looking.findings()
+    if not app.served:
+        return found
     what = "the app is not imported: no virtualenv of it was found here"
     return [*found, Finding("note", what, "python -m venv .venv, and install its packages")]
 
 
 def of_served(local: Local) -> Finding:
     app, runner = local.app, runner_of(local.app)
+    if not app.served:
+        return Finding("ok", f"served: `{app.web}`, a server of its own, on $PORT")
     with_framework = f" ({local.framework.title})" if local.framework.title else ""
     speaks = "ASGI" if app.is_asgi else "WSGI"
     return Finding("ok", f"served: {app.served}{with_framework}, {speaks}, by {runner.title}")
+
+
+def of_others(app: App) -> list[Finding]:
+    """What runs beside the web server."""
+    processes = [f"{each.name} × {each.count}" if each.count != 1 else each.name for each in app.processes]
+    timers = [f"{each.name} ({each.schedule})" for each in app.timers]
+    told = ", ".join(filter(None, (*processes, *timers)))
+    return [Finding("ok", f"besides: {told}")] if told else []
 
 
 def show(screen: Screen, finding: Finding) -> None:

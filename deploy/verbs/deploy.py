@@ -32,10 +32,11 @@ def deploy(call: Call) -> None:
 
 @dataclass(frozen=True)
 class ReadyToSend:
-    """What a deploy has read. looking: a look inside the app, which goes on."""
+    """What a deploy has read. looking: a look inside the app, which goes on. notes: on its config."""
 
     local: Local
     looking: imported.Looking | None
+    notes: tuple[str, ...] = ()
 
     def seen(self) -> list[Finding]:
         """What the look inside has found; an app that takes long to import is not waited for."""
@@ -51,17 +52,18 @@ def prepared(config: Config, app: App) -> ReadyToSend:
     """What is uploaded; and what the plan is made with and sent as is loaded, all while the hosts are connected to."""
     local = gather(config, app)
     source = local.source
-    looking = imported.begin(local.app, source.directory, usual_host(config), local.roots, source.entries)
+    at = (source.directory, usual_host(config), local.roots, source.entries)
+    looking = imported.begin(local.app, *at) if local.app.served else None
     pack_ahead("plan.activate")
     load(UNIT, proxy().site_template)
-    return ReadyToSend(local, looking)
+    return ReadyToSend(local, looking, config.notes)
 
 
 def deploy_on(change: Operation, read: ReadyToSend) -> None:
     local = read.local
     change.app = local.app
     app, host, source = change.app, change.host, local.source
-    notes = [*source.notes, *notes_on_settings(local, app)]
+    notes = [*read.notes, *source.notes, *notes_on_settings(local, app)]
     first = change.rollout.hosts[0] is host  # once is enough
     if first and host.stage.name != "sandbox":
         warn_of_pins(change, local)
@@ -70,6 +72,7 @@ def deploy_on(change: Operation, read: ReadyToSend) -> None:
     notes += notes_on_packages(local, app, facts)
     if migrates and facts.current:
         notes += notes_on_migrations(local, reply["added"])
+    notes += notes_on_scale(app, facts)
     if facts.data:
         hint = f'fab run "du -sh /var/lib/{app.name}/*" shows what is large, fab run "rm …" deletes it'
         notes.append(f"{facts.data}; {hint}")
@@ -113,6 +116,15 @@ def notes_on_packages(local: Local, app: App, facts: Facts) -> list[str]:
     if added(found.texts, package) and ((found.recipe.how and not found.recipe.resolves) or found.recipe.hashed):
         told.append(f"{found.path} has no {package.name}: Ashore installs it with the versions in the lock, not pinned")
     return [note for note in told if note]
+
+
+def notes_on_scale(app: App, facts: Facts) -> list[str]:
+    """Where `fab scale` has another count than deploy.toml says."""
+    return [
+        f"{each.name}: {facts.scale[each.name]} of it, by `fab scale` (deploy.toml: {each.count})"
+        for each in app.processes
+        if facts.scale.get(each.name, each.count) != each.count
+    ]
 
 
 def warn_of_pins(change: Operation, local: Local) -> None:

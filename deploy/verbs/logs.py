@@ -1,22 +1,29 @@
 """`fab logs`: what the app has written, from the server's journal."""
 
+import difflib
+
 from ..agent import layout
 from ..agent.events import Event
 from ..agent.resources.serving.read_only import hint_of_read_only
-from ..errors import HostError
+from ..config.commands import WEB
+from ..config.reader import FILE, App
+from ..errors import NOTHING, ConfigError, HostError
 from ..session.session import Call, Host, agent_of
 from ..stack.proxies import proxy
 
 
-def logs(call: Call, *, lines: int, since: str, follow: bool, release: str, with_proxy: bool) -> None:
-    """lines: how many, the last ones; 0 is all. release: its ID; "" is all. with_proxy: its lines, too."""
+def logs(call: Call, *, lines: int, since: str, follow: bool, release: str, process: str, with_proxy: bool) -> None:
+    """lines: how many, the last ones; 0 is all. release: its ID; "" is all. process: the name of one; "" is all.
+    with_proxy: its lines, too.
+    """
     app = call.app.name
-    unit = layout.unit(app, release or "*")
+    require_process(call.app, process)
+    units = [layout.unit(app, each) for each in instances(release, process)]
     front = proxy()
     files = [f"{front.logs(app)}/{file}" for file in ("access.log", "error.log")]
     asked = {
         "request": "logs",
-        "units": [unit, *([front.front.unit] if with_proxy else [])],
+        "units": [*units, *([front.front.unit] if with_proxy else [])],
         "files": files if with_proxy else [],
         "lines": lines,
         "since": since,
@@ -45,6 +52,23 @@ def logs(call: Call, *, lines: int, since: str, follow: bool, release: str, with
             call.screen.say(f"note: {hint}", "yellow", host.name)
         if not shown and not follow:
             hint = f"is {app} deployed there? Try: fab logs --since '1 week ago'"
-            raise HostError(f"the journal has no lines of {unit}", agent_of(host).where, hint=hint)
+            raise HostError(f"the journal has no lines of {units[0]}", agent_of(host).where, hint=hint)
 
     call.run(read)
+
+
+def instances(release: str, process: str) -> list[str]:
+    """The instances of an app's template whose lines are wanted, as patterns."""
+    if process == WEB:
+        return [release or "????????-??????"]
+    if process:
+        return [f"{release or '*'}.{process}", f"{release or '*'}.{process}.*"]
+    return [release, f"{release}.*"] if release else ["*"]
+
+
+def require_process(app: App, process: str) -> None:
+    names = [WEB, *(each.name for each in app.processes), *(each.name for each in app.timers)]
+    if process and process not in names:
+        near = difflib.get_close_matches(process, names, 1)
+        hint = f"did you mean {near[0]}?" if near else f"processes and timers: {', '.join(names)}"
+        raise ConfigError(f"there is no process {process} in {FILE}", "--process", NOTHING, hint)

@@ -33,9 +33,19 @@ def survey(app: str, app_directory: str) -> dict[str, Any]:
         "provisioned": (text_of(f"{app_directory}/provisioned") or "").strip(),
         "ci": ci_kit(app),
         "data": (text_of(f"/run/ashore/data-{app}") or "").strip(),
+        "scale": scale(app_directory),
         "pythons": sorted(there()),
         "uv": [os.path.basename(path)[3:] for path in glob.glob(f"{UV}/uv-*") if "building" not in path],
     }
+
+
+def scale(app_directory: str) -> dict[str, int]:
+    """What `fab scale` has set: {name of a process: count}."""
+    try:
+        found = json.loads(text_of(f"{app_directory}/scale.json") or "{}")
+    except ValueError:
+        return {}
+    return {str(name): count for name, count in found.items() if isinstance(count, int)}
 
 
 def ci_kit(app: str) -> str:

@@ -29,7 +29,6 @@ class Attached:
 
     def __init__(self, emit: "Callable[[Event], None]", app: str, command: list[str], tty: Window | None) -> None:
         self.emit = emit
-        self.unit = f"{app}-run-{os.getpid()}.service"
         self.terminal = -1
         self.ended = threading.Event()
         self.stopped = False
@@ -38,6 +37,7 @@ class Attached:
         except OSError:
             hint = "fab deploy; or, if `fab releases` lists releases, fab rollback"
             raise Refused(f"no release of {app} gets traffic", hint) from None
+        self.unit = f"{app}-run-{release}-{os.getpid()}.service"
         options = ["--pty", "-p", f"Environment=TERM={tty['term']}"] if tty else ["--pipe"]
         argv = transient(unit_text(app, release), app, release, self.unit, command, tuple(options))
         if tty:

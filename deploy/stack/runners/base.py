@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 
+from ...agent import layout
 from ...agent.resources.release.package import Package
 from ...agent.resources.serving.traffic import Restarts
 from ...config.reader import App
 from ..data import served_data
+from ..processes.base import memory_share
 from ..render import render
 
 UNIT = "systemd/app@.service.j2"
@@ -17,6 +19,7 @@ class Runner(ABC):
     title: as people write it. package: what the app's requirements must contain. restarts: how its journal reports
     restarted processes. notifies: whether it tells systemd when it is ready. reloads: whether it starts its processes
     anew at SIGHUP. graceful: whether it finishes open requests when it is stopped. about_…: comments of the unit.
+    has_port: whether it listens on a port, $PORT, to which PORT_SCRIPT leads what comes to the socket.
     calls: system calls that it needs besides the usual ones, and why. own_file: where an app has settings for it, in
     the top directory of its source.
     """
@@ -27,6 +30,7 @@ class Runner(ABC):
     notifies = False
     reloads = False
     graceful = True
+    has_port = False
     about_environment = (
         "How many processes it has is WEB_CONCURRENCY, in the release's environment, which rolls back with it."
     )
@@ -84,6 +88,9 @@ class Runner(ABC):
             start_seconds=start_seconds,
             stop_seconds=self.stop_seconds(app),
             room=room,
+            port=layout.PORT_SCRIPT,
+            web=True,
+            memory=memory_share(app),
             data_served=bool(served_data(app)),
         )
 

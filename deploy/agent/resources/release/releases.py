@@ -11,6 +11,7 @@ from ...system import System
 from ...wire import Cancelled, Drift, Entry, Failed, Refused, Resource
 from ..files import replace, required_ids, text_of
 from ..host.build_packages import BuildPackagesRemoved
+from .at_work import of_instance, releases_at_work, stamps_of
 from .package import Package
 from .pythons import remove_unused, required, unused
 from .recipes import Recipe, uv_environment
@@ -273,6 +274,7 @@ class Pruned(Resource):
         current = os.path.basename(os.readlink(f"{home}/current"))
         names = sorted(os.listdir(f"{home}/releases"))
         kept = {current} | {name for name in names if os.path.exists(f"/run/{self.app}/{name}")}  # or still running
+        kept |= releases_at_work(self.app)
         for state in ("good", "rolled back"):
             kept |= set([name for name in names if name != current and state_of(home, name) == state][-self.keep :])
         surplus = [f"{home}/releases/{name}" for name in names if name not in kept]
@@ -285,9 +287,10 @@ class Pruned(Resource):
             f"{home}/venvs/{name}" for name in os.listdir(f"{home}/venvs") if name.removesuffix(".txt") not in used
         ]
         for name in os.listdir(UNITS):
-            app, _, release = name.removesuffix(".service").partition("@")
-            if app == self.app and release and name.endswith(".service") and release not in kept:
+            ours = name.startswith(f"{self.app}@") and name.endswith((".service", ".timer"))
+            if ours and of_instance(name) and of_instance(name) not in kept:
                 surplus.append(f"{UNITS}/{name}")
+        surplus += [path for path in stamps_of(self.app) if of_instance(path) not in kept]
         surplus += [entry.path for entry in os.scandir(home) if entry.name == "incoming" or entry.name[0] == "."]
         return surplus
 

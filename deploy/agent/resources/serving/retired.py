@@ -1,12 +1,14 @@
 """The end of older instances: at once if nobody is connected, else in the background."""
 
 import os
+import re
 import subprocess
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from ...constants import RELEASE_ID
 from ...dataclass import dataclass
 from ...layout import ROOM_SCRIPT
 from ...system import ENVIRONMENT, System
@@ -17,6 +19,7 @@ from .services import WANTS
 KEPT_SECONDS = 5  # the proxy keeps an idle connection for one, and uses none that is older than one
 STOP_SECONDS = 5  # for an instance to which nobody is connected; later it goes on in the background
 MOST_LEFT = 2  # instances that keep running at a time: each may take as much memory as the current one
+OF_RELEASE = re.compile(rf"@{RELEASE_ID}\.service$")
 NOT_LOADED = 5  # systemctl's exit status
 
 
@@ -76,6 +79,7 @@ class Retired(Resource):
         units = {words[0] for words in loaded if words[2] != "inactive"}
         if os.path.isdir(WANTS):
             units |= {name for name in os.listdir(WANTS) if name.startswith(f"{self.template}@")}
+        units = {unit for unit in units if OF_RELEASE.search(unit)}  # not what a release runs beside its web server
         return sorted(units - {f"{self.template}@{self.keep}.service"})
 
 

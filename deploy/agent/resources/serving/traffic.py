@@ -126,6 +126,14 @@ def restarts(unit: str, workers: int, told: Restarts) -> int:
     return max(0, written.count(told.process.encode()) - first)
 
 
+class Beside(Value):
+    """What runs beside a release's web server, to be watched with it."""
+
+    def look(self) -> None:
+        """Failed, if it has ended with an error."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class Watched(Resource):
     """For some seconds after the switch the site does no worse than before it: 5xx answers, processes that end.
@@ -133,7 +141,7 @@ class Watched(Resource):
     Meant for the step after the switch: its failure undoes that. previous: the unit that served until then. current:
     the link that was switched. line, told: see `Log` and `Restarts`. What was asked before that is not the new
     release's: a visitor of one that hangs gets a 504 long after the switch. alone: its main process is its only one, so
-    that processes below it are the app's own.
+    that processes below it are the app's own. beside: what else is to keep running.
     """
 
     unit: str
@@ -145,6 +153,7 @@ class Watched(Resource):
     told: Restarts
     front: Front
     alone: bool = False
+    beside: tuple[Beside, ...] = ()
 
     @property
     def title(self) -> str:
@@ -182,6 +191,8 @@ class Watched(Resource):
             below = set() if self.alone else children(found["MainPID"])
             after.restarts += len(below - seen) if main == found["MainPID"] else bool(main)
             main, seen = found["MainPID"], seen | below
+            for other in self.beside:
+                other.look()
             failures = system.memory.probe.failures(began) if system.memory.probe else []
             if len(failures) > 2:
                 self._fail(f"{len(failures)} probe requests failed (the first: {failures[0]})")

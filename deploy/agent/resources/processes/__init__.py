@@ -1,0 +1,1 @@
+"""Processes beside the web server: workers that run with their release, and timers."""
