@@ -10,6 +10,7 @@ RUNNERS = {
 }
 RUNNER, ASGI_RUNNER = "gunicorn", "uvicorn"  # unless said otherwise
 ASGI_WORKERS = {"uvicorn": "uvicorn_worker.UvicornWorker"}  # worker_class in deploy.toml → that of RUNNER
-PROXY = "nginx"  # what visitors connect to: the name of a module in stack/proxies, and of its package
+PROXIES = ("nginx",)  # what visitors connect to: the names of the modules in stack/proxies, and of their packages
+PROXY = "nginx"  # unless said otherwise
 RELEASE_ID = r"\d{8}-\d{6}"  # UTC of its building, RELEASE_TIME
 RELEASE_TIME = "%Y%m%d-%H%M%S"

@@ -3,17 +3,18 @@
 from ..agent import layout
 from ..agent.events import Event
 from ..agent.resources.serving.read_only import hint_of_read_only
-from ..errors import HostError
+from ..errors import NOTHING, ConfigError, HostError
 from ..session.session import Call, Host, agent_of
-from ..stack.proxies import proxy
+from ..stack.proxies import proxy_of
 
 
-def logs(call: Call, *, lines: int, since: str, follow: bool, release: str, with_proxy: bool) -> None:
-    """lines: how many, the last ones; 0 is all. release: its ID; "" is all. with_proxy: its lines, too."""
+def logs(call: Call, *, lines: int, since: str, follow: bool, release: str, proxies: list[str]) -> None:
+    """lines: how many, the last ones; 0 is all. release: its ID; "" is all. proxies: by name, whose lines, too."""
     app = call.app.name
     unit = layout.unit(app, release or "*")
-    front = proxy()
-    files = [f"{front.logs(app)}/{file}" for file in ("access.log", "error.log")]
+    front, with_proxy = proxy_of(call.app), bool(proxies)
+    require_one_of(front.name, proxies, app)
+    files = [f"{front.logs(app)}/{file}" for file in front.log_files]
     asked = {
         "request": "logs",
         "units": [unit, *([front.front.unit] if with_proxy else [])],
@@ -48,3 +49,11 @@ def logs(call: Call, *, lines: int, since: str, follow: bool, release: str, with
             raise HostError(f"the journal has no lines of {unit}", agent_of(host).where, hint=hint)
 
     call.run(read)
+
+
+def require_one_of(name: str, proxies: list[str], app: str) -> None:
+    """No other proxy than the app's can have its lines."""
+    for other in proxies:
+        if other != name:
+            hint = f"fab logs --{name}"
+            raise ConfigError(f"{app} is served by {name}, so {other} has no lines of it", f"--{other}", NOTHING, hint)
