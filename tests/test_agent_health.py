@@ -52,7 +52,7 @@ def app(path: Path, *answers: bytes) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def as_ourselves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not as Nginx's user, who may not reach a test's directory, or not exist."""
-    monkeypatch.setattr(health, "as_visitor", lambda ask, seconds: ask())
+    monkeypatch.setattr(health, "as_visitor", lambda ask, seconds, user: ask())
 
 
 UNIT = "shop@20260301-120405.service"
@@ -91,7 +91,7 @@ def test_a_steady_redirect_ends_the_wait_long_before_its_end(tmp_path: Path):
 def test_where_no_process_can_be_made_to_ask_that_is_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ):
-    def full(ask: object, seconds: float) -> str:
+    def full(ask: object, seconds: float, user: str) -> str:
         raise error
 
     monkeypatch.setattr(health, "as_visitor", full)

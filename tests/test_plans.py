@@ -284,9 +284,9 @@ def test_an_older_release_brings_the_settings_that_belong_to_its_code():
 
 
 def test_addresses_are_written_as_nginx_writes_them_each_once():
-    assert addresses(["::ffff:1.2.3.4", "1.2.3.4", "", "2001:DB8::0:1"]) == ("1.2.3.4", "2001:db8::1")
+    assert addresses(["::ffff:1.2.3.4", "1.2.3.4", "", "2001:DB8::0:1"], "nginx") == ("1.2.3.4", "2001:db8::1")
     with pytest.raises(ConfigError, match="not an IP address"):
-        addresses(["example.com"])
+        addresses(["example.com"], "nginx")
 
 
 def test_provisioning_looks_at_system_and_port_before_anything_else():

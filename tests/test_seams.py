@@ -13,7 +13,7 @@ from deploy.agent.resources.serving.traffic import Restarts
 from deploy.agent.wire import Failed
 from deploy.config.reader import App
 from deploy.plan import record
-from deploy.stack.proxies import proxy
+from deploy.stack.proxies import proxy, proxy_of
 from deploy.stack.runners import runner
 from deploy.stack.runners.base import Runner
 
@@ -50,6 +50,12 @@ def test_every_runner_has_a_file_and_a_name_in_deploy_toml():
 
 def test_what_is_used_unless_said_otherwise_is_there():
     assert runner().title.lower() == constants.RUNNER and proxy().name == constants.PROXY
+
+
+def test_every_proxy_has_a_file_and_its_package_s_name():
+    files = {path.stem for path in (DEPLOY / "stack" / "proxies").glob("[a-z]*.py")}
+    assert files - {"base"} == {*constants.PROXIES} and constants.PROXY in constants.PROXIES
+    assert all(proxy(name).name == name for name in constants.PROXIES) and proxy_of(SHOP) is proxy()
 
 
 def test_another_runner_gets_a_unit_of_its_own_from_the_same_template(monkeypatch: pytest.MonkeyPatch):

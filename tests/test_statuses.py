@@ -123,7 +123,7 @@ def test_each_kind_of_failure_has_its_status():
 
 def ended(answer: str, failed: int, facts: Facts = FACTS) -> None:
     probe = {"requests": 49, "failed": failed, "first_failure": "502"}
-    answers.require_well(HOST, facts, RELEASE, Count(end={"probe": probe}), answer)
+    answers.require_well(HOST, facts, RELEASE, Count(end={"probe": probe}), answer, "nginx")
 
 
 @pytest.mark.parametrize("answer", ["200", "404", "302", "401", ""])

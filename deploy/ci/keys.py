@@ -23,6 +23,7 @@ from ..config.reader import App
 from ..config.site import Site
 from ..errors import NOTHING, ConfigError
 from ..plan.facts import SYSTEMS
+from ..stack.proxies import proxy_of
 from ..stack.render import render
 from . import kit, limits
 
@@ -179,7 +180,7 @@ def units(app: App, directory: str) -> tuple[str, str]:
     """The service and the socket. directory: where the copy of the kit is."""
     name = app.name
     values = {"user": layout.ci_user(name), "unit": layout.ci_unit(name), "socket": layout.ci_socket(name)}
-    service = render("systemd/ci@.service.j2", app=app, kit=directory, **values)
+    service = render("systemd/ci@.service.j2", app=app, proxy=proxy_of(app), kit=directory, **values)
     return service, render("systemd/ci.socket.j2", app=app, **values)
 
 

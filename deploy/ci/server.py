@@ -252,7 +252,7 @@ class Endpoint(Conversation):
         who = f"{layout.ci_user(self.app)} {self.key[:8]}{claimed}"
         self.begin(self.app, None if check else {"verb": verb, "who": who}, wait=wait)
         self.require_key()  # again: it may have been for `--revoke` that we waited
-        facts = Facts.of(survey(self.app, layout.home(self.app)))
+        facts = Facts.of(survey(self.app, layout.home(self.app)), app.proxy)
         try:
             require_provisioned(app, self.limits().site, facts, facts.hostname)
         except HostError as error:

@@ -8,7 +8,7 @@ from fabric import task
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 
-from ..agent.constants import PROXY, RELEASE_ID
+from ..agent.constants import PROXIES, RELEASE_ID
 from ..errors import NOTHING, ConfigError, Interrupted
 from ..screen.command import as_typed
 from ..session.session import Session
@@ -101,7 +101,7 @@ def tasks(session: Session) -> list[Any]:
 
     @command(
         session,
-        {PROXY: f"also show the logs of {PROXY}", **READING},
+        {**{name: f"also show the logs of {name}" for name in PROXIES}, **READING},
         reading=True,
         help={
             "n": "number of lines to show, newest last (default 200; 0: all)",
@@ -122,9 +122,10 @@ def tasks(session: Session) -> list[Any]:
     ) -> None:
         """Show the app's logs, from the server's journal."""
         lines = count(n, "logs")
+        wanted = [name for name in PROXIES if proxies[name]]
         try:
             with typed.verb("logs") as (verb, call):
-                which = {"release": release, "process": process, "with_proxy": proxies[PROXY]}
+                which = {"release": release, "process": process, "proxies": wanted}
                 verb.logs(call, lines=lines, since=since, follow=follow, **which)
         except Interrupted:
             raise Exit(code=0) from None  # Ctrl-C is the usual way to stop following a log

@@ -5,7 +5,7 @@ The first paragraph is the comment. RUNNER and ASGI_RUNNER stand for the names o
 the name of what is in front.
 """
 
-from ..agent.constants import ASGI_RUNNER, ASGI_WORKERS, OWN_SERVER, RUNNER, RUNNERS
+from ..agent.constants import ASGI_RUNNER, ASGI_WORKERS, OWN_SERVER, PROXY, RUNNER, RUNNERS
 from ..agent.dataclass import dataclass, field
 from .keys import BOTH, PROVISION, attributes, key
 from .processes import Process, Timer
@@ -281,6 +281,11 @@ class App:
     @property
     def served(self) -> str:
         return self.asgi or self.wsgi
+
+    @property
+    def proxy(self) -> str:
+        """The name of what visitors connect to."""
+        return PROXY
 
     @property
     def run_by(self) -> str:

@@ -4,14 +4,14 @@ import re
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from ..agent.constants import PROXY
+from ..agent.constants import PROXIES
 from ..agent.dataclass import dataclass
 
 RESERVED = re.compile(r"RELEASE_ID|DATA_DIR|[AW]SGI_APP|[A-Z]+_CMD_ARGS")  # what the kit sets itself
 SECRETS = re.compile(r"(.*_)?(SECRET|PASSWORD|PASSPHRASE|TOKEN|(SECRET|PRIVATE|API|ACCESS)_KEY)")  # a name's end counts
 LOGIN = "user@host, user@host:port or a name from ~/.ssh/config, with IPv6 in brackets: user@[fd00::1]:2222"
 HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>.*:.*)\]|(?P<name>[^\s,:@\[\]-][^\s,:@\[\]]*))(?::(?P<port>[0-9]{1,5}))?")
-NAMES_TAKEN = rf"ashore|{PROXY}|systemd|private|deploy|root|user|getty|(ashore|ci|systemd)-.*"
+NAMES_TAKEN = rf"ashore|{'|'.join(PROXIES)}|systemd|private|deploy|root|user|getty|(ashore|ci|systemd)-.*"
 Env = tuple[tuple[str, str], ...]
 T = TypeVar("T")
 

@@ -117,17 +117,17 @@ def sources(modules: Iterable[str]) -> dict[str, str]:
 
 
 @cache
-def expected(planner: str) -> frozenset[str]:
+def expected(planner: str, proxy: str = PROXY) -> frozenset[str]:
     """The modules that plans of a module of the planner's are likely to need, beside the core."""
-    planners = (planner, f"stack.proxies.{PROXY}", f"stack.runners.{RUNNER}")
+    planners = (planner, f"stack.proxies.{proxy}", f"stack.runners.{RUNNER}")
     kinds = {module for module in reached(planners, late=False) if module.startswith("agent.resources.")}
     return frozenset(reached(kinds, late=True) - core())
 
 
-def pack_ahead(planner: str) -> None:
+def pack_ahead(planner: str, proxy: str) -> None:
     """Pack what a survey needs, and what is `expected`, while there is time."""
     payload(frozenset(modules_for({"request": "survey"})))
-    sources(expected(planner))
+    sources(expected(planner, proxy))
 
 
 @cache

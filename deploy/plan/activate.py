@@ -26,7 +26,8 @@ from ..agent.wire import Plan, Resource
 from ..config.reader import App
 from ..config.site import Site
 from ..stack.processes import timers, unit_texts, workers
-from ..stack.proxies import proxy
+from ..stack.proxies import proxy_of
+from ..stack.proxies.base import Proxy
 from ..stack.runners import runner_of
 from .build import beside, data, unit_as_it_was, virtualenv, with_tools
 from .certificates import secured
@@ -55,6 +56,10 @@ class Switch:
     @property
     def site(self) -> Site:
         return self.release.site
+
+    @property
+    def proxy(self) -> Proxy:
+        return proxy_of(self.app)
 
     @property
     def host(self) -> str:
@@ -129,7 +134,7 @@ def begin(switch: Switch) -> Steps:
     as_it_was = (unit_as_it_was(switch.app, switch.old, switch.facts, switch.force),) if switch.old else ()
     schedules = tuple((timer.name, timer.schedule) for timer in switch.app.timers)
     valid = (Schedules(schedules),) if schedules else ()
-    return (Platform(SYSTEMS), *valid, proxy().names(switch.app, switch.site), *as_it_was)
+    return (Platform(SYSTEMS), *valid, switch.proxy.names(switch.app, switch.site), *as_it_was)
 
 
 def whole(switch: Switch) -> Steps:
@@ -155,9 +160,9 @@ def gate(switch: Switch) -> Steps:
     """It answers on its own socket, and each of its processes is warmed up."""
     app, unit = switch.app, switch.unit
     burst = runner_of(app).burst(app, switch.facts.cpus)
-    warmed = Warmed(unit, switch.socket, app.warm_paths, switch.host, burst, switch.current)
+    warmed = Warmed(unit, switch.socket, app.warm_paths, switch.host, burst, switch.current, switch.proxy.user)
     return (
-        Healthy(unit, switch.socket, app.health_path, switch.host, app.health_seconds),
+        Healthy(unit, switch.socket, app.health_path, switch.host, app.health_seconds, switch.proxy.user),
         *((warmed,) if app.warm_paths else ()),
         Service(unit, active=True, enabled=True),  # before the switch: a power cut must find it starting at boot
     )
@@ -165,16 +170,16 @@ def gate(switch: Switch) -> Steps:
 
 def reach(switch: Switch) -> Steps:
     """The proxy is ready for its visitors: static files, a certificate, the site."""
-    app, old, front = switch.app, switch.old, proxy().front
+    app, old, proxy = switch.app, switch.old, switch.proxy
     kept = Link(layout.previous(app.name), f"releases/{old}", f"static files of {old}: still served")
     certificate = layout.certificates(app.name)
     return (
         *((kept,) if old else ()),
         *static_files(switch),
         *secured(app, switch.site),
-        proxy().site(app, switch.site, switch.static_before, switch.facts.proxy, switch.force),
-        proxy().service(enabled=True),
-        *((Presented(switch.host, certificate, front),) if switch.site.encrypted else ()),
+        proxy.site(app, switch.site, switch.static_before, switch.facts.proxy, switch.force),
+        proxy.service(enabled=True),
+        *((Presented(switch.host, certificate, proxy.front),) if switch.site.encrypted else ()),
     )
 
 
@@ -201,7 +206,7 @@ def singletons_of(switch: Switch, release_id: str, wanted: App) -> tuple[tuple[s
 def static_files(switch: Switch) -> Steps:
     every = ((switch.before, switch.links_before), (switch.release.id, static_links(switch.app)))
     return tuple(
-        StaticLinks(layout.release(switch.name, made), switch.name, links, proxy().title)
+        StaticLinks(layout.release(switch.name, made), switch.name, links, switch.proxy.title)
         for made, links in every
         if links
     )
@@ -219,25 +224,25 @@ def asked_about(switch: Switch) -> Steps:
     old, path, own = switch.old, switch.app.health_path, switch.recorded(switch.old).health_path
     unaware = old if own != path else ""
     return (
-        WayBack(switch.current, old, layout.socket(switch.name, old), own, switch.host),
-        Probed(switch.host, path, switch.site.port, switch.current, unaware, proxy().title),
+        WayBack(switch.current, old, layout.socket(switch.name, old), own, switch.host, switch.proxy.user),
+        Probed(switch.host, path, switch.site.port, switch.current, unaware, switch.proxy.title),
     )
 
 
 def watch(switch: Switch) -> Steps:
     """Visitors get answers, and for some seconds no more errors than before; then it is a good release."""
-    app, directory = switch.app, layout.release(switch.name, switch.release.id)
+    app, proxy, directory = switch.app, switch.proxy, layout.release(switch.name, switch.release.id)
     watched: Steps = ()
     if switch.old and app.watch_seconds:
-        old, log = layout.unit(switch.name, switch.old), f"{proxy().logs(switch.name)}/access.log"
-        told, front = runner_of(switch.recorded(switch.old)).restarts, proxy().front
-        line = proxy().access_line
+        old, log = layout.unit(switch.name, switch.old), f"{proxy.logs(switch.name)}/access.log"
+        told, front = runner_of(switch.recorded(switch.old)).restarts, proxy.front
+        line = proxy.access_line
         alone = runner_of(app).is_alone(app, switch.facts.cpus)
         units = workers.units(app, switch.release.id, switch.facts.scale)
         others = (Together(units),) if units else ()
         watched = (Watched(switch.unit, old, log, app.watch_seconds, switch.current, line, told, front, alone, others),)
     return (
-        Reachable(switch.host, app.health_path, REACH_SECONDS, switch.site.port, proxy().front),
+        Reachable(switch.host, app.health_path, REACH_SECONDS, switch.site.port, proxy.front),
         *watched,
         File(f"{directory}/state", "good\n"),
     )
@@ -280,7 +285,7 @@ def back(switch: Switch) -> Steps:
     return (
         TrafficBack(switch.current, old, layout.unit(name, old)),
         *others_back(switch),
-        proxy().service(),
+        switch.proxy.service(),
         Retired(name, old, drain_seconds(switch)),
         Link(previous, f"releases/{before}") if before else Absent(previous),
     )

@@ -7,7 +7,7 @@ from ..agent.resources.tls.certificates import OwnCertificate, Placeholder, Pres
 from ..agent.wire import Resource
 from ..config.reader import App
 from ..config.site import Site, is_address
-from ..stack.proxies import proxy
+from ..stack.proxies import proxy_of
 
 
 def secured(app: App, site: Site) -> tuple[Resource, ...]:
@@ -44,5 +44,5 @@ def certified(app: App, site: Site, address: str, anew: bool = False) -> tuple[R
             address,
             anew,
         ),
-        Presented(names[0], directory, proxy().front),
+        Presented(names[0], directory, proxy_of(app).front),
     )

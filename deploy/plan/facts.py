@@ -14,7 +14,7 @@ class Facts:
     """Facts about a server and one app on it.
 
     records: release ID → its release.json and its `state`. current, previous: release IDs, "" if there is none.
-    proxy: its package's version. provisioned: layout.PROVISION at the last provision; "" before the first one.
+    proxy: the version of its package. provisioned: layout.PROVISION at the last provision; "" before the first one.
     ci: the version of the kit that plans for CI keys of the app; "" if there are none.
     pythons: versions of those that uv has installed.
     scale: how many of which process `fab scale` wants.
@@ -38,12 +38,12 @@ class Facts:
     scale: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, reply: dict[str, Any]) -> "Facts":
+    def of(cls, reply: dict[str, Any], proxy: str = PROXY) -> "Facts":
+        """proxy: the name of the app's."""
         known = [field.name for field in fields(cls) if field.name in reply]  # another version may send fewer
         values: dict[str, Any] = {name: reply[name] for name in known}
-        return cls(
-            **values | {"uv": tuple(values["uv"]), "pythons": tuple(values.get("pythons", ())), "proxy": reply[PROXY]}
-        )
+        lists = {"uv": tuple(values["uv"]), "pythons": tuple(values.get("pythons", ()))}
+        return cls(**values | lists | {"proxy": reply.get(proxy, "")})
 
     def with_scale(self, scale: dict[str, int]) -> "Facts":
         return replace(self, scale=scale)

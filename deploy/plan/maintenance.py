@@ -3,21 +3,20 @@
 import ipaddress
 
 from ..agent import layout
-from ..agent.constants import PROXY
 from ..agent.resources.files import Absent, Directory, File
 from ..agent.wire import Plan
 from ..config.reader import App
 from ..errors import NOTHING, ConfigError
 
 
-def addresses(written: list[str]) -> tuple[str, ...]:
-    """IP addresses as a proxy writes them, without duplicates; ConfigError for anything else."""
+def addresses(written: list[str], proxy: str) -> tuple[str, ...]:
+    """IP addresses as a proxy writes them, without duplicates; ConfigError for anything else. proxy: its name."""
     found = []
     for text in filter(None, written):
         try:
             address = ipaddress.ip_address(text)
         except ValueError:
-            hint = f"an IPv4 or IPv6 address, as in the access log (`fab logs --{PROXY}`)"
+            hint = f"an IPv4 or IPv6 address, as in the access log (`fab logs --{proxy}`)"
             raise ConfigError(f"{text!r} is not an IP address", "--allow", NOTHING, hint) from None
         mapped = getattr(address, "ipv4_mapped", None)
         found.append(str(mapped or address))

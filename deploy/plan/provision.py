@@ -19,13 +19,14 @@ from ..config.reader import App, Stage
 from ..config.site import Site, effective
 from ..errors import NOTHING, HostError
 from ..stack import hardening
-from ..stack.proxies import proxy
+from ..stack.proxies import proxy_of
+from ..stack.proxies.base import Proxy
 from ..stack.render import file, render
 from ..version import VERSION
 from .facts import SYSTEMS, Facts
 
 PACKAGES = (
-    proxy().name, "python3", "python3-pip-whl", "logrotate", "ca-certificates", "iproute2", "tzdata",
+    "python3", "python3-pip-whl", "logrotate", "ca-certificates", "iproute2", "tzdata",
     *hardening.PACKAGES,
 )  # fmt: skip
 JOURNALD = "/etc/systemd/journald.conf.d"
@@ -36,17 +37,18 @@ Steps = tuple[Resource, ...]
 
 def provisioning(app: App, stage: Stage, force: bool = False) -> Plan:
     acme = effective(stage) == "acme"
+    proxy = proxy_of(app)
     steps: Steps = (
-        *looked_at(),
+        *looked_at(proxy),
         *hardening.keys_only(force),
-        *proxy().confined(force),
+        *proxy.confined(force),
         *installed(app, acme),
         *known(app),
         *hardening.network(app, stage, force),
         *owned(app),
         *logged(app, force),
-        *scripted(force),
-        *proxy().serving(force),
+        *scripted(proxy, force),
+        *proxy.serving(force),
         *timed(acme),
         *link_local(app, force),
         *hardening.bounded(app, force),
@@ -57,14 +59,14 @@ def provisioning(app: App, stage: Stage, force: bool = False) -> Plan:
     return Plan("provision", steps)
 
 
-def looked_at() -> Steps:
+def looked_at(proxy: Proxy) -> Steps:
     """The server runs a supported system, and the ports of the proxy are available."""
-    return (Platform(SYSTEMS), *proxy().free(), HostNames())
+    return (Platform(SYSTEMS), *proxy.free(), HostNames())
 
 
 def installed(app: App, acme: bool) -> Steps:
     return (
-        Packages((*PACKAGES, "certbot") if acme else PACKAGES),
+        Packages((proxy_of(app).name, *PACKAGES, *(("certbot",) if acme else ()))),
         *((AppPackages(app.apt),) if app.apt else ()),
         Link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC"),
         File("/etc/timezone", "Etc/UTC\n"),
@@ -73,7 +75,7 @@ def installed(app: App, acme: bool) -> Steps:
 
 def known(app: App) -> Steps:
     """The app's user, whose files the proxy may read."""
-    return (app_user(app.name), Member(proxy().user, app.name))
+    return (app_user(app), Member(proxy_of(app).user, app.name))
 
 
 def owned(app: App) -> Steps:
@@ -91,7 +93,7 @@ def owned(app: App) -> Steps:
 
 def logged(app: App, force: bool) -> Steps:
     """The app has its own journal, and log files of the proxy; all are limited in size."""
-    socket = layout.journal_socket(app.name)
+    socket, proxy = layout.journal_socket(app.name), proxy_of(app)
     own = file(socket, "systemd/journal-socket.conf.j2", force, app=app)
     return (
         Directory(JOURNALD),
@@ -100,17 +102,17 @@ def logged(app: App, force: bool) -> Steps:
         Directory(socket.rpartition("/")[0]),
         ConfigFiles("journal of the app: log lines of the app only", (own,), RELOAD_UNITS),
         Service("systemd-journald.service", watches=(JOURNALD,), refresh="restart"),
-        LogDirectory(proxy().logs(app.name)),
-        *proxy().rotated(force),
+        LogDirectory(proxy.logs(app.name), files=proxy.log_files, writer=proxy.user),
+        *proxy.rotated(force),
     )
 
 
-def scripted(force: bool) -> Steps:
+def scripted(proxy: Proxy, force: bool) -> Steps:
     """Scripts that the server runs: for a new certificate, before a reload, at the start of a release."""
     return (
         Directory(layout.WEBROOT),
-        file(layout.CERTIFICATE_HOOK, "certbot/hook.sh.j2", force),
-        *proxy().scripts(force),
+        file(layout.CERTIFICATE_HOOK, "certbot/hook.sh.j2", force, proxy=proxy),
+        *proxy.scripts(force),
         file(layout.ROOM_SCRIPT, "systemd/room.sh.j2", force),
         file(layout.PROCESS_SCRIPT, "systemd/process.sh.j2", force),
         file(layout.PORT_SCRIPT, "systemd/port.sh.j2", force),
@@ -142,9 +144,10 @@ def by_this_version(plan: Plan, force: bool) -> Plan:
     return plan if force else replace(plan, steps=(KitVersion(VERSION, layout.provisioned("*")), *plan.steps))
 
 
-def app_user(name: str) -> User:
+def app_user(app: App) -> User:
+    name = app.name
     proofs = (layout.provisioned(name), f"{layout.home(name)}/releases")
-    directories = (layout.home(name), layout.data(name), f"/run/{name}", proxy().logs(name))
+    directories = (layout.home(name), layout.data(name), f"/run/{name}", proxy_of(app).logs(name))
     return User(name, layout.data(name), proofs=proofs, directories=directories)
 
 

@@ -12,7 +12,7 @@ from ..agent.events import ProbeResult, ServerSeen, Step
 from ..config.reader import App
 from ..config.site import Site
 from ..plan.facts import Facts, Release
-from ..stack.proxies import proxy
+from ..stack.proxies import proxy_of
 from ..stack.runners import runner_of
 from . import noticed
 from .columns import labelled
@@ -39,7 +39,7 @@ def answers(name: str, address: str, facts: Facts, release: Release, app: App) -
     python = ".".join(release.record.get("python", facts.python).split(".")[:2])
     commit = release.record.get("commit", "")
     runs = runner_of(app)
-    how = f"{release.site.url} → {proxy().described(release.site, facts.proxy)} → unix socket → {runs.title}"
+    how = f"{release.site.url} → {proxy_of(app).described(release.site, facts.proxy)} → unix socket → {runs.title}"
     if facts.maintenance:
         how += " (maintenance is on: visitors get a 503 until `fab maintenance off`)"
     return {

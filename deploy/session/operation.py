@@ -70,9 +70,9 @@ class Operation:
                 "compare": compare or self.options.check,
             },
             self.show,
-            soon=expected("plan.activate") if activates else frozenset(),
+            soon=expected("plan.activate", self.app.proxy) if activates else frozenset(),
         )
-        facts = Facts.of(reply)
+        facts = Facts.of(reply, self.app.proxy)
         planner_of(self).require(facts)
         self.rollout.looked(self.host, facts, self.last)
         return facts, reply
@@ -129,7 +129,7 @@ class Operation:
         """Tell what serves after a change that went well; VisitorsFail if visitors get errors."""
         answer = self.conclude(facts, release, app)
         if not self.options.check:
-            require_well(self.host, facts, release, self.count, answer)
+            require_well(self.host, facts, release, self.count, answer, self.app.proxy)
 
     def serve_copy(
         self,

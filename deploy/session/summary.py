@@ -14,7 +14,6 @@ from ..plan.facts import Facts, Release
 from ..screen import summary
 from ..screen.columns import columns
 from ..screen.screen import Screen
-from ..stack.proxies import proxy
 from .dns import NameLookup, notes
 from .execute import Count
 from .session import Host
@@ -55,8 +54,11 @@ def warn(screen: Screen, host: Host, count: Count, certificate: list[str]) -> No
         screen.say(line, "yellow", host.name)
 
 
-def require_well(host: Host, facts: Facts, release: Release, count: Count, answer: str) -> None:
-    """Raise VisitorsFail if visitors get errors, or got some during the change. answer: see `conclude`."""
+def require_well(host: Host, facts: Facts, release: Release, count: Count, answer: str, proxy: str) -> None:
+    """Raise VisitorsFail if visitors get errors, or got some during the change.
+
+    answer: see `conclude`. proxy: its name.
+    """
     found = []
     if answer.startswith("5") and not facts.maintenance:
         found.append(f"{release.site.url} answers {answer}")
@@ -66,7 +68,7 @@ def require_well(host: Host, facts: Facts, release: Release, count: Count, answe
         found.append(f"{probe['failed']} of {probe['requests']} requests failed during the change ({first})")
     if found:
         back = f"; to go back to {facts.current}: fab rollback" if facts.current not in ("", release.id) else ""
-        hint = f"fab logs --{proxy().name} shows the responses and the app's logs{back}"
+        hint = f"fab logs --{proxy} shows the responses and the app's logs{back}"
         raise VisitorsFail("; ".join(found), host.name, f"{release.id} serves", hint)
 
 

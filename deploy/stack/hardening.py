@@ -12,7 +12,7 @@ from ..agent.resources.files import Directory, File, Link
 from ..agent.resources.serving.services import Service, UnitFile
 from ..agent.wire import Resource
 from ..config.reader import App, Stage
-from .proxies import proxy
+from .proxies import proxy_of
 from .render import file, render, unsealed
 
 PACKAGES = ("nftables", "unattended-upgrades")
@@ -95,7 +95,7 @@ def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
     unit = f"{UNITS}/ashore-firewall.service"
     rules: tuple[Resource, ...] = (
         SshPorts(f"{FIREWALL}/ssh.nft", SSH_RULE, force),
-        proxy().since_http3(file(f"{FIREWALL}/http3.nft", "nftables/http3.nft.j2", force)),
+        proxy_of(app).since_http3(file(f"{FIREWALL}/http3.nft", "nftables/http3.nft.j2", force)),
         file(f"{FIREWALL}/app-{app.name}.nft", "nftables/app.nft.j2", force, **wishes),
         ConnectionLimit(f"{FIREWALL}/connections.nft", LIMIT_RULES, app.name, app.connections_per_address, force),
         SshPorts(f"{FIREWALL_APPS}/{app.name}.nft", unsealed("nftables/apps.nft.j2", app=app), force, user=app.name),

@@ -17,7 +17,7 @@ from ..source.pythons import wanted
 from ..source.requirements import added
 from ..source.upload import Local, gather
 from ..stack.finding import Finding
-from ..stack.proxies import proxy
+from ..stack.proxies import proxy_of
 from ..stack.render import load
 from ..stack.runners import runner_of
 from ..stack.runners.base import UNIT
@@ -54,8 +54,8 @@ def prepared(config: Config, app: App) -> ReadyToSend:
     source = local.source
     at = (source.directory, usual_host(config), local.roots, source.entries)
     looking = imported.begin(local.app, *at) if local.app.served else None
-    pack_ahead("plan.activate")
-    load(UNIT, proxy().site_template)
+    pack_ahead("plan.activate", app.proxy)
+    load(UNIT, proxy_of(app).site_template)
     return ReadyToSend(local, looking, config.notes)
 
 

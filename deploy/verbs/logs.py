@@ -9,18 +9,19 @@ from ..config.commands import WEB
 from ..config.reader import FILE, App
 from ..errors import NOTHING, ConfigError, HostError
 from ..session.session import Call, Host, agent_of
-from ..stack.proxies import proxy
+from ..stack.proxies import proxy_of
 
 
-def logs(call: Call, *, lines: int, since: str, follow: bool, release: str, process: str, with_proxy: bool) -> None:
+def logs(call: Call, *, lines: int, since: str, follow: bool, release: str, process: str, proxies: list[str]) -> None:
     """lines: how many, the last ones; 0 is all. release: its ID; "" is all. process: the name of one; "" is all.
-    with_proxy: its lines, too.
+    proxies: by name, whose lines, too.
     """
     app = call.app.name
     require_process(call.app, process)
     units = [layout.unit(app, each) for each in instances(release, process)]
-    front = proxy()
-    files = [f"{front.logs(app)}/{file}" for file in ("access.log", "error.log")]
+    front, with_proxy = proxy_of(call.app), bool(proxies)
+    require_one_of(front.name, proxies, app)
+    files = [f"{front.logs(app)}/{file}" for file in front.log_files]
     asked = {
         "request": "logs",
         "units": [*units, *([front.front.unit] if with_proxy else [])],
@@ -72,3 +73,11 @@ def require_process(app: App, process: str) -> None:
         near = difflib.get_close_matches(process, names, 1)
         hint = f"did you mean {near[0]}?" if near else f"processes and timers: {', '.join(names)}"
         raise ConfigError(f"there is no process {process} in {FILE}", "--process", NOTHING, hint)
+
+
+def require_one_of(name: str, proxies: list[str], app: str) -> None:
+    """No other proxy than the app's can have its lines."""
+    for other in proxies:
+        if other != name:
+            hint = f"fab logs --{name}"
+            raise ConfigError(f"{app} is served by {name}, so {other} has no lines of it", f"--{other}", NOTHING, hint)

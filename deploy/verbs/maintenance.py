@@ -17,7 +17,7 @@ def maintenance(call: Call, on: bool, allow: str) -> None:
 def set_on(change: Operation, on: bool, allow: str) -> None:
     change.survey(activates=False)
     own = agent_of(change.host).ask(history.origin)
-    through = addresses([*OWN, own, *allow.replace(",", " ").split()])
+    through = addresses([*OWN, own, *allow.replace(",", " ").split()], change.app.proxy)
     plan = closing(change.app, through, on)
     run = {"app": change.app.name, "note": plan.verb}
     others = ", ".join(address for address in through if address not in OWN) or "the server itself"

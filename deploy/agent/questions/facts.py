@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from .. import history
-from ..constants import PROXY, RELEASE_ID
+from ..constants import PROXIES, RELEASE_ID
 from ..resources.files import link_target, text_of
 from ..resources.host.machine import os_release
 from ..resources.release.pythons import there
@@ -25,7 +25,7 @@ def survey(app: str, app_directory: str) -> dict[str, Any]:
         "system": os_release().get("PRETTY_NAME", "unknown"),
         "python": "{}.{}.{}".format(*sys.version_info),
         "cpus": len(os.sched_getaffinity(0)),
-        PROXY: System().version(PROXY),
+        **versions(System()),
         "records": records(app_directory),
         "current": current,
         "previous": link_target(f"{app_directory}/previous"),
@@ -46,6 +46,11 @@ def scale(app_directory: str) -> dict[str, int]:
     except ValueError:
         return {}
     return {str(name): count for name, count in found.items() if isinstance(count, int)}
+
+
+def versions(system: System) -> dict[str, str]:
+    """Of the proxies' packages, by name; "" for one that is not installed."""
+    return {name: system.version(name) for name in PROXIES}
 
 
 def ci_kit(app: str) -> str:

@@ -15,14 +15,17 @@ class Proxy(ABC):
     """The program that accepts visitors' connections, and passes their requests to the current release.
 
     name: of its package and its option of `fab logs`. front: its values for steps. user: of its workers.
-    access_line: a regular expression for a line of its access log, see `traffic.Log`.
+    access_line: a regular expression for a line of its access log, see `traffic.Log`. log_files: in the directory of an
+    app. paths: directories in which a deploy changes its files.
     """
 
     name: str
     front: Front
     user: str
     access_line: str
+    log_files: tuple[str, ...] = ("access.log", "error.log")
     site_template: str
+    paths: tuple[str, ...]
 
     @property
     def title(self) -> str:

@@ -43,6 +43,7 @@ class Nginx(Proxy):
     name = "nginx"
     site_template = "nginx/site.conf.j2"
     user = "www-data"
+    paths = (HOME, "/var/lib/nginx", "/var/log/nginx")
     front = Front("Nginx", "nginx.service", "/var/log/nginx/error.log", TEST, ("systemctl", "reload", "nginx"))
     # templates/nginx/http.conf.j2: log_format
     access_line = r'^(\d{4}-\d\d-\d\dT\S{14}) \S+ "[^"]*" ([1-5]\d\d) \d+ ([\d.]+) s,'

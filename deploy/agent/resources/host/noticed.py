@@ -5,7 +5,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-from ...constants import PROXY
+from ...constants import PROXIES
 from ...dataclass import dataclass
 from ...system import ENVIRONMENT, System
 from ...wire import Drift, Resource
@@ -21,7 +21,10 @@ LEAST_BYTES, LEAST_FILES = 2 << 30, 20_000
 FIREWALL = "/etc/ashore/firewall.nft"
 NFT_SECONDS = 2
 PEM_END = "-----END CERTIFICATE-----\n"
-UNITS = (f"{PROXY}.service", "ashore-firewall.service", "ashore-undo.service", "certbot.service", "logrotate.service")
+UNITS = (
+    *(f"{proxy}.service" for proxy in PROXIES),
+    *("ashore-firewall.service", "ashore-undo.service", "certbot.service", "logrotate.service"),
+)
 
 
 @dataclass(frozen=True)

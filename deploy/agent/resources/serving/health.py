@@ -17,12 +17,12 @@ from .reasons import hint_for, hint_logs, journal
 QUICK_SECONDS = 3  # for a look; one that waits is a step of its own
 WARM_ROUNDS, WARM_SECONDS = 3, 5  # bursts for each path, and how long one may take
 MOST_WARM_SECONDS = 30  # for all of them
-VISITOR = "www-data"  # the proxy's user
+VISITOR = "www-data"  # the proxy's user, unless said otherwise
 SETTLED_SECONDS = 3  # after this long with the same 3xx or 4xx, the wait ends
 
 
-def as_visitor(ask: Callable[[], str], seconds: float) -> str:
-    """The result of `ask`, in a process of the proxy's user: root must not use a socket that an app has created.
+def as_visitor(ask: Callable[[], str], seconds: float, user: str = VISITOR) -> str:
+    """The result of `ask`, in a process of `user`, the proxy's: root must not use a socket that an app has created.
 
     It is ended after `seconds` and a moment, even if an answer is still arriving.
     """
@@ -31,22 +31,23 @@ def as_visitor(ask: Callable[[], str], seconds: float) -> str:
     import pwd
 
     try:
-        account = pwd.getpwnam(VISITOR)
+        account = pwd.getpwnam(user)
     except KeyError:
-        raise not_found(f"the user {VISITOR}", VISITOR) from None
-    groups = os.getgrouplist(VISITOR, account.pw_gid)
+        raise not_found(f"the user {user}", user) from None
+    groups = os.getgrouplist(user, account.pw_gid)
     return as_user(account.pw_uid, account.pw_gid, groups, ask, seconds + 1)
 
 
 @dataclass(frozen=True)
 class Healthy(Resource):
-    """The instance answers GET `path` with 200 on its own socket, within `seconds` of being asked."""
+    """The instance answers GET `path` with 200 on its own socket, within `seconds` of being asked by `visitor`."""
 
     unit: str
     socket: str
     path: str
     host: str
     seconds: float
+    visitor: str = VISITOR
 
     @property
     def title(self) -> str:
@@ -57,7 +58,7 @@ class Healthy(Resource):
         return (self.unit,)
 
     def check(self, system: System) -> list[Drift]:
-        answer = as_visitor(lambda: http_status(self.socket, self.host, self.path, QUICK_SECONDS), QUICK_SECONDS)
+        answer = as_visitor(self._quickly, QUICK_SECONDS, self.visitor)
         return [] if answer == "200" else [Drift("answer", answer, "200")]
 
     def apply(self, system: System) -> None:
@@ -89,13 +90,19 @@ class Healthy(Resource):
             hint = hint or "it was already running before this command; `fab restart` replaces its processes"
         raise Failed(what, f"{hint}\n{hint_logs(self.unit)}" if hint else hint_for(self.unit, said), said)
 
+    def _quickly(self) -> str:
+        return http_status(self.socket, self.host, self.path, QUICK_SECONDS)
+
+    def _lines(self, seconds: float) -> str:
+        return http_answer(self.socket, self.host, self.path, seconds).lines
+
     def _ask(self, system: System, seconds: float) -> Answer:
         """The answer, asked for in a thread: an app that takes long to import must not keep Ctrl-C waiting."""
         found: list[str] = []
 
         def ask() -> None:
             try:
-                found.append(as_visitor(lambda: http_answer(self.socket, self.host, self.path, seconds).lines, seconds))
+                found.append(as_visitor(lambda: self._lines(seconds), seconds, self.visitor))
             except OSError as error:  # this machine cannot ask: no more processes or files
                 found.append(error.strerror or "no answer")
             except Failed as error:
@@ -134,6 +141,7 @@ class Warmed(Resource):
     host: str
     burst: int
     current: str
+    visitor: str = VISITOR
 
     @property
     def title(self) -> str:
@@ -148,7 +156,7 @@ class Warmed(Resource):
         for path in self.paths * WARM_ROUNDS:
             system.operator.stop_if_cancelled()
             began = time.monotonic()
-            as_visitor(lambda path=path: self._burst(path), WARM_SECONDS)  # type: ignore[misc]
+            as_visitor(lambda path=path: self._burst(path), WARM_SECONDS, self.visitor)  # type: ignore[misc]
             if time.monotonic() - began >= WARM_SECONDS or time.monotonic() > ends:
                 break  # this path is always slow
         system.memory.done.add(self)

@@ -7,7 +7,7 @@ from ...dataclass import dataclass
 from ...system import SHORT, System
 from ...wire import Drift, Failed, Refused, Resource
 from ..files import Link, beside, link_target, sync_directory
-from .health import as_visitor
+from .health import VISITOR, as_visitor
 from .http import NOT_ASKED, http_status
 
 PATIENCE_SECONDS = 10.0  # a busy release is slow to answer; one whose threads all hang never does
@@ -31,6 +31,7 @@ class WayBack(Resource):
     socket: str
     path: str
     host: str
+    visitor: str = VISITOR
 
     @property
     def title(self) -> str:
@@ -47,7 +48,7 @@ class WayBack(Resource):
 
     def apply(self, system: System) -> None:
         Link(back_of(self.current), self.target).apply(system)
-        answer = as_visitor(self._answer, PATIENCE_SECONDS)
+        answer = as_visitor(self._answer, PATIENCE_SECONDS, self.visitor)
         if answer.startswith(NOT_ASKED):
             why = answer.removeprefix(NOT_ASKED)
             what = f"the server could not check whether {self.release} answers: {why}"
