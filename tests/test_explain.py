@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deploy.config.keys import keys
-from deploy.config.schema import App, Stage
+from deploy.config.schema import TABLES
 from deploy.errors import ConfigError
 from deploy.screen.screen import Screen
 from deploy.verbs.explain import explain
@@ -116,7 +116,7 @@ def test_an_unknown_key_is_an_error_with_the_nearest(tmp_path: Path, word: str, 
 def test_without_a_key_all_are_listed_by_topic(tmp_path: Path):
     lines = explained(tmp_path, "").splitlines()
     shown = [line.split()[0] for line in lines if line.startswith("    ") and line[4] != " "]
-    assert sorted(shown) == sorted([*keys(App), *keys(Stage)])
+    assert sorted(shown) == sorted([key for table in TABLES.values() for key in keys(table)])
     assert lines.index("  Health check") < lines.index("  Releases") < lines.index("[stages.NAME]")
     assert all(len(line) <= 80 for line in lines)
 
@@ -139,4 +139,4 @@ def test_for_programs_a_key_is_one_object(tmp_path: Path):
         "applied_by": ["deploy"],
         "now": {"app": {}},
     }
-    assert len(events(tmp_path, "")) == len([*keys(App), *keys(Stage)])
+    assert len(events(tmp_path, "")) == len([key for table in TABLES.values() for key in keys(table)])

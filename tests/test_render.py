@@ -8,12 +8,14 @@ from deploy.agent.dataclass import replace
 from deploy.agent.resources.files import File, seal, untouched
 from deploy.agent.resources.release.environment import environment_file
 from deploy.ci import keys
+from deploy.config.processes import Process, Timer
 from deploy.config.reader import App, Stage
 from deploy.config.site import Site
 from deploy.connection.payload import within
 from deploy.errors import ConfigError
 from deploy.plan import provision as plans
 from deploy.plan import record as build
+from deploy.stack.processes import unit_texts
 from deploy.stack.proxies.nginx import site_text
 from deploy.stack.render import render, unsealed
 from deploy.stack.runners import runner, runner_of
@@ -47,7 +49,16 @@ def files(plan: plans.Plan) -> dict[str, str]:
 
 
 MEDIA = replace(SHOP, static=(("/static/", "out"), ("/media/", "media")), writable=("media", "db.sqlite3"))
+QUEUE = replace(
+    SHOP,
+    processes=(Process("worker", 'celery -A shop worker -n "$PROCESS" 100%', count=2, stop_seconds=600),),
+    timers=(Timer("cleanup", "flask cleanup", "03:00 Europe/Berlin", memory_percent=10),),
+)
+BOARD = replace(SHOP, wsgi="", web="streamlit run app.py --server.port $PORT")
 WHOLE = {
+    **{name.partition(".")[2]: text for name, text in unit_texts(QUEUE, "20260301-120405").items()},
+    "board@.service": build.unit_text(BOARD),
+    "board-alone@.service": build.unit_text(replace(BOARD, outbound=False)),
     **files(plans.provisioning(SHOP, STAGE)),
     "shop@.service": build.unit_text(SHOP),
     **{f"{name}.service": build.unit_text(app) for name, app in BY_RUNNER.items()},

@@ -299,7 +299,7 @@ def test_logs_are_read_as_they_come(scripted: Callable[..., Hosts]):
     hosts = scripted(logs=[LINE, {"event": "reply"}])
     typing = Typing(hosts)
     with typing.verb("logs") as (verb, call):
-        verb.logs(call, lines=5, since="yesterday", follow=False, release=OLD, proxies=["nginx"])
+        verb.logs(call, lines=5, since="yesterday", follow=False, release=OLD, process="", proxies=["nginx"])
     assert typing.said == "1970-01-01 00:00:00 shop@x hello\n"
     (asked,) = [message for message in hosts.requests() if message["request"] == "logs"]
     assert asked["units"] == [f"shop@{OLD}.service", "nginx.service"] and len(asked["files"]) == 2
@@ -308,7 +308,7 @@ def test_logs_are_read_as_they_come(scripted: Callable[..., Hosts]):
 def test_a_journal_without_lines_says_what_to_do(scripted: Callable[..., Hosts]):
     hosts = scripted(logs=[{"event": "reply"}])
     with pytest.raises(HostError, match="has no lines of shop@"), Typing(hosts).verb("logs") as (verb, call):
-        verb.logs(call, lines=5, since="", follow=False, release="", proxies=[])
+        verb.logs(call, lines=5, since="", follow=False, release="", process="", proxies=[])
 
 
 def test_a_command_beside_the_app_ends_with_its_own_status(

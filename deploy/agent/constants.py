@@ -9,7 +9,7 @@ RUNNERS = {
     "waitress": ("wsgi",),
 }
 RUNNER, ASGI_RUNNER = "gunicorn", "uvicorn"  # unless said otherwise
-OWN_SERVER = "own_server"  # runs an app that is a server of its own, by a command: also a module in stack/runners
+SERVER_OF_ITS_OWN = "own_server"  # runs one by a command: a module in stack/runners, too
 ASGI_WORKERS = {"uvicorn": "uvicorn_worker.UvicornWorker"}  # worker_class in deploy.toml → that of RUNNER
 PROXIES = ("nginx",)  # what visitors connect to: the names of the modules in stack/proxies, and of their packages
 PROXY = "nginx"  # unless said otherwise

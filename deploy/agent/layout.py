@@ -82,7 +82,7 @@ def own_name(app: str, release_id: str) -> str:
     return f"{release(app, release_id)}/{release_id}"
 
 
-def scale(app: str) -> str:
+def scale_file(app: str) -> str:
     """How many of which process `fab scale` wants: JSON of {name: count}."""
     return f"/srv/{app}/scale.json"
 

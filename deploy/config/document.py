@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .keys import ConfigKey, keys, texts
+from .processes import Process, Timer
 from .reader import FILE
 from .schema import TABLES, App, Stage
 from .values import env
@@ -37,6 +38,14 @@ BRIEF_STAGE = f"""\
 # hosts = ["root@203.0.113.10"]
 # domain = "shop.example.com"
 """
+BESIDE: dict[str, tuple[type, str, str]] = {
+    "processes": (
+        Process,
+        "worker",
+        "What runs besides the web server, such as a worker of a queue: a table for each. A Procfile is read, too.",
+    ),
+    "timers": (Timer, "cleanup", "What runs at certain times: a table for each."),
+}
 PART = re.compile(r"(<!-- generated: (.*?) -->\n).*?(<!-- end -->\n)", re.S)
 
 
@@ -74,6 +83,13 @@ def commented(text: str) -> str:
 def sample(data: dict[str, Any]) -> str:
     """deploy.toml with these values, and with all other keys as comments."""
     parts = [textwrap.indent(HEAD, "# "), *written("app", App, data["app"])]
+    for kind, (table, name, about) in BESIDE.items():
+        tables = data.get(kind, {})
+        of_kind = [part for given in tables for part in written(f"{kind}.{given}", table, tables[given])]
+        if not tables:
+            head, *topics = written(f"{kind}.{name}", table, {})
+            of_kind = [f"# {head}", *topics]
+        parts += [f"{commented(about)}{of_kind[0]}", *of_kind[1:]]
     for name, values in data["stages"].items():
         stage = written(f"stages.{name}", Stage, values)
         parts += [f"{textwrap.indent(STAGES, '# ')}\n{stage[0]}", *stage[1:]]
@@ -110,6 +126,8 @@ def written(name: str, table: type, values: dict[str, Any]) -> list[str]:
 def line(key: ConfigKey, values: dict[str, Any]) -> str:
     if key.name in values:
         return f"{key.name} = {literal(values[key.name])}"
+    if key.required:
+        return f"# {key.name} = {literal(key.example)}"
     if key.is_empty:
         return f"# {key.name} = {literal(key.example)}  # example; default: {key.unset}"
     return f"# {key.name} = {literal(key.default)}"

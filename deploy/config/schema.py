@@ -5,7 +5,7 @@ The first paragraph is the comment. RUNNER and ASGI_RUNNER stand for the names o
 the name of what is in front.
 """
 
-from ..agent.constants import ASGI_RUNNER, ASGI_WORKERS, OWN_SERVER, PROXY, RUNNER, RUNNERS
+from ..agent.constants import ASGI_RUNNER, ASGI_WORKERS, PROXY, RUNNER, RUNNERS, SERVER_OF_ITS_OWN
 from ..agent.dataclass import dataclass, field
 from .keys import BOTH, PROVISION, attributes, key
 from .processes import Process, Timer
@@ -291,7 +291,7 @@ class App:
     def run_by(self) -> str:
         """The name of its runner."""
         if self.web:
-            return OWN_SERVER
+            return SERVER_OF_ITS_OWN
         return self.runner or (ASGI_RUNNER if self.is_asgi and self.worker_class not in ASGI_WORKERS else RUNNER)
 
 

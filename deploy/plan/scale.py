@@ -51,7 +51,7 @@ def scaling(app: App, facts: Facts, after: dict[str, int], force: bool) -> Plan:
     made = as_recorded(app, facts.record)
     before, now = (workers.units(made, release, counts) for counts in (facts.scale, after))
     surplus, fresh = tuple(u for u in before if u not in now), tuple(u for u in now if u not in before)
-    path = layout.scale(app.name)
+    path = layout.scale_file(app.name)
     kept = File(path, text(facts.scale)) if facts.scale else Absent(path)
     steps = (
         *beside(app, release, facts.with_scale(after), force),

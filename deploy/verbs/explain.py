@@ -18,7 +18,9 @@ from ..screen.columns import columns, labelled, wrapped
 from ..screen.events import KeyMeaning
 from ..screen.screen import Screen
 
-WORD = re.compile(r"(?:(app)\.|(stages)\.(?:[\w-]+\.)?)?(\w+)")  # "tls", "stages.tls", "stages.production.tls"
+WORD = re.compile(
+    r"(?:(app)\.|(stages|processes|timers)\.(?:[\w-]+\.)?)?(\w+)"
+)  # "tls", "stages.tls", "stages.production.tls"
 PART_OF_RELEASES = ("include", "include_anyway", "env")  # what they make, files and environment, is in the release
 ALL = "`fab explain` lists all keys; `fab --help COMMAND` explains a command"
 
@@ -84,7 +86,9 @@ def values(config: Config | None, table: str, name: str) -> dict[str, Any]:
         return {}
     if table == "app":
         return {"app": value(TABLES[table], name, getattr(config.app, name))}
-    return {f"stages.{stage.name}": value(TABLES[table], name, getattr(stage, name)) for stage in config.stages}
+    kind = table.partition(".")[0]
+    made: Any = config.stages if kind == "stages" else getattr(config.app, kind)
+    return {f"{kind}.{each.name}": value(TABLES[table], name, getattr(each, name)) for each in made}
 
 
 def value(table: type, name: str, held: Any) -> Any:

@@ -33,13 +33,13 @@ def survey(app: str, app_directory: str) -> dict[str, Any]:
         "provisioned": (text_of(f"{app_directory}/provisioned") or "").strip(),
         "ci": ci_kit(app),
         "data": (text_of(f"/run/ashore/data-{app}") or "").strip(),
-        "scale": scale(app_directory),
+        "scale": scale_of(app_directory),
         "pythons": sorted(there()),
         "uv": [os.path.basename(path)[3:] for path in glob.glob(f"{UV}/uv-*") if "building" not in path],
     }
 
 
-def scale(app_directory: str) -> dict[str, int]:
+def scale_of(app_directory: str) -> dict[str, int]:
     """What `fab scale` has set: {name of a process: count}."""
     try:
         found = json.loads(text_of(f"{app_directory}/scale.json") or "{}")

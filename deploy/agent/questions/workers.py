@@ -6,7 +6,7 @@ from typing import Any
 
 from ..resources.files import link_target, text_of
 from ..resources.processes.units import NAME, UNITS, is_job, states
-from .facts import scale
+from .facts import scale_of
 
 
 def workers(app: str) -> list[dict[str, Any]]:
@@ -26,7 +26,7 @@ def workers(app: str) -> list[dict[str, Any]]:
             found[unit] for unit in units if unit in found and (match := NAME.fullmatch(unit)) and match["name"] == name
         ]
         active = [state for state in own if state["ActiveState"] == "active"]
-        count = scale(f"/srv/{app}").get(name, made["count"])
+        count = scale_of(f"/srv/{app}").get(name, made["count"])
         restarts = sum(int(state["NRestarts"] or 0) for state in own)
         rows.append(
             {"name": name, "count": count, "running": len(active), "configured": made["count"], "restarts": restarts}

@@ -11,4 +11,4 @@ from . import timers, workers
 
 def unit_texts(app: App, release_id: str, counts: dict[str, int] | None = None) -> dict[str, str]:
     """The units of a release besides its web server's: name → text. counts: see `workers.numbered`."""
-    return {**workers.unit_texts(app, release_id, counts or {}), **timers.unit_texts(app, release_id)}
+    return {**workers.of_workers(app, release_id, counts or {}), **timers.of_timers(app, release_id)}

@@ -12,7 +12,7 @@ def units(app: App, release_id: str) -> tuple[str, ...]:
     return tuple(layout.timer_unit(app.name, release_id, timer.name) for timer in app.timers)
 
 
-def unit_texts(app: App, release_id: str) -> dict[str, str]:
+def of_timers(app: App, release_id: str) -> dict[str, str]:
     found = {}
     for timer in app.timers:
         memory, command = memory_share(app, timer.memory_percent), quoted(timer.command)

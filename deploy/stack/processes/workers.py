@@ -21,7 +21,7 @@ def units(app: App, release_id: str, counts: Mapping[str, int]) -> tuple[str, ..
     return tuple(layout.process_unit(app.name, release_id, each.name, number) for each, number in numbered(app, counts))
 
 
-def unit_texts(app: App, release_id: str, counts: Mapping[str, int]) -> dict[str, str]:
+def of_workers(app: App, release_id: str, counts: Mapping[str, int]) -> dict[str, str]:
     return {
         layout.process_unit(app.name, release_id, each.name, number): unit_text(
             TEMPLATE,
