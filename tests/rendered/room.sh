@@ -1,4 +1,4 @@
-# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal 3fea9a9a7491]
+# Written by Ashore from templates/systemd/room.sh.j2: edit that, not this. [seal 81919f36e588]
 # /run/APP/RELEASE, where a running release has its socket and its temporary files: room.sh make|offer|remove APP RELEASE
 # [MEGABYTES]. The unit of a release calls it as root, outside of the app's box.
 # room.sh retire APP RELEASE SECONDS [COMMAND…] stops a release that visitors' streams keep running after a switch, once
@@ -66,6 +66,7 @@ offer)
         echo "$room/own/http.sock is not a socket of $app" >&2
         exit 1
     fi
+    chmod 660 .http.sock
     mv -fT .http.sock http.sock
     ;;
 remove)
