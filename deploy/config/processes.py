@@ -18,10 +18,11 @@ class Process:
 
     name: str
     command: str = key("", LINE, COMMAND, example="celery -A shop worker", unset="that of the Procfile")
-    """The command, for /bin/sh. It runs in the release's source as the app's user, in the app's sandbox, with the
+    """The command, for bash. It runs in the release's source as the app's user, in the app's sandbox, with the
     release's environment and the programs of its packages.
 
-    If it ends, it is started again. $PROCESS is the name and number of the process, such as "worker.1". A Procfile in
+    If it ends, it is started again. Its signals go to the last program of the command, which must not go to the
+    background. $PROCESS is the name and number of the process, such as "worker.1". A Procfile in
     the project's directory may have it, too; what deploy.toml says comes first. The process "web" is for an app that
     is a server of its own, such as Streamlit: it is set instead of `wsgi` and `asgi`, and must listen on the port
     $PORT of 127.0.0.1 or of all addresses. Nobody but the proxy and the app itself can connect to that port.
@@ -55,7 +56,7 @@ class Timer:
 
     name: str
     command: str = field(metadata=attributes(LINE, COMMAND, example="flask cleanup"))
-    """The command, for /bin/sh. It runs like a process, of the release that has the traffic when it begins."""
+    """The command, for bash. It runs like a process, of the release that has the traffic when it begins."""
     schedule: str = field(
         metadata=attributes(
             word(r"[A-Za-z0-9*/.,:~@ _+-]{1,100}", "a time like 03:00 or hourly"), WHEN, example="03:00 Europe/Berlin"

@@ -186,10 +186,11 @@ def reach(switch: Switch) -> Steps:
 def processes(switch: Switch) -> Steps:
     """Its processes run beside those of the release before, which stop after the switch; a singleton's stop first."""
     units = workers.units(switch.app, switch.release.id, switch.facts.scale)
-    others = switch.recorded(switch.old).processes if switch.old else ()
-    if not units and not others:
+    timed = timers.units(switch.app, switch.release.id)
+    before = switch.recorded(switch.old) if switch.old else replace(switch.app, processes=(), timers=())
+    if not units and not timed and not before.processes and not before.timers:
         return ()
-    return (Running(switch.name, switch.release.id, units, singletons_of(switch, switch.old, switch.app)),)
+    return (Running(switch.name, switch.release.id, units, singletons_of(switch, switch.old, switch.app), timed),)
 
 
 def singletons_of(switch: Switch, release_id: str, wanted: App) -> tuple[tuple[str, int], ...]:
@@ -294,10 +295,10 @@ def back(switch: Switch) -> Steps:
 def others_back(switch: Switch) -> Steps:
     """The processes of the old release run, and those of the new one do not; its timers have not been stopped."""
     old, before = switch.old, switch.recorded(switch.old) if switch.old else None
-    new = switch.app.processes
-    if not new and not (before and before.processes):
+    new, was = switch.app, before or replace(switch.app, processes=(), timers=())
+    if not (new.processes or new.timers or was.processes or was.timers):
         return ()
-    waits = tuple((each.name, each.stop_seconds) for each in new if each.singleton)
+    waits = tuple((each.name, each.stop_seconds) for each in new.processes if each.singleton)
     stopped = OnlyProcessesOf(switch.name, old, waits=waits)
     units = workers.units(before, old, switch.facts.scale) if before else ()
     return (stopped, Running(switch.name, old, units)) if units else (stopped,)

@@ -1,4 +1,4 @@
-# Written by Ashore from templates/systemd/data-limit.sh.j2: edit that, not this. [seal 7019e386738b]
+# Written by Ashore from templates/systemd/data-limit.sh.j2: edit that, not this. [seal cf246b7bdf21]
 # Usage: data-limit.sh APP MEGABYTES. Run every 20 seconds by ashore-data-APP.timer: while an app's data in /var/lib/APP
 # takes more than MEGABYTES (0: half of the disk), or half of the disk's inodes, it is read-only for the app.
 set -eu
@@ -53,6 +53,15 @@ remounted() {
     nsenter -t "$pid" -m -- mount -o "remount,bind,$1" "$data" 2>/dev/null
 }
 
+# A timer's job is not started anew: it ran at its time.
+again() {
+    if [ -e "/etc/systemd/system/${1%.service}.timer" ]; then
+        systemctl stop "$1"
+    else
+        systemctl restart "$1"
+    fi
+}
+
 units() {
     systemctl list-units --plain --no-legend --state=active,activating,reloading "$@" | awk '{ print $1 }'
 }
@@ -63,7 +72,7 @@ if [ "$takes" -le "$most" ] && [ "$files" -le "$most_inodes" ]; then
     rmdir --ignore-fail-on-non-empty "/run/systemd/system/$app@"*.service.d 2>/dev/null || true
     systemctl daemon-reload
     for unit in $(units "$app@*.service" "$app-release.service"); do
-        remounted rw "$unit" || systemctl restart "$unit"
+        remounted rw "$unit" || again "$unit"
     done
     rm -f "$note" "$waited"
     echo "the data of $app in $data is writable again"
@@ -92,7 +101,7 @@ for unit in $(units "$app@*.service"); do
             "$app" >"$directory/$drop_in"
         systemctl daemon-reload
     fi
-    remounted ro "$unit" || systemctl restart "$unit"
+    remounted ro "$unit" || again "$unit"
 done
 for unit in $(units "$app-release.service"); do
     remounted ro "$unit" || systemctl stop "$unit"

@@ -1,4 +1,4 @@
-# Written by Ashore from templates/systemd/process.sh.j2: edit that, not this. [seal 8807bab8fe28]
+# Written by Ashore from templates/systemd/process.sh.j2: edit that, not this. [seal b06684c00239]
 # The processes and timers of releases: process.sh begin|alone|ended APP RELEASE NAME, called by their units as root;
 # process.sh follow APP PID, called by a deploy.
 set -eu
@@ -57,10 +57,20 @@ follow)
             *) is_job "$unit" || systemctl stop --no-block "$unit" ;;
             esac
         done
+    for link in /etc/systemd/system/*.wants/"$app@"????????-??????.*; do
+        case ${link##*/} in
+        "$app@$current."*) ;;
+        *) rm -f "$link" ;;
+        esac
+    done
     for file in "/etc/systemd/system/$app@$current."*; do
         unit=${file##*/}
         if [ -e "$file" ] && [ -n "$current" ] && ! is_job "$unit"; then
             systemctl start --no-block "$unit"
+            wants=/etc/systemd/system/multi-user.target.wants
+            [ "${unit##*.}" != timer ] || wants=/etc/systemd/system/timers.target.wants
+            mkdir -p "$wants"
+            ln -sfn "$file" "$wants/$unit"
         fi
     done
     rm -f "/run/ashore/starting/$app@"*

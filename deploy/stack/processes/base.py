@@ -8,7 +8,7 @@ from ..data import served_data
 from ..render import render
 
 
-def quoted(command: str) -> str:
+def quoted(command: str) -> str:  # for bash, which becomes the last program of a command: dash stays its parent
     """A command line as one word of a unit's ExecStart=: no specifier or variable of systemd's in it counts."""
     escaped = command.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"'

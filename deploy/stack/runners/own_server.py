@@ -17,7 +17,7 @@ class OwnServer(Runner):
     about_stop = "It is asked to stop once nobody is connected to it any more."
 
     def command(self, app: App, release: str) -> str:
-        return f"/bin/sh -c {quoted(app.web)}"
+        return f"/bin/bash -c {quoted(app.web)}"
 
     def environment(self, app: App, cpus: int) -> dict[str, str]:
         return {}

@@ -23,13 +23,14 @@ class Running(Resource):
     """The processes of a release run, and start at boot. Should this run be killed, they follow the traffic.
 
     others: units of processes of the release before that must not run at the same time, and how many seconds each has
-    to stop.
+    to stop. timers: units that are to start at boot, as soon as the release has the traffic.
     """
 
     app: str
     release: str
     processes: tuple[str, ...]
     others: tuple[tuple[str, int], ...] = ()
+    timers: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -47,8 +48,8 @@ class Running(Resource):
             state = system.unit(unit).get("ActiveState", "unknown")
             if state not in RUNS:
                 drifts.append(Drift(name_of(unit), state, "active"))
-            elif not units.enabled(unit):
-                drifts.append(Drift(f"{name_of(unit)} at boot", "disabled", "enabled"))
+        missing = [unit for unit in (*self.processes, *self.timers) if not units.enabled(unit)]
+        drifts += [Drift(f"{name_of(unit)} at boot", "disabled", "enabled") for unit in missing]
         # Those of the release before follow the traffic, too.
         if not drifts and self not in system.memory.done and self._before():
             drifts.append(Drift("processes of the release before", "running", "stopped after the switch"))
@@ -76,7 +77,7 @@ class Running(Resource):
             system.run(["systemctl", "reset-failed", *starting], accept=(0, 1))
             system.run(["systemctl", "start", *starting], accept=(0, 1))
             self._steady(system, began)
-        for unit in self.processes:
+        for unit in (*self.processes, *self.timers):
             units.enable(unit)
         system.memory.done.add(self)
 
@@ -93,7 +94,7 @@ class Running(Resource):
         while (left := ends - time.monotonic()) > 0:
             system.operator.stop_if_cancelled()
             for unit, found in units.states(self.processes).items():
-                if found["ActiveState"] not in (*RUNS, "activating") or ended(found):
+                if found["ActiveState"] not in (*RUNS, "activating") or has_ended(found):
                     self._fail(unit, found, began)
             system.operator.progress(100 * (1 - left / STEADY_SECONDS), "")
             time.sleep(LOOK_SECONDS)
@@ -102,10 +103,13 @@ class Running(Resource):
     def _fail(self, unit: str, found: dict[str, str], began: float) -> None:
         from ..serving.reasons import journal
 
-        how = f"exit status {found['ExecMainStatus']}" if found["Result"] == "exit-code" else found["Result"]
+        by_itself = found["Result"] == "success"
+        exited = by_itself or found["Result"] == "exit-code"
+        how = f"exit status {found['ExecMainStatus']}" if exited else found["Result"]
         said = journal(unit, since=began)
         what = f"the process {name_of(unit)} ended right after its start ({how})"
-        raise Failed(what, hint_on(self.app, self.release, unit, said), said)
+        hint = "a process runs until it is stopped: its command must not go to the background\n" if by_itself else ""
+        raise Failed(what, hint + hint_on(self.app, self.release, unit, said), said)
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,8 @@ class OnlyProcessesOf(Resource):
 
     def check(self, system: System) -> list[Drift]:
         found = units.loaded(self.app)
-        running = [unit for unit in found if found[unit] in (*RUNS, "activating", "failed") and self._is_other(unit)]
+        running = [unit for unit in found if found[unit] in (*RUNS, "activating") and self._is_other(unit)]
+        running += [unit for unit in found if found[unit] == "failed" and units.release_of(unit) != self.release]
         booting = [unit for unit in units.at_boot(self.app) if self._is_other(unit)]
         return [Drift(unit, "running or enabled", "stopped") for unit in sorted({*running, *booting})]
 
@@ -177,6 +182,11 @@ def name_of(unit: str) -> str:
     """A process as people know it: "worker.1"."""
     found = units.NAME.fullmatch(unit)
     return f"{found['name']}{found['number'] or ''}" if found else unit
+
+
+def has_ended(found: dict[str, str]) -> bool:
+    """Whether a unit's process has ended in any way, by its properties."""
+    return ended(found) or found["SubState"] == "auto-restart" or found["NRestarts"] not in ("", "0")
 
 
 def ended(found: dict[str, str]) -> bool:
