@@ -109,8 +109,12 @@ def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
         Directory("/etc/ashore"),
         Directory(FIREWALL),
         Directory(FIREWALL_APPS),
-        Guarded(title, rules, (LOADED,), UNDO_SECONDS, PROVE_SECONDS),
+        guarded_firewall(title, rules),
     )
+
+
+def guarded_firewall(title: str, steps: tuple[Resource, ...]) -> Guarded:
+    return Guarded(title, steps, (LOADED,), UNDO_SECONDS, PROVE_SECONDS)
 
 
 SSH_RULE = """\

@@ -75,6 +75,14 @@ class Proxy(ABC):
         """
 
     @abstractmethod
+    def not_needed(self, app: str) -> Resource:
+        """No other site uses what is the app's: its certificate, its files."""
+
+    @abstractmethod
+    def removed(self, app: str, force: bool) -> tuple[Resource, ...]:
+        """The app's site is removed: its names are unknown from then on. Nothing happens where there is no proxy."""
+
+    @abstractmethod
     def service(self, enabled: bool | None = None) -> Service:
         """It runs with the current config. enabled: start it at boot; None: leave that unchanged."""
 

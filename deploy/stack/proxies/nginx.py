@@ -9,6 +9,8 @@ from ...agent.resources.config_files import ConfigFiles
 from ...agent.resources.files import Absent, Directory, File, Link
 from ...agent.resources.host.machine import Port
 from ...agent.resources.host.packages import SinceVersion
+from ...agent.resources.removal.ours import NotNeeded
+from ...agent.resources.removal.trees_gone import UneditedGone
 from ...agent.resources.serving.front import Front
 from ...agent.resources.serving.nginx import WorkerConnections
 from ...agent.resources.serving.nginx_default import DefaultServer
@@ -37,6 +39,9 @@ WORKER_CONNECTIONS = 16384  # Debian's 768 are what one visitor's machine can ho
 DIRECTORIES = ("body", "fastcgi", "proxy", "scgi", "uwsgi")  # Debian's: for what does not fit into memory
 DROP_IN = "/etc/systemd/system/nginx.service.d"
 TEST = ("nginx", "-t", "-q")
+WRITTEN = (
+    "# Written by Ashore from templates/nginx/site.conf.j2"  # how a site begins, whose file is named after its app
+)
 
 
 class Nginx(Proxy):
@@ -114,6 +119,18 @@ class Nginx(Proxy):
             Link(f"{HOME}/sites-enabled/{name}", f"../sites-available/{name}"),
         )
         return ConfigFiles(f"Nginx site {site.names[0]}: configured", parts, TEST)
+
+    def not_needed(self, app: str) -> Resource:
+        paths = (f"{layout.home(app)}/", f"{layout.data(app)}/", f"/etc/letsencrypt/live/{app}/")
+        return NotNeeded(app, HOME, paths, (f"{SITES}/{app}.conf",), WRITTEN)
+
+    def removed(self, app: str, force: bool) -> tuple[Resource, ...]:
+        name = f"{app}.conf"
+        parts = (Absent(f"{HOME}/sites-enabled/{name}"), UneditedGone(f"{SITES}/{name}", force))
+        return (
+            ConfigFiles(f"Nginx site of {app}: removed", parts, TEST),
+            SinceVersion(self.name, "0", self.service()),
+        )
 
     def service(self, enabled: bool | None = None) -> Service:
         return Service(self.front.unit, enabled=enabled, watches=READS)
