@@ -58,7 +58,7 @@ def project_tasks(session: Session) -> list[Any]:
     )
     def eject(typed: Typed, template: str | None = None, accept: bool = False) -> None:
         """Copy one of the templates to ashore/ in this directory, to be edited there. Without a name, list them."""
-        from ..verbs import eject as verb
+        from ..verbs.texts import eject as verb
 
         if template:
             verb.eject(typed.screen, template, accept)

@@ -153,7 +153,7 @@ def tasks(session: Session) -> list[Any]:
     )
     def explain(typed: Typed, key: str | None = None) -> None:
         """Explain a key of deploy.toml: its meaning, values, default and current value. Example: fab explain tls."""
-        from ..verbs import explain as verb
+        from ..verbs.texts import explain as verb
 
         verb.explain(typed.screen, Path.cwd(), key or "")
 

@@ -14,8 +14,8 @@ from ..stack.proxies import proxy_of
 def secured(app: App, site: Site) -> tuple[Resource, ...]:
     """A certificate exists before the proxy needs one; one that browsers trust comes after the switch."""
     directory = layout.certificates(app.name)
-    kept = () if site.tls == "acme" else (NotRenewed(app.name),)
-    if not site.encrypted:
+    kept = () if site.tls == "acme" and not site.guest_of else (NotRenewed(app.name),)
+    if not site.certified:
         return kept
     own = OwnCertificate(directory, app.name, site.certificate, site.key, layout.CERTIFICATE_HOOK, site.ended)
     return (
@@ -38,7 +38,7 @@ def uncertified(app: str) -> tuple[Resource, ...]:
 
 def certified(app: App, site: Site, address: str, anew: bool = False) -> tuple[Resource, ...]:
     """A certificate that browsers trust, from the authority. address: the server's, as the operator reaches it."""
-    if site.tls != "acme":
+    if site.tls != "acme" or site.guest_of:
         return ()
     directory = layout.certificates(app.name)
     names = tuple(name for name in (*site.names, *site.aliases) if not is_address(name))
@@ -56,5 +56,5 @@ def certified(app: App, site: Site, address: str, anew: bool = False) -> tuple[R
             address,
             anew,
         ),
-        Presented(names[0], directory, proxy_of(app).front),
+        Presented(names[0], directory, proxy_of(app).front, site.port),
     )

@@ -22,12 +22,12 @@ DRAIN_SECONDS = 10
 Steps = tuple[Resource, ...]
 
 
-def removing(wanted: App, keys: Steps, purge: bool, force: bool) -> Plan:
-    """keys: the steps that end the app's CI keys. purge: its data goes, too."""
+def removing(wanted: App, keys: Steps, purge: bool, force: bool, mounted: str = "") -> Plan:
+    """keys: the steps that end the app's CI keys. purge: its data goes, too. mounted: see `Proxy.removed`."""
     app, proxy = wanted.name, proxy_of(wanted)
     steps = (
         *allowed(app, proxy),
-        *proxy.removed(app, force),
+        *proxy.removed(app, mounted, force),
         *keys,
         UnitsGone(app, DRAIN_SECONDS),
         *unfiltered(app, force),

@@ -91,7 +91,8 @@ def ssh(force: bool) -> Guarded:
 
 
 def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
-    wishes = {"app": app, "ports": grouped(stage.open_ports), "proxies": by_family(stage.trusted_proxies)}
+    own = (f"{stage.port}/tcp",) if stage.port else ()
+    wishes = {"app": app, "ports": grouped((*own, *stage.open_ports)), "proxies": by_family(stage.trusted_proxies)}
     unit = f"{UNITS}/ashore-firewall.service"
     rules: tuple[Resource, ...] = (
         SshPorts(f"{FIREWALL}/ssh.nft", SSH_RULE, force),
@@ -104,7 +105,7 @@ def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
         Link(f"{EARLY}/ashore-firewall.service", unit),
         Firewall(),
     )
-    title = f"firewall: only {', '.join(('SSH', '80', '443', *stage.open_ports))} open"
+    title = f"firewall: only {', '.join(('SSH', '80', '443', *own, *stage.open_ports))} open"
     return (
         Directory("/etc/ashore"),
         Directory(FIREWALL),

@@ -8,6 +8,7 @@ from ..ci import keys
 from ..config.reader import App
 from ..connection.host_keys import ASKING
 from ..errors import NOTHING, ConfigError
+from ..plan.places import require_unneeded
 from ..plan.remove import removing
 from ..screen.columns import size
 from ..session.execute import Count, carry_out
@@ -47,8 +48,10 @@ def warning(app: str, hosts: str, purge: bool) -> str:
 
 def remove_from(change: Operation, purge: bool) -> None:
     app, host = change.app, change.host
-    change.survey(activates=False, prepared=False)
-    plan = removing(app, keys.closed(app.name), purge, change.options.force)
+    facts, _ = change.survey(activates=False, prepared=False)
+    require_unneeded(app, facts)
+    mounted = facts.place.domain if facts.place and facts.place.path else ""
+    plan = removing(app, keys.closed(app.name), purge, change.options.force, mounted)
     run = {"app": app.name, "note": "with its data" if purge else "its data stays"}
     count = Count()
     carry_out(plan, host, change.screen, change.options, "removed", run, count)

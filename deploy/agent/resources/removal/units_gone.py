@@ -3,13 +3,13 @@
 import glob
 import os
 import re
-import shutil
 
 from ...constants import RELEASE_ID
 from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Resource
 from ..serving.services import UNITS
+from .trees_gone import remove_all
 
 RUNTIME = "/run/systemd/system"
 FIRST = (".timer", ".socket", ".path")  # units that start others
@@ -45,7 +45,7 @@ class UnitsGone(Resource):
             self._drain(system, unit)
         stop(system, self._loaded(system))
         for path in self._files():
-            remove(path)
+            remove_all(path)
         system.run(["systemctl", "daemon-reload"])
         if left := self._loaded(system):
             system.run(["systemctl", "reset-failed", *left], accept=(0, 1))  # 1: not loaded any more
@@ -90,13 +90,6 @@ def stop(system: System, units: list[str]) -> None:
         system.run(["systemctl", "reset-failed", *units], accept=(0, 1))  # 1: none has failed
 
 
-def remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    else:
-        os.unlink(path)
-
-
 @dataclass(frozen=True)
 class JournalGone(Resource):
     """The app's own journal is closed, and its lines are removed. settings: its files and directories in /etc."""
@@ -115,7 +108,7 @@ class JournalGone(Resource):
         kinds = ("systemd-journald@{}.socket", "systemd-journald-varlink@{}.socket", "systemd-journald@{}.service")
         stop(system, [kind.format(self.app) for kind in kinds])
         for path in self._paths():
-            remove(path)
+            remove_all(path)
         system.run(["systemctl", "daemon-reload"])
 
     def _paths(self) -> list[str]:
