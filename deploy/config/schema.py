@@ -317,7 +317,7 @@ class Stage:
     )
     """The domain that visitors type. With it, the site has https. DNS must point the domain to the host.
 
-    http is redirected to https. Each app on a server needs a domain of its own.
+    http is redirected to https. Each app on a server needs a domain of its own, or a `port` or `path`.
     """
     port: int = key(0, number(1, 65535), NAMES, example=8443, unset="80; with a certificate 443", applied_by=BOTH)
     """The port that visitors use, if it is not the usual one. The firewall opens it. One app uses a port.

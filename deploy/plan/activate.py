@@ -168,9 +168,10 @@ def gate(switch: Switch) -> Steps:
     """It answers on its own socket, and each of its processes is warmed up."""
     app, unit = switch.app, switch.unit
     burst = runner_of(app).burst(app, switch.facts.cpus)
-    warmed = Warmed(unit, switch.socket, app.warm_paths, switch.host, burst, switch.current, switch.proxy.user)
+    warm = tuple(below(app, path) for path in app.warm_paths)
+    warmed = Warmed(unit, switch.socket, warm, switch.host, burst, switch.current, switch.proxy.user)
     return (
-        Healthy(unit, switch.socket, app.health_path, switch.host, app.health_seconds, switch.proxy.user),
+        Healthy(unit, switch.socket, health(app), switch.host, app.health_seconds, switch.proxy.user),
         *((warmed,) if app.warm_paths else ()),
         Service(unit, active=True, enabled=True),  # before the switch: a power cut must find it starting at boot
     )
@@ -229,13 +230,13 @@ def turn(switch: Switch) -> Steps:
 
 def asked_about(switch: Switch) -> Steps:
     """The old release is asked for its own health path, the site for the new one's, which may differ."""
-    old, path, own = switch.old, switch.app.health_path, switch.recorded(switch.old).health_path
+    old, path, own = switch.old, health(switch.app), health(switch.recorded(switch.old))
     unaware = old if own != path else ""
     return (
         WayBack(switch.current, old, layout.socket(switch.name, old), own, switch.host, switch.proxy.user),
         Probed(
             switch.host,
-            switch.site.below(path),
+            path,
             switch.site.port,
             switch.current,
             unaware,
@@ -260,7 +261,7 @@ def watch(switch: Switch) -> Steps:
     return (
         Reachable(
             switch.host,
-            switch.site.below(app.health_path),
+            health(app),
             REACH_SECONDS,
             switch.site.port,
             proxy.front,
@@ -333,6 +334,15 @@ def removed(switch: Switch, new: bool) -> Steps:
     made = (Absent(layout.release(name, release_id)), *(Absent(f"{layout.UNITS}/{unit}") for unit in units))
     tools = (BuildPackagesRemoved(name),) if switch.app.build_apt else ()
     return (*made, Discarded(layout.home(name)), *tools) if new else tools
+
+
+def below(app: App, path: str) -> str:
+    """A path of the app, as visitors ask for it."""
+    return f"{app.mount}{path}"
+
+
+def health(app: App) -> str:
+    return below(app, app.health_path)
 
 
 def drain_seconds(switch: Switch) -> int:

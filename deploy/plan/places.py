@@ -48,12 +48,11 @@ def require_place(app: App, site: Site, facts: Facts) -> None:
 def collision(site: Site, prefixes: tuple[str, ...], other: Place) -> str:
     """Why the site cannot be where it is to be, because of another app on its domain; "" if it can."""
     name = site.names[0]
-    if not site.path:
-        whole = other.guest_of or not other.path
-        return "" if whole else f"{name} is used by the app {other.app}, below {other.path}"
-    if site.path == other.path:
+    if not site.path and other.path and not other.guest_of:
+        return f"{name} is used by the app {other.app}, below {other.path}"
+    if site.path and site.path == other.path:
         return f"{name}{site.path} is used by the app {other.app}"
-    for theirs in other.prefixes:
+    for theirs in other.prefixes if site.path else ():
         if site.path.startswith(theirs):
             return f"{name}{site.path} is within {theirs}, static files of the app {other.app}"
         if theirs.startswith(site.path) and not other.path.startswith(site.path):

@@ -142,7 +142,7 @@ class Nginx(Proxy):
 
     def not_needed(self, app: str) -> Resource:
         paths = (f"{layout.home(app)}/", f"{layout.data(app)}/", f"/etc/letsencrypt/live/{app}/")
-        return NotNeeded(app, HOME, paths, (f"{SITES}/{app}.conf",), WRITTEN)
+        return NotNeeded(app, HOME, paths, (f"{SITES}/{app}.conf", _mount("*", app)), WRITTEN)
 
     def removed(self, app: str, mounted: str, force: bool) -> tuple[Resource, ...]:
         name = f"{app}.conf"

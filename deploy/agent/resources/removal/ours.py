@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 from ...dataclass import dataclass
 from ...history import home as record_of
@@ -51,7 +52,7 @@ class OwnApp(Resource):
 class NotNeeded(Resource):
     """No config file of another app or program below `top` names a path of the app: its certificate, its files.
 
-    needles: those paths. own: the app's own files, which are about to be removed. mark: how the first line of a site of
+    needles: those paths. own: patterns of the app's own files, which are about to be removed. mark: how the first line of a site of
     the kit begins, whose file is named after its app.
     """
 
@@ -73,9 +74,13 @@ class NotNeeded(Resource):
 
     def _users(self) -> Iterator[str]:
         for path in walk(self.top):
-            if os.path.islink(path) or os.path.isdir(path) or path in self.own:
+            if os.path.islink(path) or os.path.isdir(path) or is_one_of(path, self.own):
                 continue
             text = text_of(path) or ""
             if any(needle in text for needle in self.needles):
                 name = os.path.basename(path).removesuffix(".conf")
                 yield f"the app {name} ({path})" if text.startswith(self.mark) else path
+
+
+def is_one_of(path: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(path, pattern) for pattern in patterns)
