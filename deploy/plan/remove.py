@@ -32,7 +32,7 @@ def removing(wanted: App, keys: Steps, purge: bool, force: bool, mounted: str = 
         UnitsGone(app, DRAIN_SECONDS),
         *unfiltered(app, force),
         *uncertified(app),
-        JournalGone(app, journal(app)),
+        JournalGone(app, journal_settings(app)),
         BuildPackagesRemoved(app),
         *files(app, proxy),
         *((Gone(f"data in {layout.data(app)}", (layout.data(app),)),) if purge else ()),
@@ -60,7 +60,7 @@ def unfiltered(app: str, force: bool) -> Steps:
     return (hardening.guarded_firewall(f"firewall: nothing of {app}", steps),)
 
 
-def journal(app: str) -> tuple[str, ...]:
+def journal_settings(app: str) -> tuple[str, ...]:
     settings = layout.journal(app)
     return (settings, f"{settings}.d", layout.journal_socket(app).rpartition("/")[0])
 

@@ -52,8 +52,8 @@ class OwnApp(Resource):
 class NotNeeded(Resource):
     """No config file of another app or program below `top` names a path of the app: its certificate, its files.
 
-    needles: those paths. own: patterns of the app's own files, which are about to be removed. mark: how the first line of a site of
-    the kit begins, whose file is named after its app.
+    needles: those paths. own: patterns of the app's own files, which are about to be removed. mark: how the first line
+    of a site of the kit begins, whose file is named after its app.
     """
 
     app: str
