@@ -122,7 +122,7 @@ def test_of_two_sites_with_a_name_the_one_that_nginx_serves_keeps_it(nginx: Ngin
 def test_a_second_app_on_a_bare_address_is_refused_with_what_to_do(nginx: Nginx):
     bare = Site(("192.0.2.7",), tls="files")
     nginx.app("blog", bare)
-    (step,) = [PROXY.names(App("shop", "x:app"), bare)]
+    (step,) = PROXY.names(App("shop", "x:app"), bare)
     with pytest.raises(Refused, match=r"192\.0\.2\.7:443 is taken by another site .*blog") as raised:
         nginx.check(*step.names, ports=step.ports, listens=step.listens)
     assert "give each app its own `domain`" in raised.value.hint

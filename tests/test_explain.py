@@ -11,7 +11,7 @@ from deploy.config.keys import keys
 from deploy.config.schema import TABLES
 from deploy.errors import ConfigError
 from deploy.screen.screen import Screen
-from deploy.verbs.explain import explain
+from deploy.verbs.texts.explain import explain
 
 STAGES = '[stages.production]\nhosts = ["root@web1"]\n[stages.staging]\nhosts = ["root@web2"]\ntls = "off"\n'
 GOOD = f'[app]\nname = "shop"\nwsgi = "shop:app"\nworkers = 3\nwarm_paths = []\nenv = {{ LANGUAGE = "en" }}\n{STAGES}'

@@ -10,7 +10,7 @@ from deploy.config.paths import TEMPLATES
 from deploy.errors import ConfigError
 from deploy.screen.screen import Screen
 from deploy.stack import overrides, render
-from deploy.verbs.eject import eject, list_templates
+from deploy.verbs.texts.eject import eject, list_templates
 
 NAME = "systemd/room.sh.j2"
 

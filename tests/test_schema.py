@@ -30,7 +30,7 @@ def test_the_documentation_says_what_the_schema_says(path: Path):
 
 def test_all_that_deploy_toml_can_set_is_a_key():
     others = {field.name for field in fields(App)} - {*keys(App)}
-    assert others == {"web", "processes", "timers"}  # of other tables
+    assert others == {"mount", "web", "processes", "timers"}  # of other tables
     others = {field.name for field in fields(Stage)} - {*keys(Stage)}
     assert others == {"name", "key_file", "authority", "pin"}  # of the table's head, and of a sandbox
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .events import End, Event, Hello, Reply
 
 Run = dict[str, Any]
+WHOLE_HOST = ("provision", "remove")  # one at a time on a server: they change what apps share, such as the firewall
 WITHOUT_LOCK = ("ci.key",)  # taking a key away must not wait for what that key is at
 DOUBT_SECONDS = 10  # having heard nothing for so long, a run that waits for its operator may lose its lock to another
 SILENT_SECONDS = 30  # after so long it gives up by itself; and a command of `fab run` is ended
@@ -215,7 +216,7 @@ class Conversation:
     def answer_plan(
         self, plan: Run, units: list[str], asks: list[list[str]], check: bool, run: Run, wait: bool, halt: str
     ) -> "End":
-        """run: what goes into the history, {"app", "verb", "who", …}; a verb "provision" wants the host for itself.
+        """run: what goes into the history, {"app", "verb", "who", …}; one of WHOLE_HOST wants the host for itself.
 
         halt: see `agent.halting`; "" for nobody but tests.
         """
@@ -267,7 +268,7 @@ class Conversation:
         locked = run is not None and run["verb"] not in WITHOUT_LOCK
         if run is not None and locked:
             patience = self.wait_for_lock if wait or run.get("break_lock") else None
-            whole_host = run["verb"] == "provision"
+            whole_host = run["verb"] in WHOLE_HOST
             outrank = self.outrank(app, run, wait)
             self.locks.take(app, self.holder(run), whole_host=whole_host, wait=patience, outrank=outrank)
             self.begun = {"started": history.now(), "app": app, "verb": run["verb"], "who": run["who"]}

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 KINDS = r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com"
 LEAST_RSA_BITS = 3072
+UNUSED = Unused(layout.KIT, "ci-")
 
 
 class NoSuchKey(ConfigError):
@@ -150,7 +151,7 @@ def plan(app: App, site: Site, keys: tuple[Key, ...], force: bool = False) -> Pl
         Service(f"{unit}.socket", active=True, enabled=True, watches=(socket,), refresh="restart"),
         Keyring(layout.ci_keys(name), name, kit.directory(), tuple(key.fields for key in keys), (), force),
     )
-    return Plan("ci.key", steps, (), (Unused(layout.KIT, "ci-"),))
+    return Plan("ci.key", steps, (), (UNUSED,))
 
 
 def revoking(app: App, keys: tuple[Key, ...], left: tuple[Key, ...]) -> Plan:
@@ -158,16 +159,22 @@ def revoking(app: App, keys: tuple[Key, ...], left: tuple[Key, ...]) -> Plan:
 
     With as few steps as possible, the revocation first, so that other problems of the server cannot prevent it.
     """
-    name = app.name
-    path, unit = layout.ci_keys(name), layout.ci_unit(name)
-    ids = tuple(key.id for key in keys) if left else (EVERY,)
-    steps: tuple[Resource, ...] = (Keyring(path, name, "", (), ids), Disconnected(name, path))
     if left:
-        return Plan("ci.key", steps)
-    service, socket = unit_files(name)
-    gone = (path, socket, service, layout.ci_record(name))
-    closed = (*steps, Service(f"{unit}.socket", active=False, enabled=False), *map(Absent, gone))
-    return Plan("ci.key", closed, (), (Unused(layout.KIT, "ci-"),))
+        return Plan("ci.key", revoked(app.name, tuple(key.id for key in keys)))
+    return Plan("ci.key", closed(app.name), (), (UNUSED,))
+
+
+def revoked(app: str, ids: tuple[str, ...]) -> tuple[Resource, ...]:
+    path = layout.ci_keys(app)
+    return (Keyring(path, app, "", (), ids), Disconnected(app, path))
+
+
+def closed(app: str) -> tuple[Resource, ...]:
+    """All keys are revoked, and nobody listens for them."""
+    service, socket = unit_files(app)
+    gone = (layout.ci_keys(app), socket, service, layout.ci_record(app))
+    listening = Service(f"{layout.ci_unit(app)}.socket", active=False, enabled=False)
+    return (*revoked(app, (EVERY,)), listening, *map(Absent, gone))
 
 
 def unit_files(app: str) -> tuple[str, str]:

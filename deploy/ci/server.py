@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..agent import history, layout
 from ..agent.constants import RELEASE_ID
+from ..agent.dataclass import replace
 from ..agent.locks import Holder
 from ..agent.loop import Conversation, Run, by_itself, converse
 from ..agent.overrule import KEYS_CHANGED, TAKEN_OVER
@@ -207,7 +208,7 @@ class Endpoint(Conversation):
         kinds = {"app": dict, "requirements": dict, "commit": str, "who": str, "check": bool, "wait": bool}
         table, texts, commit, who, check, wait = inputs.fields(message, kinds | {"force": bool})[:6]
         self.require_not_forced(message)
-        app = inputs.app_of(table, self.app)
+        app = self.app_of(table)
         commit = inputs.word(commit, inputs.COMMIT, "a commit of git's")
         if not self.manifest:
             raise Refused(NOT_OURS)
@@ -222,7 +223,7 @@ class Endpoint(Conversation):
         kinds = {"app": dict, "release": str, "who": str, "check": bool, "wait": bool, "force": bool}
         table, wanted, who, check, wait, _ = inputs.fields(message, kinds)
         self.require_not_forced(message)
-        app = inputs.app_of(table, self.app)
+        app = self.app_of(table)
         if wanted:
             inputs.word(wanted, RELEASE_ID, "the ID of a release")
         last = history.unheard(self.app) or {}  # before `start`, which forgets a run that was cut off
@@ -239,6 +240,10 @@ class Endpoint(Conversation):
 
     def limits(self) -> limits.Limits:
         return limits.read(Path(layout.ci_record(self.app)).read_text("utf-8"))
+
+    def app_of(self, table: dict[str, Any]) -> App:
+        """The app, at the path that an operator has given it."""
+        return replace(inputs.app_of(table, self.app), mount=self.limits().site.path.rstrip("/"))
 
     def require_allowed(self, app: App) -> None:
         more = limits.beyond(app, self.limits())

@@ -14,7 +14,7 @@ from fabric.executor import Executor
 from invoke.exceptions import Exit
 
 from ..agent.dataclass import dataclass
-from ..errors import WOULD_CHANGE, ConfigError, DeployError, Interrupted, Unread
+from ..errors import NOTHING, WOULD_CHANGE, ConfigError, DeployError, Interrupted, Unread
 from ..screen.command import as_typed
 from ..screen.screen import Screen
 from ..session import interrupts
@@ -150,6 +150,17 @@ def command(session: Session, words: dict[str, str], *, reading: bool = False, *
         return task(**{**settings, "help": about})(body)
 
     return made
+
+
+def question(where: str) -> Callable[[str], str] | None:
+    """Asks the person at the terminal; None where there is none."""
+    from ..screen.prompts import asked
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    command = where.partition(" ")[2]
+    none = ConfigError("nothing was typed", where, NOTHING, f"fab --help {command} shows the options that answer it")
+    return lambda text: asked(text, none)
 
 
 def stage_names() -> list[str]:

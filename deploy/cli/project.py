@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ..agent.constants import PROXY
-from ..errors import NOTHING, ConfigError
 from ..session.session import Session
-from .options import READING, Typed, command, left_out
+from .options import READING, Typed, command, left_out, question
 
 
 def project_tasks(session: Session) -> list[Any]:
@@ -36,14 +35,10 @@ def project_tasks(session: Session) -> list[Any]:
         domain: str = "",
     ) -> None:
         """Write deploy.toml for the app in this directory. Asks for what it cannot find out; replaces no file."""
-        from ..screen.prompts import asked
         from ..verbs import init as verb
 
-        none = ConfigError("nothing was typed", "fab init", NOTHING, "fab --help init shows the options that answer it")
-        at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
         given = verb.Given(name, wsgi, asgi, requirements, health_path, host, domain)
-        ask = (lambda question: asked(question, none)) if at_terminal else None
-        verb.init(typed.screen, Path.cwd(), given, ask, typed.options.check)
+        verb.init(typed.screen, Path.cwd(), given, question("fab init"), typed.options.check)
 
     @command(session, READING, reading=True)
     def check(typed: Typed) -> None:
@@ -63,7 +58,7 @@ def project_tasks(session: Session) -> list[Any]:
     )
     def eject(typed: Typed, template: str | None = None, accept: bool = False) -> None:
         """Copy one of the templates to ashore/ in this directory, to be edited there. Without a name, list them."""
-        from ..verbs import eject as verb
+        from ..verbs.texts import eject as verb
 
         if template:
             verb.eject(typed.screen, template, accept)

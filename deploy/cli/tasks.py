@@ -12,7 +12,7 @@ from ..agent.constants import PROXIES, RELEASE_ID
 from ..errors import NOTHING, ConfigError, Interrupted
 from ..screen.command import as_typed
 from ..session.session import Session
-from .options import CHANGING, READING, SWITCHING, WAITING, Typed, command, left_out, telling
+from .options import CHANGING, READING, SWITCHING, WAITING, Typed, command, left_out, question, telling
 
 RENEWING = {key: value for key, value in SWITCHING.items() if key != "force"}
 
@@ -83,6 +83,20 @@ def tasks(session: Session) -> list[Any]:
         with typed.verb("maintenance") as (verb, call):
             verb.maintenance(call, state == "on", allow)
 
+    @command(
+        session,
+        CHANGING,
+        auto_shortflags=False,
+        help={
+            "purge": "also delete the app's data; asks for the app's name",
+            "yes": "do not ask; for scripts, which have no terminal",
+        },
+    )
+    def remove(typed: Typed, purge: bool = False, yes: bool = False) -> None:
+        """Remove the app from its servers; asks first. Its data stays unless --purge. Other apps are not changed."""
+        with typed.verb("remove") as (verb, call):
+            verb.remove(call, purge, question("fab remove"), yes)
+
     @command(session, {}, help={"command": "a command line for /bin/sh"})
     def run(typed: Typed, command: str) -> None:
         """Run a command as the app: its user, environment and sandbox. Example: fab run "flask db stats"."""
@@ -139,11 +153,11 @@ def tasks(session: Session) -> list[Any]:
     )
     def explain(typed: Typed, key: str | None = None) -> None:
         """Explain a key of deploy.toml: its meaning, values, default and current value. Example: fab explain tls."""
-        from ..verbs import explain as verb
+        from ..verbs.texts import explain as verb
 
         verb.explain(typed.screen, Path.cwd(), key or "")
 
-    return [provision, deploy, rollback, releases, history, restart, run, shell, maintenance, logs, explain]
+    return [provision, deploy, rollback, releases, history, restart, run, shell, maintenance, remove, logs, explain]
 
 
 def tls_tasks(session: Session) -> Collection:

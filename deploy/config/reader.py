@@ -38,8 +38,9 @@ class Config:
         )
 
     def app_on(self, stage: Stage) -> App:
-        """The app with the stage's environment over its own."""
-        return replace(self.app, env=tuple(sorted({**dict(self.app.env), **dict(stage.env)}.items())))
+        """The app with the stage's environment over its own, at its path."""
+        env = tuple(sorted({**dict(self.app.env), **dict(stage.env)}.items()))
+        return replace(self.app, env=env, mount=stage.path.rstrip("/"))
 
 
 def usual_host(config: Config) -> str:
@@ -110,6 +111,7 @@ def read(
             )
         stage = Stage(name=name, **reader.table(table, Stage, f"stages.{name}"))
         require_certificate(stage, reader)
+        require_place(stage, reader)
         require_hosts_of_keys(stage, reader)
         made.append(stage)
     require_runner(app, reader)
@@ -161,6 +163,20 @@ def require_certificate(stage: Stage, reader: "TableReader") -> None:
         raise reader.error("aliases", what)
     if stage.trusted_proxies and stage.tls != "off":
         raise reader.error("trusted_proxies", f'{prefix}.trusted_proxies is only for tls = "off", behind another proxy')
+
+
+def require_place(stage: Stage, reader: "TableReader") -> None:
+    """The port and the path of a stage must fit its other settings."""
+    prefix = f"stages.{stage.name}"
+    if stage.port in (80, 443):
+        raise reader.error("port", f"{prefix}.port = {stage.port} is what a site has without it", "remove port")
+    if stage.path and not stage.domain:
+        what = f"{prefix}.path needs a domain: below a bare address, give each app a `port`"
+        raise reader.error("path", what)
+    for key in ("port", "aliases"):
+        if stage.path and getattr(stage, key):
+            what = f"{prefix}.path and {prefix}.{key} are both set: the app below a path has those of its domain"
+            raise reader.error(key, what, f"remove {key}, or path")
 
 
 def host_and_port(written: str) -> tuple[str, int]:

@@ -21,11 +21,13 @@ from .values import (
     network,
     number,
     one_of,
-    port,
     static,
     texts,
     word,
     writable,
+)
+from .values import (
+    port as open_port,
 )
 
 PATH = r"/[A-Za-z0-9._~!&()*+,=:@%/?-]*"  # nothing that means something in a proxy's configuration
@@ -268,6 +270,7 @@ class App:
         (), texts(word(r"/dev/[\w./-]+", "a device, like /dev/fuse")), PERMISSIONS, example=["/dev/fuse"]
     )
     """Devices on the server that the app may use."""
+    mount: str = ""  # the stage's path without its last /
 
     web: str = ""  # the command of [processes.web], or of the Procfile's web
     processes: tuple[Process, ...] = ()  # the others
@@ -314,7 +317,26 @@ class Stage:
     )
     """The domain that visitors type. With it, the site has https. DNS must point the domain to the host.
 
-    http is redirected to https. Each app on a server needs a domain of its own.
+    http is redirected to https. Each app on a server needs a domain of its own, or a `port` or `path`.
+    """
+    port: int = key(0, number(1, 65535), NAMES, example=8443, unset="80; with a certificate 443", applied_by=BOTH)
+    """The port that visitors use, if it is not the usual one. The firewall opens it. One app uses a port.
+
+    With a domain and a certificate, the site has https there; otherwise http. So several apps can run on a host without
+    a domain. "acme" still needs port 80, for the validation of the domain.
+    """
+    path: str = key(
+        "",
+        word(r"/([A-Za-z0-9_.-]+/)+", 'a path that begins and ends with /, like "/blog/"'),
+        NAMES,
+        example="/blog/",
+        unset="the whole domain",
+    )
+    """The path below which visitors find the app, on a domain that other apps use, too. The app needs no change.
+
+    The domain, its certificate and its TLS settings are those of the app that has the whole domain, or of the first one
+    with a path on it; `tls` says whether it has https. The app gets the path as SCRIPT_NAME (WSGI) or root_path (ASGI),
+    so the URLs that Flask, Django and FastAPI build contain it. `static` is below it, too.
     """
     aliases: tuple[str, ...] = key(
         (), texts(word(rf"(\*\.)?{DOMAIN}", "a domain in small letters")), NAMES, example=["www.shop.example.com"]
@@ -385,7 +407,7 @@ class Stage:
     There is one firewall for the whole server.
     """
     open_ports: tuple[str, ...] = key(
-        (), texts(port), FIREWALL, example=["8443/tcp", "60000-61000/udp"], applied_by=PROVISION
+        (), texts(open_port), FIREWALL, example=["8443/tcp", "60000-61000/udp"], applied_by=PROVISION
     )
     """Which ports the firewall opens for this app, besides SSH, 80 and 443."""
     key_file: str = ""

@@ -32,6 +32,9 @@ class Site:
     ended: str = ""  # the day on which that certificate ran out
     trusted_proxies: tuple[str, ...] = ()
     authority: str = ""  # path of the certificate's CA, if only this machine knows it
+    own_port: int = 0  # 0: the usual one
+    path: str = ""  # "/blog/": the app is below it
+    guest_of: str = ""  # the app that has the domain, if the app is below a path of it
 
     @property
     def encrypted(self) -> bool:
@@ -39,16 +42,32 @@ class Site:
 
     @property
     def port(self) -> int:
-        return 443 if self.encrypted else 80
+        return self.own_port or (443 if self.encrypted else 80)
+
+    @property
+    def host(self) -> str:
+        """As a URL has it."""
+        name = f"[{self.names[0]}]" if ":" in self.names[0] else self.names[0]
+        return f"{name}:{self.own_port}" if self.own_port else name
+
+    @property
+    def certified(self) -> bool:
+        """Whether the certificate is the app's own."""
+        return self.encrypted and not self.guest_of
+
+    def below(self, path: str) -> str:
+        """A path of the app, as visitors ask for it."""
+        return f"{self.path.rstrip('/')}{path}"
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Addresses on which the proxy listens only for this site, if its name is a bare address, as for a sandbox."""
-        return (self.names[0], "127.0.0.1") if self.encrypted and is_address(self.names[0]) else ()
+        alone = self.encrypted and is_address(self.names[0]) and not self.own_port
+        return (self.names[0], "127.0.0.1") if alone else ()
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.encrypted else 'http'}://{self.names[0]}/"
+        return f"{'https' if self.encrypted else 'http'}://{self.host}{self.below('/')}"
 
 
 def is_address(name: str) -> bool:
@@ -69,6 +88,8 @@ def site_of(stage: Stage, address: str, named: bool, directory: Path) -> Site:
         "acme_directory": stage.acme_directory,
         "trusted_proxies": stage.trusted_proxies,
         "authority": stage.authority,
+        "own_port": stage.port,
+        "path": stage.path,
     }
     if site["tls"] == "acme" and stage.acme_ca:
         site["acme_ca"] = text_of(directory, stage.acme_ca, "acme_ca")

@@ -32,6 +32,7 @@ from ..stack.runners import runner_of
 from .build import beside, data, unit_as_it_was, virtualenv, with_tools
 from .certificates import secured
 from .facts import SYSTEMS, Facts, Release
+from .places import require_place
 from .record import as_recorded, static_links
 
 DRAIN_SECONDS = 10
@@ -88,6 +89,12 @@ class Switch:
         return as_recorded(self.app, self.facts.records.get(release_id, {}))
 
     @property
+    def mounted_before(self) -> str:
+        """The domain of which the app was below a path, "" if it was not."""
+        place = self.facts.place
+        return place.domain if place and place.path else ""
+
+    @property
     def links_before(self) -> tuple[tuple[str, str], ...]:
         """As `static_links`, for the release whose static files are still served."""
         return static_links(self.recorded(self.before)) if self.before in self.facts.records else ()
@@ -132,9 +139,10 @@ def activate(
 def begin(switch: Switch) -> Steps:
     """Refuse what must be refused before anything is created."""
     as_it_was = (unit_as_it_was(switch.app, switch.old, switch.facts, switch.force),) if switch.old else ()
+    require_place(switch.app, switch.site, switch.facts)
     schedules = tuple((timer.name, timer.schedule) for timer in switch.app.timers)
     valid = (Schedules(schedules),) if schedules else ()
-    return (Platform(SYSTEMS), *valid, switch.proxy.names(switch.app, switch.site), *as_it_was)
+    return (Platform(SYSTEMS), *valid, *switch.proxy.names(switch.app, switch.site), *as_it_was)
 
 
 def whole(switch: Switch) -> Steps:
@@ -160,9 +168,10 @@ def gate(switch: Switch) -> Steps:
     """It answers on its own socket, and each of its processes is warmed up."""
     app, unit = switch.app, switch.unit
     burst = runner_of(app).burst(app, switch.facts.cpus)
-    warmed = Warmed(unit, switch.socket, app.warm_paths, switch.host, burst, switch.current, switch.proxy.user)
+    warm = tuple(below(app, path) for path in app.warm_paths)
+    warmed = Warmed(unit, switch.socket, warm, switch.host, burst, switch.current, switch.proxy.user)
     return (
-        Healthy(unit, switch.socket, app.health_path, switch.host, app.health_seconds, switch.proxy.user),
+        Healthy(unit, switch.socket, health(app), switch.host, app.health_seconds, switch.proxy.user),
         *((warmed,) if app.warm_paths else ()),
         Service(unit, active=True, enabled=True),  # before the switch: a power cut must find it starting at boot
     )
@@ -177,9 +186,9 @@ def reach(switch: Switch) -> Steps:
         *((kept,) if old else ()),
         *static_files(switch),
         *secured(app, switch.site),
-        proxy.site(app, switch.site, switch.static_before, switch.facts.proxy, switch.force),
+        proxy.site(app, switch.site, switch.static_before, switch.facts.proxy, switch.force, switch.mounted_before),
         proxy.service(enabled=True),
-        *((Presented(switch.host, certificate, proxy.front),) if switch.site.encrypted else ()),
+        *((Presented(switch.host, certificate, proxy.front, switch.site.port),) if switch.site.certified else ()),
     )
 
 
@@ -222,11 +231,19 @@ def turn(switch: Switch) -> Steps:
 
 def asked_about(switch: Switch) -> Steps:
     """The old release is asked for its own health path, the site for the new one's, which may differ."""
-    old, path, own = switch.old, switch.app.health_path, switch.recorded(switch.old).health_path
+    old, path, own = switch.old, health(switch.app), health(switch.recorded(switch.old))
     unaware = old if own != path else ""
     return (
         WayBack(switch.current, old, layout.socket(switch.name, old), own, switch.host, switch.proxy.user),
-        Probed(switch.host, path, switch.site.port, switch.current, unaware, switch.proxy.title),
+        Probed(
+            switch.host,
+            path,
+            switch.site.port,
+            switch.current,
+            unaware,
+            switch.proxy.title,
+            switch.site.encrypted,
+        ),
     )
 
 
@@ -243,7 +260,14 @@ def watch(switch: Switch) -> Steps:
         others = (Together(units),) if units else ()
         watched = (Watched(switch.unit, old, log, app.watch_seconds, switch.current, line, told, front, alone, others),)
     return (
-        Reachable(switch.host, app.health_path, REACH_SECONDS, switch.site.port, proxy.front),
+        Reachable(
+            switch.host,
+            health(app),
+            REACH_SECONDS,
+            switch.site.port,
+            proxy.front,
+            switch.site.encrypted,
+        ),
         *watched,
         File(f"{directory}/state", "good\n"),
     )
@@ -274,7 +298,7 @@ def timed(switch: Switch) -> Steps:
 
 
 def noticed(switch: Switch) -> Noticed:
-    return Noticed(switch.name, layout.certificates(switch.name) if switch.site.encrypted else "")
+    return Noticed(switch.name, layout.certificates(switch.name) if switch.site.certified else "")
 
 
 def back(switch: Switch) -> Steps:
@@ -311,6 +335,15 @@ def removed(switch: Switch, new: bool) -> Steps:
     made = (Absent(layout.release(name, release_id)), *(Absent(f"{layout.UNITS}/{unit}") for unit in units))
     tools = (BuildPackagesRemoved(name),) if switch.app.build_apt else ()
     return (*made, Discarded(layout.home(name)), *tools) if new else tools
+
+
+def below(app: App, path: str) -> str:
+    """A path of the app, as visitors ask for it."""
+    return f"{app.mount}{path}"
+
+
+def health(app: App) -> str:
+    return below(app, app.health_path)
 
 
 def drain_seconds(switch: Switch) -> int:

@@ -21,6 +21,7 @@ from .activate import activate
 from .build import build
 from .certificates import certified
 from .facts import Facts, Release
+from .places import placed, recorded_place
 from .record import as_recorded, digest, recorded, recorded_recipe, venv_key
 
 Run = dict[str, Any]
@@ -47,7 +48,9 @@ class By:
         """A new release: its ID, and its record with the common fields."""
         release_id = self.agreed_id(verb, facts, record)
         made = {"id": release_id, "by": self.who, "at": self.now.isoformat(timespec="seconds"), "verb": verb}
-        return Release(release_id, self.site, {**record, **made})
+        site = placed(self.site, facts)
+        record = {key: value for key, value in record.items() if key != "site"}
+        return Release(release_id, site, {**record, **made, **recorded_place(site)})
 
     def agreed_id(self, verb: str, facts: Facts, record: Run) -> str:
         """An ID that sorts after all releases of all hosts; or the ID that another host has for this deploy."""
@@ -58,7 +61,7 @@ class By:
         return next_id(self.now, tuple(name for each in (facts, *self.elsewhere) for name in each.records))
 
     def existing(self, facts: Facts, release_id: str) -> Release:
-        return Release(release_id, self.site, facts.records.get(release_id, {}))
+        return Release(release_id, placed(self.site, facts), facts.records.get(release_id, {}))
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ def uploaded(new: int, total: int, size: str = "") -> str:
 
 def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Decision:
     """upload: what is uploaded, as text."""
-    last = () if by.confined else certified(app, by.site, by.address)
+    site = placed(by.site, facts)
+    last = () if by.confined else certified(app, site, by.address)
     found = brought.dependencies(app)
     app = replace(app, requirements=found.path)
     adds = "\n".join(filter(None, (added(found.texts, runner_of(app).package_for(app)), *app.extra_requirements)))
@@ -107,7 +111,7 @@ def deploy(app: App, by: By, facts: Facts, brought: Brought, upload: str) -> Dec
         raise HostError(what, facts.hostname, NOTHING, "an operator's `fab deploy` installs it")
     found = replace(found, recipe=replace(found.recipe, python=python))
     key = venv_key(brought.entries, found, f"uv-{python}" if python else facts.python, by.confined, adds)
-    made_of = digest(app, by.site, brought.entries, key, facts.cpus)
+    made_of = digest(app, site, brought.entries, key, facts.cpus)
     if made_of == facts.record.get("digest"):
         release = by.existing(facts, facts.current)
         plan = activate("deploy", app, release, facts, force=by.force, last=last)

@@ -8,7 +8,7 @@ from ..agent.resources.config_files import ConfigFiles
 from ..agent.resources.files import Absent, Directory, File, Link
 from ..agent.resources.host.build_packages import AppPackages
 from ..agent.resources.host.logs import LogDirectory
-from ..agent.resources.host.machine import DnsElsewhere, HostNames, KitVersion, Platform, SecretKey
+from ..agent.resources.host.machine import DnsElsewhere, HostNames, KitVersion, Platform, Port, SecretKey
 from ..agent.resources.host.packages import Packages, Uv
 from ..agent.resources.host.swap import Swap
 from ..agent.resources.host.users import Member, User
@@ -39,7 +39,7 @@ def provisioning(app: App, stage: Stage, force: bool = False) -> Plan:
     acme = effective(stage) == "acme"
     proxy = proxy_of(app)
     steps: Steps = (
-        *looked_at(proxy),
+        *looked_at(proxy, stage.port),
         *hardening.keys_only(force),
         *proxy.confined(force),
         *installed(app, acme),
@@ -54,14 +54,15 @@ def provisioning(app: App, stage: Stage, force: bool = False) -> Plan:
         *hardening.bounded(app, force),
         Swap(),
         *hardening.updates(force),
-        marked(app, acme),
+        marked(app, acme, stage.port),
     )
     return Plan("provision", steps)
 
 
-def looked_at(proxy: Proxy) -> Steps:
-    """The server runs a supported system, and the ports of the proxy are available."""
-    return (Platform(SYSTEMS), *proxy.free(), HostNames())
+def looked_at(proxy: Proxy, port: int = 0) -> Steps:
+    """The server runs a supported system, and the ports of the proxy are available. port: the site's own, or 0."""
+    own = (Port(port, proxy.name),) if port else ()
+    return (Platform(SYSTEMS), *proxy.free(), *own, HostNames())
 
 
 def installed(app: App, acme: bool) -> Steps:
@@ -133,9 +134,10 @@ def link_local(app: App, force: bool) -> Steps:
     return (Directory(path.rpartition("/")[0]), allowed if app.allow_link_local else DnsElsewhere(denied, allowed))
 
 
-def marked(app: App, acme: bool) -> File:
+def marked(app: App, acme: bool, port: int) -> File:
     """Record what the server was provisioned for, see `require_provisioned`."""
-    parts = [part for part, there in (("acme", acme), ("link-local", app.allow_link_local)) if there]
+    wanted = (("acme", acme), ("link-local", app.allow_link_local), (f"port-{port}", port))
+    parts = [part for part, there in wanted if there]
     return File(layout.provisioned(app.name), " ".join((layout.PROVISION, *parts, f"{NAME}{VERSION}")) + "\n")
 
 
@@ -154,7 +156,8 @@ def app_user(app: App) -> User:
 def require_provisioned(app: App, site: Site, facts: Facts, where: str) -> None:
     version, *parts = facts.provisioned.split() or [""]
     current = version == layout.PROVISION and layout.UV_VERSION in facts.uv
-    lacking = {"acme": site.tls == "acme", "link-local": app.allow_link_local}
+    port = f"port-{site.own_port}"
+    lacking = {"acme": site.tls == "acme", "link-local": app.allow_link_local, port: bool(site.own_port)}
     missing = [part for part, wanted in lacking.items() if wanted and part not in parts]
     if not current or missing:
         what = "is not provisioned yet" if not version else "was provisioned by another version of Ashore"
@@ -165,7 +168,7 @@ def require_provisioned(app: App, site: Site, facts: Facts, where: str) -> None:
                 f"the server was provisioned by Ashore {other}, and this is {VERSION}", where, NOTHING, hint
             )
         if current:
-            without = {"acme": "certbot", "link-local": "allow_link_local"}
+            without = {"acme": "certbot", "link-local": "allow_link_local", port: f"port {site.own_port}"}
             what = f"was provisioned without {without[missing[0]]}, and is not ready"
         raise HostError(f"the server {what} for {app.name}", where, NOTHING, "fab provision, then deploy again")
 

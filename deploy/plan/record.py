@@ -15,6 +15,7 @@ from ..source.dependencies import Dependencies
 from ..stack.data import served_data
 from ..stack.processes import unit_texts
 from ..stack.runners import runner_of
+from .places import recorded_place
 
 RECORDED = (
     "wsgi", "requirements", "static", "health_path", "health_seconds", "warm_paths", "worker_class", "workers",
@@ -29,6 +30,7 @@ RECORDED_IF_SET = (
     "web",
     "processes",
     "timers",
+    "mount",
 )  # a release whose record lacks them has none
 
 
@@ -101,6 +103,7 @@ def digest(app: App, site: Site, entries: tuple[Entry, ...], key: str, cpus: int
     name = site.names[0]  # the app's DOMAIN
     if not is_address(name):  # an address differs per host, and all hosts of a stage share their releases
         parts.append(name)
+    parts += [recorded_place(site)] if recorded_place(site) else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

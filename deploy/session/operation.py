@@ -50,9 +50,16 @@ class Operation:
         return By(self.who, now, self.site, self.host.reached_at, self.options.force, elsewhere=elsewhere)
 
     def survey(
-        self, manifest: list[Any] | None = None, *, activates: bool = True, compare: bool = False
+        self,
+        manifest: list[Any] | None = None,
+        *,
+        activates: bool = True,
+        compare: bool = False,
+        prepared: bool = True,
     ) -> tuple[Facts, Reply]:
         """Ask what is on the server, and wait for this host's turn to be changed.
+
+        prepared: only on a server that is ready for the app.
 
         activates: a plan of `plan.activate` is likely to follow, so what it needs is sent along. compare: also ask how
         the manifest differs from the current release's, which a dry run always does.
@@ -73,7 +80,8 @@ class Operation:
             soon=expected("plan.activate", self.app.proxy) if activates else frozenset(),
         )
         facts = Facts.of(reply, self.app.proxy)
-        planner_of(self).require(facts)
+        if prepared:
+            planner_of(self).require(facts)
         self.rollout.looked(self.host, facts, self.last)
         return facts, reply
 
@@ -160,10 +168,19 @@ def change_each(
     verb: str,
     job: Callable[[Operation, Gathered], None],
     gather: Callable[[Config, App], Gathered],
+    served: bool = True,
 ) -> None:
-    """Change the hosts one after the other, see `rollout`. `gather` runs while they connect."""
+    """Change the hosts one after the other, see `rollout`. `gather` runs while they connect.
+
+    served: False for a change that leaves no site, so its names and certificate do not matter.
+    """
     app = call.config.app_on(call.hosts[0].stage)  # they are all of one stage
-    sites = {host.key: site_of(host.stage, host.made.host, host.named, call.config.directory) for host in call.hosts}
+    sites = {
+        host.key: site_of(host.stage, host.made.host, host.named, call.config.directory)
+        if served
+        else Site((host.name,))
+        for host in call.hosts
+    }
     rollout = Rollout(call.hosts, call.session.now, call.session.interrupted)
     gathered = gather(call.config, app)
 

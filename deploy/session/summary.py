@@ -94,7 +94,7 @@ def looked_at(site: Site, address: str, by_address: bool) -> summary.Visit:
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         began = time.monotonic()
-        answer = http_status((address, site.port), site.names[0], "/", OUTSIDE_SECONDS)
+        answer = http_status((address, site.port), site.host, site.below("/"), OUTSIDE_SECONDS, site.encrypted)
         seconds = time.monotonic() - began
         if answer.isdigit() or time.monotonic() > deadline:
             break
@@ -111,7 +111,7 @@ def shown(address: str, site: Site) -> tuple[Certificate | None, str]:
     context = ssl.create_default_context(cafile=site.authority or None)
     name: Any = site.names[0]
     try:
-        plain = socket.create_connection((address, 443), OUTSIDE_SECONDS)
+        plain = socket.create_connection((address, site.port), OUTSIDE_SECONDS)
         with plain, context.wrap_socket(plain, server_hostname=name) as connection:
             return certificate_of(connection.getpeercert() or {}), ""
     except ssl.SSLCertVerificationError as error:

@@ -91,7 +91,8 @@ def ssh(force: bool) -> Guarded:
 
 
 def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
-    wishes = {"app": app, "ports": grouped(stage.open_ports), "proxies": by_family(stage.trusted_proxies)}
+    own = (f"{stage.port}/tcp",) if stage.port else ()
+    wishes = {"app": app, "ports": grouped((*own, *stage.open_ports)), "proxies": by_family(stage.trusted_proxies)}
     unit = f"{UNITS}/ashore-firewall.service"
     rules: tuple[Resource, ...] = (
         SshPorts(f"{FIREWALL}/ssh.nft", SSH_RULE, force),
@@ -104,13 +105,17 @@ def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
         Link(f"{EARLY}/ashore-firewall.service", unit),
         Firewall(),
     )
-    title = f"firewall: only {', '.join(('SSH', '80', '443', *stage.open_ports))} open"
+    title = f"firewall: only {', '.join(('SSH', '80', '443', *own, *stage.open_ports))} open"
     return (
         Directory("/etc/ashore"),
         Directory(FIREWALL),
         Directory(FIREWALL_APPS),
-        Guarded(title, rules, (LOADED,), UNDO_SECONDS, PROVE_SECONDS),
+        guarded_firewall(title, rules),
     )
+
+
+def guarded_firewall(title: str, steps: tuple[Resource, ...]) -> Guarded:
+    return Guarded(title, steps, (LOADED,), UNDO_SECONDS, PROVE_SECONDS)
 
 
 SSH_RULE = """\

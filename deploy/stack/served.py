@@ -17,5 +17,6 @@ def files(app: App, title: str, *, told: bool) -> dict[str, str]:
         name=name.removesuffix("()"),
         is_factory=name.endswith("()"),
         told=told,
+        mount=app.mount,
     )
     return {f"{MODULE}.py": text}

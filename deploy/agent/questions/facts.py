@@ -11,7 +11,7 @@ from .. import history
 from ..constants import PROXIES, RELEASE_ID
 from ..resources.files import link_target, text_of
 from ..resources.host.machine import os_release
-from ..resources.release.pythons import there
+from ..resources.release.pythons import there as pythons
 from ..system import System
 
 UV = "/usr/local/lib/ashore"
@@ -19,7 +19,9 @@ UV = "/usr/local/lib/ashore"
 
 def survey(app: str, app_directory: str) -> dict[str, Any]:
     """Facts of the host and of one app on it; shape: `plan.facts.Facts`."""
-    current = link_target(f"{app_directory}/current")
+    from .places import places
+
+    current, there = link_target(f"{app_directory}/current"), places()
     return {
         "hostname": os.uname().nodename,
         "system": os_release().get("PRETTY_NAME", "unknown"),
@@ -34,7 +36,9 @@ def survey(app: str, app_directory: str) -> dict[str, Any]:
         "ci": ci_kit(app),
         "data": (text_of(f"/run/ashore/data-{app}") or "").strip(),
         "scale": scale_of(app_directory),
-        "pythons": sorted(there()),
+        "place": next((one for one in there if one["app"] == app), None),
+        "neighbours": [one for one in there if one["app"] != app],
+        "pythons": sorted(pythons()),
         "uv": [os.path.basename(path)[3:] for path in glob.glob(f"{UV}/uv-*") if "building" not in path],
     }
 

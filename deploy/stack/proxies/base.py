@@ -64,15 +64,33 @@ class Proxy(ABC):
     # Steps for one app, in a change of the release.
 
     @abstractmethod
-    def names(self, app: App, site: Site) -> Resource:
-        """The site's names are not used by another site."""
+    def names(self, app: App, site: Site) -> tuple[Resource, ...]:
+        """The site's names and port are not used by another site or program; or there is a site that it is part of."""
 
     @abstractmethod
-    def site(self, app: App, site: Site, static_before: dict[str, str], version: str, force: bool) -> ConfigFiles:
+    def site(
+        self,
+        app: App,
+        site: Site,
+        static_before: dict[str, str],
+        version: str,
+        force: bool = False,
+        mounted_before: str = "",
+    ) -> ConfigFiles:
         """The app's site. static_before: `app.static` of the previous release, whose files are still served.
 
-        version: of the package on the server, "1.22.1-9+deb12u3".
+        version: of the package on the server, "1.22.1-9+deb12u3". mounted_before: the domain below which it was, or "".
         """
+
+    @abstractmethod
+    def not_needed(self, app: str) -> Resource:
+        """No other site uses what is the app's: its certificate, its files."""
+
+    @abstractmethod
+    def removed(self, app: str, mounted: str, force: bool) -> tuple[Resource, ...]:
+        """mounted: the domain of which the app is below a path, or "".
+
+        The app's site is removed: its names are unknown from then on. Nothing happens where there is no proxy."""
 
     @abstractmethod
     def service(self, enabled: bool | None = None) -> Service:

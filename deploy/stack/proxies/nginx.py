@@ -9,10 +9,12 @@ from ...agent.resources.config_files import ConfigFiles
 from ...agent.resources.files import Absent, Directory, File, Link
 from ...agent.resources.host.machine import Port
 from ...agent.resources.host.packages import SinceVersion
+from ...agent.resources.removal.ours import NotNeeded
+from ...agent.resources.removal.trees_gone import UneditedGone
 from ...agent.resources.serving.front import Front
 from ...agent.resources.serving.nginx import WorkerConnections
 from ...agent.resources.serving.nginx_default import DefaultServer
-from ...agent.resources.serving.nginx_sites import ServerNames
+from ...agent.resources.serving.nginx_sites import Including, ServerNames
 from ...agent.resources.serving.services import Service
 from ...agent.system import upstream
 from ...agent.wire import Resource
@@ -26,6 +28,7 @@ from .base import Proxy
 HOME = "/etc/nginx"
 READS = tuple(f"{HOME}/{name}" for name in ("nginx.conf", "conf.d", "sites-enabled", "sites-available", "ashore"))
 SITES = f"{HOME}/sites-available"
+MOUNTED = f"{HOME}/ashore/mounted"  # apps below a path of another one's domain
 STRANGERS = (  # the sites for unknown hosts; Debian's own is removed
     *(f"{SITES}/ashore-{name}.conf" for name in ("strangers", "strangers-tls", "http3")),
     *(f"{HOME}/{directory}/default" for directory in ("sites-available", "sites-enabled")),
@@ -37,6 +40,9 @@ WORKER_CONNECTIONS = 16384  # Debian's 768 are what one visitor's machine can ho
 DIRECTORIES = ("body", "fastcgi", "proxy", "scgi", "uwsgi")  # Debian's: for what does not fit into memory
 DROP_IN = "/etc/systemd/system/nginx.service.d"
 TEST = ("nginx", "-t", "-q")
+WRITTEN = (
+    "# Written by Ashore from templates/nginx/site.conf.j2"  # how a site begins, whose file is named after its app
+)
 
 
 class Nginx(Proxy):
@@ -74,6 +80,7 @@ class Nginx(Proxy):
     def serving(self, force: bool) -> tuple[Resource, ...]:
         return (
             Directory(f"{HOME}/ashore"),
+            Directory(MOUNTED),
             self._common(force),
             WorkerConnections(WORKER_CONNECTIONS),
             _shared(REJECTS_SINCE, "Nginx: no TLS handshake for unknown hosts", "strangers-tls", force),
@@ -99,30 +106,66 @@ class Nginx(Proxy):
     def since_http3(self, step: File) -> Resource:
         return SinceVersion(self.name, HTTP3_SINCE, step)
 
-    def names(self, app: App, site: Site) -> Resource:
+    def names(self, app: App, site: Site) -> tuple[Resource, ...]:
         """For a site with a bare address, Nginx selects the site by that address."""
-        names = tuple(dict.fromkeys((*site.names, *site.aliases)))
+        if site.guest_of:
+            return (Including(f"{SITES}/{site.guest_of}.conf", _includes(site), site.guest_of, site.names[0]),)
+        names, own = tuple(dict.fromkeys((*site.names, *site.aliases))), f"{SITES}/{app.name}.conf"
         alone = tuple(f"{address}:443" for address in site.addresses)
-        return ServerNames(names, (80, 443) if site.encrypted else (80,), alone, f"{SITES}/{app.name}.conf")
+        if not site.own_port:
+            return (ServerNames(names, (80, 443) if site.encrypted else (80,), alone, own),)
+        ports = (site.own_port, 80) if site.tls == "acme" else (site.own_port,)
+        alone = (f"*:{site.own_port}", f"[::]:{site.own_port}")
+        return (Port(site.own_port, self.name), ServerNames(names, ports, alone, own))
 
     def site(
-        self, app: App, site: Site, static_before: dict[str, str], version: str, force: bool = False
+        self,
+        app: App,
+        site: Site,
+        static_before: dict[str, str],
+        version: str,
+        force: bool = False,
+        mounted_before: str = "",
     ) -> ConfigFiles:
-        text, name = site_text(app, site, static_before, version), f"{app.name}.conf"
-        parts = (
+        name = f"{app.name}.conf"
+        text = site_text(app, site, static_before, version)
+        parts: tuple[File | Link | Absent, ...] = (
             File(f"{SITES}/{name}", text, force=force),
             Link(f"{HOME}/sites-enabled/{name}", f"../sites-available/{name}"),
         )
-        return ConfigFiles(f"Nginx site {site.names[0]}: configured", parts, TEST)
+        if site.path:
+            mount = site_text(app, site, static_before, version, "nginx/mount.conf.j2")
+            parts += (File(_mount(site.names[0], app.name), mount, force=force),)
+        if mounted_before and (not site.path or mounted_before != site.names[0]):
+            parts += (Absent(_mount(mounted_before, app.name)),)
+        return ConfigFiles(f"Nginx site {site.host}{site.path}: configured", parts, TEST)
+
+    def not_needed(self, app: str) -> Resource:
+        paths = (f"{layout.home(app)}/", f"{layout.data(app)}/", f"/etc/letsencrypt/live/{app}/")
+        return NotNeeded(app, HOME, paths, (f"{SITES}/{app}.conf", _mount("*", app)), WRITTEN)
+
+    def removed(self, app: str, mounted: str, force: bool) -> tuple[Resource, ...]:
+        name = f"{app}.conf"
+        parts: tuple[File | Link | Absent, ...] = (
+            Absent(f"{HOME}/sites-enabled/{name}"),
+            UneditedGone(f"{SITES}/{name}", force),
+        )
+        if mounted:
+            parts += (UneditedGone(_mount(mounted, app), force),)
+        return (
+            ConfigFiles(f"Nginx site of {app}: removed", parts, TEST),
+            SinceVersion(self.name, "0", self.service()),
+        )
 
     def service(self, enabled: bool | None = None) -> Service:
         return Service(self.front.unit, enabled=enabled, watches=READS)
 
     def described(self, site: Site, version: str) -> str:
         if not site.encrypted:
-            return "Nginx, port 80"
-        third = " and 3" if upstream(version) >= upstream(HTTP3_SINCE) and not site.addresses else ""
-        return f"Nginx, port 443 (HTTP/2{third})"
+            return f"Nginx, port {site.port}"
+        alone = site.addresses or site.own_port
+        third = " and 3" if upstream(version) >= upstream(HTTP3_SINCE) and not alone else ""
+        return f"Nginx, port {site.port} (HTTP/2{third})"
 
 
 def _site_of(name: str, force: bool) -> tuple[File, Link]:
@@ -137,21 +180,38 @@ def _shared(version: str, what: str, name: str, force: bool) -> SinceVersion:
     return SinceVersion("nginx", version, ConfigFiles(what, _site_of(name, force), TEST))
 
 
-def site_text(app: App, site: Site, static_before: dict[str, str], version: str) -> str:
-    """It contains the prefixes of `static`; each release links its directories, so a change needs no reload."""
+def _mount(domain: str, app: str) -> str:
+    """The file of an app below a path of a domain; the domain's site includes it."""
+    return f"{MOUNTED}/{domain}:{app}.conf"
+
+
+def _includes(site: Site) -> str:
+    """The line of a site that includes those files."""
+    return f"include ashore/mounted/{site.names[0]}:*.conf;"
+
+
+def site_text(app: App, site: Site, static_before: dict[str, str], version: str, template: str = "") -> str:
+    """It contains the prefixes of `static`; each release links its directories, so a change needs no reload.
+
+    template: another part of the site than that for its own file.
+    """
     data = served_data(app)
     prefixes = sorted({**dict(app.static), **static_before}.keys() - dict(data).keys())
-    static = [(prefix, re.escape(prefix), layout.static_name(prefix)) for prefix in prefixes]
+    static = [(site.below(prefix), re.escape(site.below(prefix)), layout.static_name(prefix)) for prefix in prefixes]
+    opened = open_path(app.health_path)
+    places = [(f"^~ {site.path}", False), (f"= {site.below(opened)}", False)][: 2 if opened else 1]
+    variable = app.name.replace("-", "_")
     return render(
-        Nginx.site_template,
+        template or ("nginx/mounted.conf.j2" if site.guest_of else Nginx.site_template),
         app=app,
         site=site,
         names=site.names,
-        variable=app.name.replace("-", "_"),
+        variable=variable,
+        places=[*places, (f"@{variable}_stream", True), (f"@{variable}_let", False)],
         static=static,
-        data=[(prefix, re.escape(prefix), path) for prefix, path in sorted(data)],
+        data=[(site.below(prefix), re.escape(site.below(prefix)), path) for prefix, path in sorted(data)],
         data_directory=layout.data(app.name),
-        open_path=open_path(app.health_path),
+        open_path=opened,
         seconds=1 if upstream(version) >= upstream(KEEPS_FOR_SINCE) else 0,
         http2_on=upstream(version) >= upstream(HTTP3_SINCE),
         certificates=layout.certificates(app.name),

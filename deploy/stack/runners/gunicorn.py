@@ -9,6 +9,8 @@ from ...agent.resources.serving.traffic import Restarts
 from ...config.keys import keys
 from ...config.reader import App
 from ..render import render
+from ..served import MODULE
+from ..served import files as served_files
 from .base import Runner, own_socket, program
 
 CONFIG = "gunicorn.conf.py"  # the release's; the app's own has the same name, in its source
@@ -39,6 +41,8 @@ class Gunicorn(Runner):
         home = f"/srv/{app.name}/releases/{release}"
         bound = f"--bind unix:{own_socket(app, release)} --umask 7"
         served = "${ASGI_APP}" if app.is_asgi else "${WSGI_APP}"
+        if app.mount:
+            served = f"--pythonpath {home} {MODULE}:app"
         return f"{program(app, release, 'gunicorn')} --config {home}/{CONFIG} {bound} {served}"
 
     def package_for(self, app: App) -> Package:
@@ -64,7 +68,7 @@ class Gunicorn(Runner):
         if app.is_asgi:
             wanted |= {name: usual[name] for name in ("worker_class", "threads")}
         text = render("gunicorn/gunicorn.conf.py.j2", usual=usual, wanted=wanted, longest=app.timeout_seconds)
-        return {CONFIG: text}
+        return {CONFIG: text} | (served_files(app, self.title, told=False) if app.mount else {})
 
     def notes_on(self, text: str, app: App) -> list[str]:
         try:

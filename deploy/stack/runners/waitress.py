@@ -27,6 +27,7 @@ class Waitress(Runner):
         started = (
             f"{program(app, release, 'waitress-serve')} {bound} {limits} {trusted} --clear-untrusted-proxy-headers"
         )
+        started += f" --url-prefix={app.mount}" if app.mount else ""
         call = "--call " if app.served.endswith("()") else ""
         return f"{started} {call}{app.served.removesuffix('()')}"
 

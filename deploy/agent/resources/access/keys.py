@@ -211,7 +211,8 @@ class Unused(Resource):
             shutil.rmtree(path)
 
     def _unused(self) -> list[str]:
-        copies = [name for name in os.listdir(self.parent) if name.startswith(self.prefix)]
+        present = os.listdir(self.parent) if os.path.isdir(self.parent) else []
+        copies = [name for name in present if name.startswith(self.prefix)]
         units = [name for name in os.listdir(UNITS) if name.startswith("ashore-ci-") and name.endswith("@.service")]
         texts = [text_of(f"{UNITS}/{name}") or "" for name in units] if copies else []
         return sorted(f"{self.parent}/{name}" for name in copies if not any(f"/{name}'" in text for text in texts))

@@ -185,6 +185,7 @@ class Reachable(Resource):
     seconds: float
     port: int
     front: Front
+    secure: bool = False
 
     @property
     def title(self) -> str:
@@ -193,13 +194,13 @@ class Reachable(Resource):
     def check(self, system: System) -> list[Drift]:
         if self in system.memory.done:
             return []
-        answer = http_status(("127.0.0.1", self.port), self.host, self.path, self.seconds)
+        answer = http_status(("127.0.0.1", self.port), self.host, self.path, self.seconds, self.secure)
         return [] if answer == "200" else [Drift(f"answer through {self.front.title}", answer, "200")]
 
     def apply(self, system: System) -> None:
         deadline = time.monotonic() + self.seconds
         answer = ""
-        scheme = "https" if self.port == 443 else "http"
+        scheme = "https" if self.secure else "http"
         while time.monotonic() < deadline:
             drifts = self.check(system)
             if not drifts:

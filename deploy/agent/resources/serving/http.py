@@ -43,17 +43,20 @@ class Answer(NamedTuple):
         return re.fullmatch(r"[34]\d\d", self.status) is not None and self.status not in LATER
 
 
-def http_status(address: str | tuple[str, int], host: str, path: str, seconds: float) -> str:
+Address = str | tuple[str, int]
+
+
+def http_status(address: Address, host: str, path: str, seconds: float, secure: bool = False) -> str:
     """The status code of GET, or why there is none: see `http_answer`."""
-    return http_answer(address, host, path, seconds).status
+    return http_answer(address, host, path, seconds, secure).status
 
 
-def http_answer(address: str | tuple[str, int], host: str, path: str, seconds: float) -> Answer:
-    """What GET answers, from a unix socket's path or (host, port); on port 443 over TLS, whatever its certificate."""
+def http_answer(address: Address, host: str, path: str, seconds: float, secure: bool = False) -> Answer:
+    """What GET answers, from a unix socket's path or (host, port). secure: over TLS, whatever its certificate."""
     # As the proxy asks: an app that sends http visitors to https must not see its own health check as one of them.
     request = f"GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: ashore-health\r\nX-Forwarded-Proto: https\r\n\r\n"
     try:
-        with tls(address, host, seconds) if address[1] == 443 else connected(address, seconds) as connection:
+        with tls(address, host, seconds) if secure else connected(address, seconds) as connection:
             connection.sendall(request.encode())
             said = io.BytesIO(received(connection, seconds))
             line = said.readline(1000).decode("latin-1").split()

@@ -32,8 +32,8 @@ class Kept:
     machine, is made anew, as clients do that look before they send.
     """
 
-    def __init__(self, host: str, path: str, port: int) -> None:
-        self.host, self.path, self.port = host, path, port
+    def __init__(self, host: str, path: str, port: int, secure: bool = False) -> None:
+        self.host, self.path, self.port, self.secure = host, path, port, secure
         self.connection: HTTPConnection | None = None
         self.answered = 0.0  # when the last answer came
 
@@ -71,7 +71,7 @@ class Kept:
 
         address = ("127.0.0.1", self.port)
         made = HTTPConnection(*address, timeout=PROBE_SECONDS)
-        made.sock = tls(address, self.host, PROBE_SECONDS) if self.port == 443 else connected(address, PROBE_SECONDS)
+        made.sock = tls(address, self.host, PROBE_SECONDS) if self.secure else connected(address, PROBE_SECONDS)
         return made
 
     def close(self) -> None:
@@ -89,12 +89,14 @@ class Probe:
     not counted: they say nothing of what comes after.
     """
 
-    def __init__(self, host: str, path: str, port: int = 80, excused: Callable[[], bool] = lambda: False) -> None:
-        self.host, self.path, self.port, self.excused = host, path, port, excused
+    def __init__(
+        self, host: str, path: str, port: int = 80, excused: Callable[[], bool] = lambda: False, secure: bool = False
+    ) -> None:
+        self.host, self.path, self.port, self.excused, self.secure = host, path, port, excused, secure
         self.requests = 0
         self.slowest_seconds = 0.0
         self.failed: list[tuple[float, str]] = []  # when each was begun, and what came instead of an answer
-        self._kept = Kept(host, path, port)
+        self._kept = Kept(host, path, port, secure)
         self._asking_kept = threading.Lock()
         self._counting = threading.Lock()
         self._ended = threading.Event()
@@ -122,7 +124,7 @@ class Probe:
             finally:
                 self._asking_kept.release()
         else:
-            answer = http_status(("127.0.0.1", self.port), self.host, self.path, PROBE_SECONDS)
+            answer = http_status(("127.0.0.1", self.port), self.host, self.path, PROBE_SECONDS, self.secure)
         seconds = time.monotonic() - began
         if excused or answer.startswith(NOT_ASKED):
             return
@@ -181,6 +183,7 @@ class Probed(Resource):
     current: str = ""  # the link that says which release has the traffic
     unaware: str = ""
     through: str = ""  # the proxy, for people
+    secure: bool = False
 
     @property
     def title(self) -> str:
@@ -192,5 +195,5 @@ class Probed(Resource):
     def apply(self, system: System) -> None:
         unable = {*system.memory.silent, *([self.unaware] if self.unaware else [])}
         system.memory.probe = Probe(
-            self.host, self.path, self.port, lambda: may_meet(self.current, unable, time.time())
+            self.host, self.path, self.port, lambda: may_meet(self.current, unable, time.time()), self.secure
         )

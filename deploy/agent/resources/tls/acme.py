@@ -194,3 +194,25 @@ class TrustedAuthority(Resource):
     def apply(self, system: System) -> None:
         replace(self.path, self.certificate.encode(), 0o644, 0, 0)
         system.run(["update-ca-certificates"])
+
+
+@dataclass(frozen=True)
+class Untrusted(Resource):
+    """The server no longer trusts the CA of a private ACME server. name: as in `TrustedAuthority`."""
+
+    name: str
+
+    @property
+    def title(self) -> str:
+        return f"CA {self._path}: not trusted by the server"
+
+    @property
+    def _path(self) -> str:
+        return TrustedAuthority(self.name, "").path
+
+    def check(self, system: System) -> list[Drift]:
+        return [Drift("CA", "trusted", "not trusted")] if os.path.exists(self._path) else []
+
+    def apply(self, system: System) -> None:
+        os.unlink(self._path)
+        system.run(["update-ca-certificates"])

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..agent.dataclass import dataclass
-from ..config.document import by_topic, default, literal
-from ..config.keys import ConfigKey, keys, texts
-from ..config.reader import FILE, Config, load
-from ..config.schema import TABLES
-from ..config.values import env
-from ..errors import ConfigError
-from ..plan.record import RECORDED, RECORDED_IF_SET
-from ..screen.columns import columns, labelled, wrapped
-from ..screen.events import KeyMeaning
-from ..screen.screen import Screen
+from ...agent.dataclass import dataclass
+from ...config.document import by_topic, default, literal
+from ...config.keys import ConfigKey, keys, texts
+from ...config.reader import FILE, Config, load
+from ...config.schema import TABLES
+from ...config.values import env
+from ...errors import ConfigError
+from ...plan.record import RECORDED, RECORDED_IF_SET
+from ...screen.columns import columns, labelled, wrapped
+from ...screen.events import KeyMeaning
+from ...screen.screen import Screen
 
 WORD = re.compile(
     r"(?:(app)\.|(stages|processes|timers)\.(?:[\w-]+\.)?)?(\w+)"

@@ -3,11 +3,11 @@
 import difflib
 from pathlib import Path
 
-from ..config.paths import OVERRIDES, TEMPLATES, write
-from ..config.reader import FILE
-from ..errors import NOTHING, ConfigError
-from ..screen.screen import Screen
-from ..stack import overrides
+from ...config.paths import OVERRIDES, TEMPLATES, write
+from ...config.reader import FILE
+from ...errors import NOTHING, ConfigError
+from ...screen.screen import Screen
+from ...stack import overrides
 
 
 def list_templates(screen: Screen) -> None:
