@@ -302,7 +302,9 @@ def test_logs_are_read_as_they_come(scripted: Callable[..., Hosts]):
         verb.logs(call, lines=5, since="yesterday", follow=False, release=OLD, process="", proxies=["nginx"])
     assert typing.said == "1970-01-01 00:00:00 shop@x hello\n"
     (asked,) = [message for message in hosts.requests() if message["request"] == "logs"]
-    assert asked["units"] == [f"shop@{OLD}.service", f"shop@{OLD}.*.service", "nginx.service"] and len(asked["files"]) == 2
+    assert (
+        asked["units"] == [f"shop@{OLD}.service", f"shop@{OLD}.*.service", "nginx.service"] and len(asked["files"]) == 2
+    )
 
 
 def test_a_journal_without_lines_says_what_to_do(scripted: Callable[..., Hosts]):

@@ -1,11 +1,16 @@
 """The keys of [processes.NAME] and [timers.NAME]: what an app runs besides answering visitors."""
 
+import re
+
+from ..agent.constants import RUNNERS
 from ..agent.dataclass import dataclass, field
 from .keys import attributes, key
 from .values import LINE, flag, number, one_of, word
 
 NAME = r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?"  # part of the names of units
 SIGNALS = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH")
+SERVERS = re.compile(rf"\b({'|'.join((*RUNNERS, 'daphne'))})\b(.*)")
+TARGET = re.compile(r"[A-Za-z_][\w.]*(:\w+(\(\))?)?")
 COMMAND, LIMITS, STOP, WHEN = "Command", "Limits", "Stop", "Schedule"
 
 
@@ -75,3 +80,11 @@ class Timer:
         0, number(0, 100), LIMITS, example=20, unset="an equal share of app.memory_percent; so for 0"
     )
     """How much of the server's memory it may use, in percent."""
+
+
+def target_of(command: str) -> str:
+    """What a known server is told to serve, "shop:app" or "shop.wsgi"; "" for another command."""
+    found = SERVERS.search(command)
+    words = [word for word in found[2].split() if TARGET.fullmatch(word)] if found else []
+    named = [word for word in words if ":" in word] or [word for word in reversed(words) if "." in word] or words[-1:]
+    return named[0] if named else ""

@@ -8,7 +8,7 @@ the name of what is in front.
 from ..agent.constants import ASGI_RUNNER, ASGI_WORKERS, PROXY, RUNNER, RUNNERS, SERVER_OF_ITS_OWN
 from ..agent.dataclass import dataclass, field
 from .keys import BOTH, PROVISION, attributes, key
-from .processes import Process, Timer
+from .processes import Process, Timer, target_of
 from .values import (
     LINE,
     app_name,
@@ -289,6 +289,11 @@ class App:
     def proxy(self) -> str:
         """The name of what visitors connect to."""
         return PROXY
+
+    @property
+    def target(self) -> str:
+        """What names the app's code: what is served, or what a known server is told to serve in the web command."""
+        return self.served or target_of(self.web)
 
     @property
     def run_by(self) -> str:

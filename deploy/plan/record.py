@@ -72,9 +72,13 @@ def settings(app: App, cpus: int) -> dict[str, str]:
     asgi = {"QUART_APP": app.served, "ASGI_APP": app.served}
     return {
         "DATA_DIR": layout.data(app.name),
-        **({} if app.web else asgi if app.is_asgi else of_wsgi(app)),
+        **(of_server(app) if app.web else asgi if app.is_asgi else of_wsgi(app)),
         **runner_of(app).environment(app, cpus),
     }
+
+
+def of_server(app: App) -> dict[str, str]:
+    return {"FLASK_APP": app.target} if ":" in app.target else {}
 
 
 def of_wsgi(app: App) -> dict[str, str]:

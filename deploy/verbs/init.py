@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..agent.dataclass import dataclass
+from ..config.commands import WEB, procfile
 from ..config.document import brief
 from ..config.paths import PACKAGE, write
+from ..config.processes import target_of
 from ..config.reader import FILE, load, read
 from ..config.schema import DOMAIN
 from ..config.values import Wrong, app_name, login, word
@@ -43,7 +45,7 @@ def init(screen: Screen, directory: Path, given: Given, ask: Ask | None, check: 
     domain = sound_domain(given.domain, "--domain") if given.domain or not (ask and host) else asked_domain(ask)
     stage = {"hosts": [host], **({"domain": domain} if domain else {})} if host else {}
     text = brief(table, stage)
-    read(parsed(text), text, directory)  # a mistake of ours must not be written
+    read(parsed(text), text, directory, file=procfile(directory))  # a mistake of ours must not be written
     screen.say(text)
     if check:
         screen.say(f"{FILE} would be written")
@@ -71,7 +73,8 @@ def require_place(directory: Path) -> None:
 
 
 def app_table(directory: Path, project: Project, given: Given, ask: Ask | None) -> dict[str, object]:
-    served = None if given.wsgi or given.asgi else chosen(directory, project, ask)
+    by_command = procfile(directory).commands.get(WEB, "")
+    served = None if given.wsgi or given.asgi else chosen(directory, project, by_command, ask)
     name = (
         given.name or project.name or (ask("a short name for the app (lowercase letters, digits, -): ") if ask else "")
     )
@@ -82,11 +85,12 @@ def app_table(directory: Path, project: Project, given: Given, ask: Ask | None) 
     is_wsgi = served.is_wsgi if served else not given.asgi
     if (same and same.is_wsgi != is_wsgi) or (given.wsgi and given.asgi):
         require_one(given, same)
-    table: dict[str, object] = {"name": sound(app_name, name, "--name"), "wsgi" if is_wsgi else "asgi": target}
+    table: dict[str, object] = {"name": sound(app_name, name, "--name")}
+    table |= {"wsgi" if is_wsgi else "asgi": target} if target else {}
     table["requirements"] = given.requirements or project.requirements or missing_requirements(directory)
     if same and same.static[0]:
         table["static"] = dict([same.static])
-    table["health_path"] = given.health_path or project.health_path
+    table["health_path"] = given.health_path or (project.health_path if target else "/")
     if same and same.source_root and same.source_root not in project.roots:
         table["env"] = {"PYTHONPATH": same.source_root}
     return table
@@ -99,7 +103,7 @@ def with_framework(directory: Path, table: dict[str, object]) -> dict[str, objec
     except DeployError:
         return table
     text = brief(table, {})
-    app = read(parsed(text), text, directory).app
+    app = read(parsed(text), text, directory, file=procfile(directory)).app
     reading = Reading(directory, names)
     found = framework_of(app, reading).suggested(app, reading)
     env = {**dict(table.get("env", {})), **found.pop("env", {})}  # type: ignore[call-overload]
@@ -119,14 +123,17 @@ def require_one(given: Given, same: Served | None) -> None:
         raise ConfigError(what, same.path, NOTHING, hint)
 
 
-def chosen(directory: Path, project: Project, ask: Ask | None) -> Served:
-    """The callable to be served."""
+def chosen(directory: Path, project: Project, web: str, ask: Ask | None) -> Served | None:
+    """The callable to be served; None if the app is a server of its own. web: the command of the Procfile's web."""
     choices = project.choices
+    if web:
+        return next((each for each in project.every if each.target == target_of(web)), None)
     if not choices:
         hint = (
             "run it in the directory that has your app's code; for an app that is made in another way, name it:\n"
             'fab init --wsgi "module:callable", or "module:factory()"; --asgi for one that speaks ASGI'
         )
+        hint += "\nfor a server of its own, write a Procfile: web: streamlit run app.py --server.port $PORT"
         what = "no app was found: no Python file here makes one with Flask, Django, FastAPI or another known framework"
         raise ConfigError(what, str(directory), NOTHING, hint)
     if len(choices) > 1 and ask:

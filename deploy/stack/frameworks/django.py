@@ -80,7 +80,7 @@ class Django(Framework):
         app = replace(app, **self._data(app, layout))
         # manage.py has other settings in mind, or the app is not at the top: the same for all that runs.
         needed = {"DJANGO_SETTINGS_MODULE": layout.module} if layout.module != layout.by_manage else {}
-        served = app.served.partition(":")[0].replace(".", "/")
+        served = app.target.partition(":")[0].replace(".", "/")
         if layout.root and not any(path in reading.names for path in below("", served)):
             needed["PYTHONPATH"] = layout.root
         return replace(app, env=tuple(sorted({**needed, **dict(app.env)}.items())))
@@ -142,7 +142,7 @@ def layout_of(app: App, reading: Reading) -> Layout:
     manage = manage_of(reading)
     root = posixpath.dirname(manage)
     by_manage = named_in(reading.text(manage))
-    served = app.served.partition(":")[0].replace(".", "/")
+    served = app.target.partition(":")[0].replace(".", "/")
     by_server = next((found for path in below(root, served) if (found := named_in(reading.text(path)))), "")
     module = dict(app.env).get("DJANGO_SETTINGS_MODULE", "") or by_server or by_manage
     return Layout(root, module, by_manage, settings_of(module, root, app, reading))

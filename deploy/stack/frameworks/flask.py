@@ -39,7 +39,7 @@ class Flask(Framework):
 
 def instance_of(app: App, reading: Reading) -> str:
     """Where Flask has it: beside the top package or module of the app."""
-    root = reading.root_of(app.served.partition(":")[0])
+    root = reading.root_of(app.target.partition(":")[0])
     return f"{root}/instance".lstrip("/")
 
 
