@@ -70,9 +70,10 @@ class Queue(Project):
 
     def write_config(self, app: str = "", *unused: str) -> None:
         (self.directory / "Procfile").write_text(self.procfile)
-        more = "" if "watch_seconds" in self.app else "watch_seconds = 0"
+        usual = {"watch_seconds": 0, "health_seconds": 10}
+        more = "\n".join(f"{key} = {value}" for key, value in usual.items() if key not in self.app)
         (self.directory / "deploy.toml").write_text(
-            f'[app]\nname = "{self.name}"\nwsgi = "main:app"\nhealth_seconds = 10\n{more}\n{self.app}\n{app}\n'
+            f'[app]\nname = "{self.name}"\nwsgi = "main:app"\n{more}\n{self.app}\n{app}\n'
             f"{self.tables}\n[stages.production]\nhosts = {json.dumps(self.hosts)}\n"
             f'domain = "{self.domain}"\ntls = "off"\n'
         )

@@ -50,15 +50,15 @@ def echo():
 class Visitors:
     """Clients that ask on and on: what failed, how many were answered, by which releases."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, address: str, domain: str = DOMAIN) -> None:
+        self.address, self.domain = address, domain
         self.failures: list[str] = []
         self.answered: Counter[str] = Counter()
         self.stop = threading.Event()
         self.counting = threading.Lock()
 
     def visit(self, method: str, path: str, keep: bool, pause: float, encrypted: bool = False, want: int = 200) -> None:
-        connection = Secure(self.address, DOMAIN) if encrypted else HTTPConnection(self.address, timeout=30)
+        connection = Secure(self.address, self.domain) if encrypted else HTTPConnection(self.address, timeout=30)
         body = b"tide " * 2000 if method == "POST" else None
         ended = time.monotonic()
         while not self.stop.is_set():
@@ -66,7 +66,9 @@ class Visitors:
             if began - ended > pause + 1.2 and connection.sock and select.select([connection.sock], [], [], 0)[0]:
                 connection.close()  # this machine had no time for us, and an idle connection may be closed
             try:
-                connection.request(method, path, body, {"Host": DOMAIN} | ({} if keep else {"Connection": "close"}))
+                connection.request(
+                    method, path, body, {"Host": self.domain} | ({} if keep else {"Connection": "close"})
+                )
                 answer = connection.getresponse()
                 said = answer.read()
                 other = want == 200 and body and said != body
@@ -88,7 +90,7 @@ class Visitors:
 
     def visit_by_http2(self, method: str, path: str) -> None:
         """On one connection after the other, as the server ends them: what it says to repeat is repeated."""
-        connection = http2.Connection(self.address, DOMAIN)
+        connection = http2.Connection(self.address, self.domain)
         while not self.stop.is_set():
             began, failure = time.monotonic(), ""
             try:
@@ -101,7 +103,7 @@ class Visitors:
             self.count("by HTTP/2", failure, time.monotonic() - began)
             if failure or connection.closing:
                 connection.close()
-                connection = http2.Connection(self.address, DOMAIN)
+                connection = http2.Connection(self.address, self.domain)
         connection.close()
 
     @contextmanager

@@ -1,11 +1,11 @@
-# Written by Ashore from templates/systemd/port.sh.j2: edit that, not this. [seal 79c312b388a3]
-# The port of an app that is a server of its own: port.sh choose|bridge|close APP RELEASE [shared|alone]. The unit of a
-# release calls it as root, in the network and the file systems of the machine.
+# Written by Ashore from templates/systemd/port.sh.j2: edit that, not this. [seal 8efc55f569c5]
+# The port of an app that is a server of its own: port.sh choose|bridge|close APP RELEASE [shared|alone|SECONDS]. The
+# unit of a release calls it as root, in the network and the file systems of the machine.
 # choose: a free port, or if the app is alone in its network any port; only root and the app itself may connect to it.
-# bridge: what comes to the release's socket goes to that port. close: the port is nobody's again.
+# bridge: what comes to the release's socket goes to that port, on which the app has so many seconds to listen. close: the port is nobody's again.
 set -eu
 umask 022
-verb=$1 app=$2 release=$3 network=${4:-}
+verb=$1 app=$2 release=$3 network=${4:-} seconds=${4:-}
 room=/run/$app/$release
 first=21000 last=21999
 PROXYD=/usr/lib/systemd/systemd-socket-proxyd
@@ -46,6 +46,19 @@ listens() {
         END { print fourth != "" ? fourth : sixth }' "/proc/$MAINPID/net/tcp" "/proc/$MAINPID/net/tcp6" 2>/dev/null || true
 }
 
+# The ports that the app's user listens on, but those that the kit has chosen; for an app that does not know of $PORT.
+others() {
+    awk -v uid="$(id -u "$app")" '$4 == "0A" && $8 == uid { print substr($2, length($2) - 3) }' \
+        "/proc/$MAINPID/net/tcp" "/proc/$MAINPID/net/tcp6" 2>/dev/null | sort -u | while read -r hex; do
+        port=$((0x$hex))
+        [ "$port" -ge "$first" ] && [ "$port" -le "$last" ] || echo "$port"
+    done
+}
+
+since_boot() {
+    cut -d. -f1 /proc/uptime  # the clock may be set meanwhile
+}
+
 case $verb in
 choose)
     if [ "$network" = alone ]; then
@@ -71,9 +84,14 @@ choose)
     echo "PORT=$port" >"$room/port"
     ;;
 bridge)
-    port=$(sed -n 's/^PORT=//p' "$room/port")
+    port=$(sed -n 's/^PORT=//p' "$room/port") ends=$(($(since_boot) + seconds))
     until address=$(listens "$port") && [ -n "$address" ]; do
         kill -0 "${MAINPID:-}" 2>/dev/null || { echo "$app@$release ended before it listened on port $port" >&2; exit 1; }
+        if [ "$(since_boot)" -gt "$ends" ]; then
+            elsewhere=$(others | tr '\n' ' ')
+            echo "it does not listen on \$PORT, which is $port${elsewhere:+; it listens on $elsewhere}" >&2
+            exit 1
+        fi
         sleep 0.05
     done
     unit=$app-bridge-$release.service
