@@ -11,6 +11,8 @@ from urllib.parse import urlencode
 import pytest
 import websocket
 from standing import REPO, Project, Ran, Server, machine
+from test_load import Visitors
+from visiting import wait_for
 
 from deploy import sandbox
 
@@ -184,3 +186,41 @@ def pin(board: Example, text: str) -> None:
         f'--x\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n{value}\r\n' for name, file, value in parts
     )
     assert board.post(f"{body}--x--\r\n".encode(), "multipart/form-data; boundary=x", {"Cookie": cookie}) == 302
+
+
+def test_a_worker_does_what_the_web_process_is_asked_and_a_timer_runs(debian: sandbox.Machine, tmp_path: Path):
+    queue = Example(tmp_path / "queue", debian, "queue")
+    said = queue.deploy().out
+    assert "processes: worker × 2 running" in said and "timers: sweep running" in said
+    assert "sweep at 03:00 Europe/Berlin" in " ".join(said.split())
+    for name in ("Ada", "Grace"):
+        assert queue.post(f"name={name}".encode(), "application/x-www-form-urlencoded") == 303
+    wait_for(lambda: queue.get()[1].count("all is well") >= 2, "the letters")
+    assert "swept" in queue.fab("timers.run", "sweep").out
+    assert "wrote letter" in queue.fab("logs", "--process", "worker").out
+
+
+def test_two_examples_live_side_by_side_and_one_is_removed_under_load_of_the_other(
+    debian: sandbox.Machine, tmp_path: Path
+):
+    queue = Example(tmp_path / "queue", debian, "queue")
+    queue.deploy()
+    board = Example(tmp_path / "other" / "dashboard", debian, "dashboard")
+    board.deploy()
+    assert "streamlit" in board.get()[1].lower() and queue.get()[0] == 200
+    with socket.create_connection((debian.address, 80), 15) as stream:  # as its page does
+        client = websocket.create_connection(
+            f"ws://{board.domain_name}/_stcore/stream", socket=stream, timeout=15, origin=f"http://{board.domain_name}"
+        )
+        assert client.connected
+        kinds = (("GET", "/", True, 0.02), ("GET", "/", False, 0.02))
+        with Visitors(debian.address, board.domain_name).at(*kinds, each=3) as visitors:
+            queue.fab("remove", "--yes")
+        assert visitors.failures == [] and visitors.answered["/"] > 50
+        assert client.connected
+    server = Server(debian)
+    units = "cd /etc/systemd/system; ls -d queue@* */queue@* 2>/dev/null || true"
+    assert server.script(units) == "" and "letters.db" in server.run("ls", "/var/lib/queue")
+    queue.fab("provision")
+    queue.deploy()
+    assert "all is well" in queue.get()[1], "its data was kept"
