@@ -37,6 +37,7 @@ gc.freeze()
 gc.enable()
 main()
 """
+SELDOM = ("agent.resources.processes", "agent.resources.removal")  # they come with a plan that has such steps
 
 
 class Status:
@@ -121,6 +122,7 @@ def expected(planner: str, proxy: str = PROXY) -> frozenset[str]:
     """The modules that plans of a module of the planner's are likely to need, beside the core."""
     planners = (planner, f"stack.proxies.{proxy}", f"stack.runners.{RUNNER}")
     kinds = {module for module in reached(planners, late=False) if module.startswith("agent.resources.")}
+    kinds = {module for module in kinds if not module.startswith(SELDOM)}
     return frozenset(reached(kinds, late=True) - core())
 
 
