@@ -14,7 +14,8 @@ import pytest
 from encrypted import own_certificate
 from standing import Ran, Server, machine
 from test_examples import Example
-from visiting import visitors, wait_for
+from test_site_settings import OTHER, asked, bridge_of
+from visiting import elsewhere, visitors, wait_for
 
 from deploy import sandbox
 
@@ -95,7 +96,12 @@ def test_an_app_below_a_path_is_removed_and_rolled_back_without_the_others_notic
         book.fab("rollback")
         assert "Our guest book" not in get(debian, "/book/")[1]
         book.fab("maintenance", "on")
-        assert (get(debian, "/book/")[0], get(debian, "/")[0]) in ((200, 200), (503, 200))
+        with elsewhere(bridge_of(debian), f"{OTHER}/32"):
+            Server(debian).script(f"ip route replace {OTHER} dev host0")
+            assert asked(debian, "/book/", source=OTHER, host=DOMAIN).startswith("HTTP/1.1 503")
+            assert asked(debian, "/book/healthz", source=OTHER, host=DOMAIN).startswith("HTTP/1.1 200")
+            assert asked(debian, "/", source=OTHER, host=DOMAIN).startswith("HTTP/1.1 200")
+        assert get(debian, "/book/")[0] == 200, "the operator's own address"
         book.fab("maintenance", "off")
         book.fab("remove", "--yes")
     assert set(answers.statuses) == {200} and len(answers.statuses) > 50

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import json
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -56,8 +57,8 @@ def raw(made: sandbox.Machine, request: str, source: str = "") -> str:
     return said.decode("latin-1")
 
 
-def asked(made: sandbox.Machine, path: str, headers: str = "", source: str = "") -> str:
-    return raw(made, f"GET {path} HTTP/1.1\nHost: {DOMAIN}\nConnection: close\n{headers}\n", source)
+def asked(made: sandbox.Machine, path: str, headers: str = "", source: str = "", host: str = DOMAIN) -> str:
+    return raw(made, f"GET {path} HTTP/1.1\nHost: {host}\nConnection: close\n{headers}\n", source)
 
 
 def location(said: str) -> str:
@@ -125,13 +126,20 @@ def test_the_project_s_own_lines_are_part_of_the_site_and_broken_ones_change_not
     assert asked(site.machine, "/own").startswith("HTTP/1.1 200")
 
 
+def bridge_of(made: sandbox.Machine) -> str:
+    """The sandboxes' bridge on this machine."""
+    found = subprocess.run(
+        ["ip", "-j", "route", "get", made.address], capture_output=True, text=True, check=True
+    ).stdout
+    return str(json.loads(found)[0]["dev"])
+
+
 CDN, CLIENT, OTHER = "173.245.48.7", "203.0.113.9", "198.51.100.3"
 
 
 def test_behind_a_cdn_the_visitor_s_address_is_right_and_nobody_comes_past_it(site: Project, server: Server):
     # Not Cloudflare itself, but an address of its networks on this machine.
-    bridge = subprocess.run(["ip", "-j", "route", "get", site.machine.address], capture_output=True, text=True).stdout
-    bridge = bridge.partition('"dev":"')[2].partition('"')[0]
+    bridge = bridge_of(site.machine)
     site.write_config(stage='cdn = "cloudflare"\ncdn_only = true')
     site.fab("provision", "deploy")
     server.script(f"ip route replace {CDN} dev host0; ip route replace {OTHER} dev host0")
@@ -213,6 +221,13 @@ def test_static_files_are_sent_compressed_as_the_deploy_has_made_them(site: Proj
     assert server.script("stat -c %i /srv/visitors/current/packed/*/big.css.gz") == before, "compressed once"
     assert server.script("ls /srv/visitors/current/packed/*/ | grep small") == "small.css\n"
     assert "nothing new: 0 changed" in site.fab("deploy").out and server.leftovers() == []
+    site.write_config('apt = ["brotli"]')
+    (site.directory / "webapp" / "static" / "more.css").write_text(text)
+    site.commit()
+    site.fab("deploy")
+    there = "/srv/visitors/current/static.br/*/more.css"
+    assert server.script(f"brotli --decompress --stdout {there}") == text
+    site.write_config()
     site.fab("rollback")
     assert "Content-Encoding: gzip" in asked(site.machine, "/static/big.css", "Accept-Encoding: gzip\n")
 
