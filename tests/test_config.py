@@ -144,7 +144,7 @@ def test_a_domain_cannot_break_the_site_file(tmp_path: Path, domain: str):
         ('aliases = ["www.shop.example"]', "needs a domain"),
         ('domain = "shop.example"\naliases = ["*.shop.example"]', "cannot be redirected"),
         ('domain = "shop.example"\nserve_aliases = true\naliases = ["*.shop.example"]', "use your own"),
-        ('domain = "shop.example"\ntrusted_proxies = ["10.0.0.1"]', 'is only for tls = "off"'),
+        ('domain = "shop.example"\npath = "/a/"\ntrusted_proxies = ["10.0.0.1"]', "trusted_proxies are both set"),
         ("port = 443", "is what a site has without it"),
         ("port = 0", "should be from 1 to 65535"),
         ('path = "/blog/"', "needs a domain"),

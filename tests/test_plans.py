@@ -229,7 +229,7 @@ def test_static_files_of_the_release_before_stay_within_reach():
     text = site_text(app, SITE, dict(before.static), FACTS.proxy)
     for prefix, name in (("/static/", ",static,"), ("/gone/", ",gone,"), ("/new/", ",new,")):
         assert f"location ^~ {prefix}" in text
-        assert f"try_files /current/static/{name}$uri /previous/static/{name}$uri =404;" in text
+        assert f" /current/static/{name}$uri /previous/static/{name}$uri =404;" in text
 
 
 def test_another_directory_for_static_files_makes_no_other_site_and_so_no_reload():

@@ -53,6 +53,7 @@ def test_data_is_deleted_only_on_demand_and_before_its_owner():
         "shop-run-4711.service",
         "shop-release.service",
         "shop-build.service",
+        "shop-bridge-20260301-120405.service",
         "ashore-retire-shop-20260301-120405.service",
         "ashore-data-shop.timer",
         "ashore-ci-shop.socket",
@@ -119,6 +120,10 @@ def test_a_tree_is_removed_and_links_in_it_lead_nowhere(tmp_path: Path):
     assert [drift.what for drift in step.check(System())] == [f"{tmp_path}/shop"]
     step.apply(System())
     assert step.check(System()) == [] and (tmp_path / "kept" / "file").exists()
+    for name in ("shop.worker", "shop.mail", "shopping"):
+        (tmp_path / name).touch()
+    Gone("notes", (f"{tmp_path}/shop.*",)).apply(System())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "shopping"]
 
 
 def test_the_owner_of_kept_data_stays(tmp_path: Path):

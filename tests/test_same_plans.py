@@ -16,6 +16,7 @@ from test_plans import ENTRIES, FACTS, FIRST, NEW, OLD, OLDER, SHOP, SITE
 
 from deploy.agent.dataclass import is_dataclass, replace
 from deploy.agent.wire import Plan, Secret
+from deploy.ci.keys import closed
 from deploy.config.reader import Stage
 from deploy.config.site import Site
 from deploy.plan import decide as changes
@@ -25,6 +26,7 @@ from deploy.plan.build import copy as copy_steps
 from deploy.plan.certificates import certified
 from deploy.plan.facts import Release
 from deploy.plan.maintenance import closing
+from deploy.plan.remove import removing
 
 GOLDEN = Path(__file__).with_name("plans.json")
 NOW = datetime(2026, 3, 1, 12, 4, 5, tzinfo=timezone.utc)
@@ -105,6 +107,8 @@ CASES = {
     "rollback to one": lambda: back(OLDER),
     "copied": copied,
     "maintenance on": lambda: closing(SHOP, ("127.0.0.1", "192.0.2.1"), True),
+    "remove": lambda: removing(SHOP, closed("shop"), False, False),
+    "remove, purge": lambda: removing(SHOP, closed("shop"), True, False, "shop.example.com"),
     "maintenance off": lambda: closing(SHOP, (), False),
     "renewed": lambda: Plan("tls.renew", certified(SHOP, ACME, "203.0.113.10", anew=True)),
 }

@@ -111,6 +111,11 @@ def journal_socket(app: str) -> str:
     return f"/etc/systemd/system/systemd-journald@{app}.socket.d/50-ashore.conf"
 
 
+def logins(app: str) -> str:
+    """The users and hashed passwords by which visitors log in, see `basic_auth`."""
+    return f"/srv/{app}/logins"
+
+
 def static_name(prefix: str) -> str:
     """What a release calls its link to the directory of a URL prefix: "/a/b/" is ",a,b,"."""
     return prefix.replace("/", ",")

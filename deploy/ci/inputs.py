@@ -32,7 +32,8 @@ OPERATOR = "an operator can deploy it with `fab deploy`; after that, CI keys may
 
 def as_table(app: App) -> dict[str, Any]:
     """The app as the table [app] of a deploy.toml, as it is sent; its other tables are in it."""
-    found = {**asdict(app), "static": dict(app.static), "env": dict(app.env)}
+    tables = {"static": dict(app.static), "env": dict(app.env), "redirects": dict(app.redirects)}
+    found = {**asdict(app), **tables}
     del found["mount"]  # the server knows the site itself
     for kind in BESIDE:
         found[kind] = {made.name: without_name(asdict(made)) for made in getattr(app, kind)}

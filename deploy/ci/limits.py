@@ -45,9 +45,8 @@ def read(text: str) -> Limits:
 
 def site_to_json(site: Site) -> Any:
     """What of a stage a CI key's side of the server, and its client, have to know: all but a certificate's key."""
-    return {
-        key: value for key, value in asdict(site).items() if key not in ("certificate", "key", "ended", "authority")
-    }
+    kept = ("certificate", "key", "ended", "authority", "logins")  # on the server, or of use to an operator only
+    return {key: value for key, value in asdict(site).items() if key not in kept}
 
 
 def site_from_json(found: Any) -> Site:

@@ -1,6 +1,7 @@
 """Networks of CDNs, as they publish them, and the header in which each says who the visitor is.
 
-Looked at on 2026-11-28. A CDN announces new networks long before it uses them; `trusted_proxies` adds to these.
+Compared on 2026-11-28 with copies of what they publish. A CDN announces new networks long before it uses them;
+`trusted_proxies` adds to these.
 """
 
 from ..agent.dataclass import dataclass

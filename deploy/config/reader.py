@@ -12,7 +12,7 @@ from .commands import NO_PROCFILE, PROCFILE, Procfile, completed, procfile
 from .keys import keys
 from .schema import App as App  # what reading a config gives, so they can be had from here
 from .schema import Stage as Stage
-from .values import Wrong, kind_of
+from .values import Wrong, kind_of, leads_back
 
 FILE = "deploy.toml"
 
@@ -115,6 +115,7 @@ def read(
         require_hosts_of_keys(stage, reader)
         made.append(stage)
     require_runner(app, reader)
+    require_redirects(app, tuple(made), reader)
     return Config(app, tuple(made), directory, notes)
 
 
@@ -161,8 +162,8 @@ def require_certificate(stage: Stage, reader: "TableReader") -> None:
     if wild and stage.tls == "acme":
         what = f'{prefix}.aliases: a certificate for {wild[0]} cannot be issued over http; use your own, tls = "files"'
         raise reader.error("aliases", what)
-    if stage.trusted_proxies and stage.tls != "off":
-        raise reader.error("trusted_proxies", f'{prefix}.trusted_proxies is only for tls = "off", behind another proxy')
+    if stage.cdn_only and not (stage.cdn or stage.trusted_proxies):
+        raise reader.error("cdn_only", f"{prefix}.cdn_only needs cdn, or trusted_proxies")
 
 
 def require_place(stage: Stage, reader: "TableReader") -> None:
@@ -173,10 +174,28 @@ def require_place(stage: Stage, reader: "TableReader") -> None:
     if stage.path and not stage.domain:
         what = f"{prefix}.path needs a domain: below a bare address, give each app a `port`"
         raise reader.error("path", what)
-    for key in ("port", "aliases"):
+    for key in ("port", "aliases", "trusted_proxies", "cdn", "cdn_only"):
         if stage.path and getattr(stage, key):
             what = f"{prefix}.path and {prefix}.{key} are both set: the app below a path has those of its domain"
             raise reader.error(key, what, f"remove {key}, or path")
+
+
+def require_redirects(app: App, stages: tuple[Stage, ...], reader: "TableReader") -> None:
+    """Redirects must not hide what else is served, nor lead in a circle by the site's own domain."""
+    names = {stage.domain for stage in stages if stage.domain}
+    local = {}
+    for moved, target in app.redirects:
+        if app.health_path.partition("?")[0] == moved or (moved.endswith("/") and app.health_path.startswith(moved)):
+            raise reader.error("redirects", f"app.redirects has {moved!r}, which would redirect health_path")
+        hidden = [prefix for prefix, _ in app.static if moved.startswith(prefix) or prefix.startswith(moved)]
+        if hidden and moved.endswith("/"):
+            raise reader.error("redirects", f"app.redirects has {moved!r}, but static has {hidden[0]!r}")
+        found = re.fullmatch(r"https?://([^/:]+)(/.*)?", target)
+        local[moved] = (found[2] or "/") if found and found[1] in names else target
+    circle = [moved for moved in local if leads_back(moved, local)]
+    if circle:
+        what = f"app.redirects has {circle[0]!r}, which leads in a circle by the site's own domain"
+        raise reader.error("redirects", what)
 
 
 def host_and_port(written: str) -> tuple[str, int]:

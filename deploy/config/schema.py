@@ -7,6 +7,7 @@ the name of what is in front.
 
 from ..agent.constants import ASGI_RUNNER, ASGI_WORKERS, PROXY, RUNNER, RUNNERS, SERVER_OF_ITS_OWN
 from ..agent.dataclass import dataclass, field
+from .cdn import CDNS
 from .keys import BOTH, PROVISION, attributes, key
 from .processes import Process, Timer, target_of
 from .values import (
@@ -21,6 +22,7 @@ from .values import (
     network,
     number,
     one_of,
+    redirects,
     static,
     texts,
     word,
@@ -133,6 +135,12 @@ class App:
 
     Hidden files are not served. The path of a directory has only letters, digits and . _ + @ - / in it.
     """
+    precompressed: bool = key(True, flag, FILES, example=False)
+    """Whether a deploy compresses the files of `static` once, so that PROXY need not do so in each request.
+
+    Text of 1000 bytes and more gets a .gz, and a .br if the server has the command `brotli` (`apt = ["brotli"]`); those
+    that the project has are used.
+    """
     env: tuple[tuple[str, str], ...] = key(
         (), env, ENVIRONMENT, example={"LANGUAGE": "en", "DJANGO_SECRET_KEY": "$SECRET_KEY"}
     )
@@ -203,6 +211,24 @@ class App:
     """
     max_body_megabytes: int = key(10, number(1, 10_000), VISITORS, example=100)
     """The largest request that PROXY accepts, in megabytes."""
+    stream_uploads: bool = key(False, flag, VISITORS, example=True)
+    """Whether PROXY passes an upload on while it arrives. false: it keeps the upload in a file until it is complete.
+
+    true is for uploads of gigabytes: they need no space on PROXY's disk, and the app can store them as they come. But a
+    slow upload then keeps a worker or a thread of the app busy. See `max_body_megabytes` and `timeout_seconds`.
+    """
+    redirects: tuple[tuple[str, str], ...] = key(
+        (), redirects, VISITORS, example={"/old": "/new", "/blog/": "https://blog.example.com/"}
+    )
+    """Paths that have moved: PROXY sends visitors on, permanently (308). The query is kept.
+
+    A path that ends with / stands for all paths below it, and so must its target. A target is a path, or a URL.
+    """
+    block_scans: bool = key(True, flag, VISITORS, example=False)
+    """Whether PROXY answers 404 to what only scanners ask for: /wp-login.php, /.env, /.git/, /cgi-bin/, *.php.
+
+    Such requests do not reach the app. `static` and `redirects` are not affected. false: if the app has such paths.
+    """
     stream_idle_seconds: int = key(3600, number(1, 86_400), VISITORS, example=600)
     """After how many seconds without data PROXY closes a WebSocket or an event stream.
 
@@ -387,9 +413,28 @@ class Stage:
     A year is usual, once you are sure that https works.
     """
     trusted_proxies: tuple[str, ...] = key((), texts(network), TLS, example=["10.0.0.0/8"], applied_by=BOTH)
-    """With `tls = "off"`: the addresses or networks of another proxy, through which visitors reach the host.
+    """The addresses or networks of another proxy, through which visitors reach the host, such as a load balancer.
 
     Its X-Forwarded-For and X-Forwarded-Proto are trusted. Those of all others are ignored.
+    """
+    cdn: str = key("", one_of(tuple(CDNS)), TLS, example="cloudflare", applied_by=BOTH)
+    """The CDN in front of the host. Ashore knows the networks that it publishes: what comes from there is trusted to
+    say who the visitor is, and whether by https.
+
+    `trusted_proxies` adds networks to them. With "acme", the CDN must pass on `/.well-known/acme-challenge/`.
+    """
+    cdn_only: bool = key(False, flag, TLS, example=True)
+    """Whether only visitors that come through `cdn` or `trusted_proxies` get an answer. Others get none, so nobody can
+    go around what the CDN checks.
+
+    The validation of the domain by a certificate authority is still answered.
+    """
+    basic_auth: str = key("", word(r".+", "a path on this machine"), NAMES, example="staging.htpasswd")
+    """A file on this machine with users and hashed passwords, one `user:hash` a line: visitors must log in by them, as
+    for a staging site. `printf 'ada:%s\\n' "$(openssl passwd -6)" >>staging.htpasswd` adds a user.
+
+    `health_path` (unless that is the front page) and the validation of the domain stay open, and so does the site for
+    the server itself.
     """
     host_keys: tuple[str, ...] = key(
         (),

@@ -1,15 +1,19 @@
 """How visitors reach the app on one host: its names and TLS settings."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+from ..agent.constants import PROXY
 from ..agent.dataclass import dataclass
 from ..agent.wire import Secret
 from ..errors import NOTHING, ConfigError
-from .paths import expanded
+from .cdn import CDNS
+from .paths import OVERRIDES, expanded
 from .reader import FILE, Stage
 
 NO_KEY = Secret("")
+SNIPPET = f"{PROXY}/server.conf"  # in the project's directory of own templates
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,11 @@ class Site:
     ended: str = ""  # the day on which that certificate ran out
     trusted_proxies: tuple[str, ...] = ()
     authority: str = ""  # path of the certificate's CA, if only this machine knows it
+    client_header: str = "X-Forwarded-For"  # in which trusted_proxies say who the visitor is
+    only_proxied: bool = False  # others get no answer
+    closed: bool = False  # to visitors who do not log in
+    logins: Secret = NO_KEY  # "user:hash" lines; "" if the server keeps its own
+    snippet: str = ""  # the project's own lines for the site
     own_port: int = 0  # 0: the usual one
     path: str = ""  # "/blog/": the app is below it
     guest_of: str = ""  # the app that has the domain, if the app is below a path of it
@@ -86,16 +95,63 @@ def site_of(stage: Stage, address: str, named: bool, directory: Path) -> Site:
         "hsts_days": stage.hsts_days,
         "acme_email": stage.acme_email,
         "acme_directory": stage.acme_directory,
-        "trusted_proxies": stage.trusted_proxies,
+        **in_front(stage),
         "authority": stage.authority,
         "own_port": stage.port,
         "path": stage.path,
+        "snippet": "" if stage.path else own_lines(directory),
     }
+    if stage.basic_auth:
+        site |= {"closed": True, "logins": Secret(logins(directory, stage.basic_auth))}
     if site["tls"] == "acme" and stage.acme_ca:
         site["acme_ca"] = text_of(directory, stage.acme_ca, "acme_ca")
     if site["tls"] == "files":
         site |= pair(stage, directory, (*domains, *own))
     return Site(**site)
+
+
+def own_lines(directory: Path) -> str:
+    """The project's file with lines for the site, in the language of its proxy; "" without one."""
+    path = directory / OVERRIDES / SNIPPET
+    try:
+        return path.read_text("utf-8") if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", "") or "it is not text"
+        raise ConfigError(f"{OVERRIDES}/{SNIPPET} cannot be read: {reason}", str(path), NOTHING) from None
+
+
+def in_front(stage: Stage) -> dict[str, Any]:
+    """Who is in front of the host."""
+    cdn = CDNS.get(stage.cdn)
+    return {
+        "trusted_proxies": (*(cdn.networks if cdn else ()), *stage.trusted_proxies),
+        "only_proxied": stage.cdn_only,
+        **({"client_header": cdn.header} if cdn else {}),
+    }
+
+
+# As crypt(3) and Apache's htpasswd write them.
+HASHED = r"[^:\s]+:(\$(apr1|5|6|2[aby]|y)\$[!-~]{8,}|\{SSHA\}[!-~]{8,})"
+
+
+def logins(directory: Path, name: str) -> str:
+    """The lines of a file of users and hashed passwords."""
+    path = directory / expanded(name, f"basic_auth in {FILE}")
+    try:
+        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip() and line[0] != "#"]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", "") or "it is not text"
+        raise ConfigError(f"basic_auth = {name!r} cannot be read: {reason}", str(path), NOTHING, ADD_USER) from None
+    for number, line in enumerate(lines, 1):
+        if not re.fullmatch(HASHED, line):
+            what = f"entry {number} of {name} is not a user and a hashed password, user:$6$…"
+            raise ConfigError(what, str(path), NOTHING, ADD_USER)
+    if not lines:
+        raise ConfigError(f"basic_auth = {name!r} names no user, so nobody could log in", str(path), NOTHING, ADD_USER)
+    return "".join(f"{line}\n" for line in lines)
+
+
+ADD_USER = "to add a user, whose password is asked for: printf 'ada:%s\\n' \"$(openssl passwd -6)\" >>FILE"
 
 
 def effective(stage: Stage) -> str:

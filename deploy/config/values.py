@@ -222,6 +222,39 @@ def env(value: Any) -> Env:
     return tuple(sorted((key, str(setting)) for key, setting in value.items()))
 
 
+MOVED = r"/(?!/)[A-Za-z0-9._~!&()*+,=:@%/-]*"  # nothing that means something in a proxy's configuration
+ELSEWHERE = r"https?://[a-z0-9.-]+(:\d{1,5})?"
+
+
+@kind("a table of paths, each with a path or a URL")
+def redirects(value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict):
+        raise Wrong(f'should be a table, like {{ "/old" = "/new" }}, not {kind_of(value)}')
+    for moved, target in value.items():
+        if not re.fullmatch(MOVED, moved) or moved == "/":
+            raise Wrong(f"has {moved!r}: should be a path like /old, or /old/ for all below it, and not just /")
+        if not re.fullmatch(rf"{MOVED}|{ELSEWHERE}({MOVED})?", text(target)):
+            raise Wrong(f"has {moved!r} = {target!r}: a target is a path like /new, or a URL, without a query")
+        if moved.endswith("/") and not target.endswith("/"):
+            raise Wrong(f"has {moved!r} = {target!r}: the target of all below a path must end with /, too")
+    for moved in value:
+        if leads_back(moved, value):
+            raise Wrong(f"has {moved!r} = {value[moved]!r}, which leads in a circle")
+    return tuple(sorted(value.items()))
+
+
+def leads_back(moved: str, found: dict[str, str]) -> bool:
+    """Whether a visitor who follows redirects from there never arrives."""
+    at = f"{moved}x" if moved.endswith("/") else moved
+    for _ in range(len(found) + 1):
+        below = [each for each in found if each.endswith("/") and at.startswith(each)]
+        hit = at if at in found and not at.endswith("/") else max(below, key=len, default="")
+        if not hit:
+            return False
+        at = found[hit] + at[len(hit) :]
+    return True
+
+
 @kind("a table of URL prefixes, each with a directory inside the project")
 def static(value: Any) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, dict):

@@ -12,6 +12,7 @@ from ..agent.resources.host.machine import Platform
 from ..agent.resources.host.noticed import Noticed
 from ..agent.resources.processes.running import OnlyProcessesOf, Running, Together
 from ..agent.resources.processes.timers import Schedules, TimersRunning
+from ..agent.resources.release.packed import Packed
 from ..agent.resources.release.releases import Pruned
 from ..agent.resources.release.static import StaticLinks
 from ..agent.resources.release.uploads import Discarded
@@ -214,12 +215,17 @@ def singletons_of(switch: Switch, release_id: str, wanted: App) -> tuple[tuple[s
 
 
 def static_files(switch: Switch) -> Steps:
+    name, packed = switch.name, switch.app.precompressed
     every = ((switch.before, switch.links_before), (switch.release.id, static_links(switch.app)))
-    return tuple(
-        StaticLinks(layout.release(switch.name, made), switch.name, links, switch.proxy.title)
-        for made, links in every
-        if links
-    )
+    steps: list[Resource] = []
+    last = ""
+    for made, links in every:
+        directory = layout.release(name, made)
+        if links:
+            steps += [Packed(directory, name, links, last)] if packed else []
+            steps.append(StaticLinks(directory, name, links, switch.proxy.title, packed))
+            last = directory
+    return tuple(steps)
 
 
 def turn(switch: Switch) -> Steps:

@@ -5,6 +5,7 @@ packages, the proxy's own config, uv, the firewall.
 """
 
 from ..agent import layout
+from ..agent.history import home
 from ..agent.resources.access.firewall_left import LoadedIfUsed, OthersLimit
 from ..agent.resources.files import Absent
 from ..agent.resources.host.build_packages import BuildPackagesRemoved
@@ -67,11 +68,13 @@ def journal_settings(app: str) -> tuple[str, ...]:
 
 def files(app: str, proxy: Proxy) -> Steps:
     """All but its data and its history. /srv/APP comes last: it proves that the app is the kit's."""
-    limits = tuple(f"/run/ashore/{name}" for name in (f"data-{app}", f"data-{app}.waited", f"starts-{app}"))
+    names = (f"data-{app}", f"data-{app}.waited", f"starts-{app}", f"starts-{app}.*", f"starting/{app}@*")
+    notes = tuple(f"/run/ashore/{name}" for name in names)
     return (
-        Gone("files until the next boot", (f"/run/{app}", layout.ci_socket(app), *limits)),
+        Gone("files until the next boot", (f"/run/{app}", layout.ci_socket(app), *notes)),
         Gone(f"logs of {proxy.title}", (proxy.logs(app),)),
         Gone("CI keys", (layout.ci_home(app), layout.ci_record(app))),
+        Gone("notes of timers", (f"{home(app)}/timers",)),
         Gone(f"releases and certificate in {layout.home(app)}", (layout.home(app),)),
         Gone("scratch files", (f"/var/cache/ashore-check-{app}",)),
         UnusedPythons(),

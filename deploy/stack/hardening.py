@@ -12,6 +12,7 @@ from ..agent.resources.files import Directory, File, Link
 from ..agent.resources.serving.services import Service, UnitFile
 from ..agent.wire import Resource
 from ..config.reader import App, Stage
+from ..config.site import in_front
 from .proxies import proxy_of
 from .render import file, render, unsealed
 
@@ -92,7 +93,8 @@ def ssh(force: bool) -> Guarded:
 
 def firewall(app: App, stage: Stage, force: bool) -> tuple[Resource, ...]:
     own = (f"{stage.port}/tcp",) if stage.port else ()
-    wishes = {"app": app, "ports": grouped((*own, *stage.open_ports)), "proxies": by_family(stage.trusted_proxies)}
+    proxies = by_family(in_front(stage)["trusted_proxies"])
+    wishes = {"app": app, "ports": grouped((*own, *stage.open_ports)), "proxies": proxies}
     unit = f"{UNITS}/ashore-firewall.service"
     rules: tuple[Resource, ...] = (
         SshPorts(f"{FIREWALL}/ssh.nft", SSH_RULE, force),

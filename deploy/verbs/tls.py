@@ -8,6 +8,7 @@ from ..agent.wire import Plan
 from ..errors import NOTHING, HostError
 from ..plan.certificates import certified
 from ..plan.facts import SYSTEMS
+from ..plan.places import placed
 from ..screen import tables
 from ..session.execute import Count, carry_out
 from ..session.operation import Operation, change_each, nothing
@@ -34,7 +35,10 @@ def renew_on(change: Operation, compromised: bool) -> None:
     """A new certificate with a new key, now."""
     facts, _ = change.survey(activates=False)
     change.require_release(facts)
-    site, app = change.site, change.app.name
+    site, app = placed(change.site, facts), change.app.name
+    if site.guest_of:
+        what = f"{app} is below a path of {site.names[0]}: the certificate is that of the app {site.guest_of}"
+        raise HostError(what, agent_of(change.host).where, NOTHING, f"run it in the project of {site.guest_of}")
     if site.tls != "acme":
         what = f'the stage {change.host.stage.name} has tls = "{site.tls}": Ashore does not renew its certificate'
         hint = "replace the certificate files, then: fab deploy" if site.encrypted else ""

@@ -10,7 +10,7 @@ ls -A . | grep -vxE 'current|previous|provisioned|releases|secrets.env|tls|venvs
 for release in $(ls releases); do
   grep -qsxE 'good|rolled back' releases/$release/state || echo half release $release
   test -f /etc/systemd/system/visitors@$release.service || echo release without unit $release
-  ls -A releases/$release | grep -vxE 'ashore_served.py|built|source|env|env.json|gunicorn.conf.py|http.sock|manifest.json|places.json|release.json|state|static|unit|uploaded|venv' \
+  ls -A releases/$release | grep -vxE 'ashore_served.py|built|source|env|env.json|gunicorn.conf.py|http.sock|manifest.json|packed|places.json|release.json|state|static|static.br|unit|uploaded|venv' \
     | sed "s/^/in release /"
 done
 for unit in $(ls /etc/systemd/system | grep '^visitors@.*service$'); do

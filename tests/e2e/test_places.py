@@ -1,7 +1,9 @@
 """Apps side by side on one server: below paths of one domain, at ports of their own, on Debian 12 and 13."""
 
 import re
+import socket
 import sqlite3
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +11,11 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
+from encrypted import own_certificate
 from standing import Ran, Server, machine
 from test_examples import Example
-from visiting import visitors, wait_for
+from test_site_settings import OTHER, asked, bridge_of
+from visiting import elsewhere, visitors, wait_for
 
 from deploy import sandbox
 
@@ -21,8 +25,10 @@ DOMAIN = "shared.example"
 class Below(Example):
     """An example below a path of a domain that all of them share; or at a port."""
 
-    def __init__(self, directory: Path, machine: sandbox.Machine, name: str, stage: str, domain: str = DOMAIN) -> None:
-        self.stage, self.shared = stage, domain
+    def __init__(
+        self, directory: Path, machine: sandbox.Machine, name: str, stage: str, domain: str = DOMAIN, tls: str = "off"
+    ) -> None:
+        self.stage, self.shared, self.kind = stage, domain, tls
         super().__init__(directory / name / "project", machine, name)
 
     def write_config(self, app: str = "", *unused: str) -> None:
@@ -30,6 +36,7 @@ class Below(Example):
         super().write_config(app)
         text = (self.directory / "deploy.toml").read_text()
         text = text if self.shared else re.sub(r"^domain = .*\n", "", text, flags=re.M)
+        text = text.replace('tls = "off"', f'tls = "{self.kind}"')
         (self.directory / "deploy.toml").write_text(f"{text}{self.stage}\n")
 
 
@@ -89,7 +96,12 @@ def test_an_app_below_a_path_is_removed_and_rolled_back_without_the_others_notic
         book.fab("rollback")
         assert "Our guest book" not in get(debian, "/book/")[1]
         book.fab("maintenance", "on")
-        assert (get(debian, "/book/")[0], get(debian, "/")[0]) in ((200, 200), (503, 200))
+        with elsewhere(bridge_of(debian), f"{OTHER}/32"):
+            Server(debian).script(f"ip route replace {OTHER} dev host0")
+            assert asked(debian, "/book/", source=OTHER, host=DOMAIN).startswith("HTTP/1.1 503")
+            assert asked(debian, "/book/healthz", source=OTHER, host=DOMAIN).startswith("HTTP/1.1 200")
+            assert asked(debian, "/", source=OTHER, host=DOMAIN).startswith("HTTP/1.1 200")
+        assert get(debian, "/book/")[0] == 200, "the operator's own address"
         book.fab("maintenance", "off")
         book.fab("remove", "--yes")
     assert set(answers.statuses) == {200} and len(answers.statuses) > 50
@@ -193,3 +205,40 @@ def test_places_that_others_have_are_refused_before_anything_is_changed(debian: 
     refused("second", "port = 8009", "port 8009 is taken by", command="provision")
     assert server.script("ls -R /srv/*/releases /etc/nginx | md5sum") == before
     server.script("systemctl stop other")
+
+
+def test_a_port_and_a_path_have_https_too(debian: sandbox.Machine, tmp_path: Path):
+    chain, key = own_certificate(tmp_path, ["safe.example"])
+    own = f'certificate = "{chain}"\ncertificate_key = "{key}"\n'
+    hello = Below(tmp_path, debian, "hello", own, domain="safe.example", tls="files")
+    hello.deploy()
+    book = Below(tmp_path, debian, "factory", 'path = "/book/"', domain="safe.example", tls="acme")
+    assert "https://safe.example/book/" in book.deploy().out
+    assert secure(debian, "/book/", 443)[:2] == (200, "<!doc")
+    assert get(debian, "/book/", "safe.example")[0] == 301
+    chat = Below(tmp_path, debian, "fastapi", f"port = 8443\n{own}", domain="safe.example", tls="files")
+    assert "https://safe.example:8443/" in chat.deploy().out
+    status, _, hsts = secure(debian, "/healthz", 8443)
+    assert (status, hsts) == (200, None)
+    assert secure(debian, "/", 443)[2] is not None
+    status, _, headers = get(debian, "/x", "safe.example:8443", 8443)
+    assert (status, headers["Location"]) == (301, "https://safe.example:8443/x")
+    with pytest.raises(ssl.SSLError):  # nobody else's name
+        secure(debian, "/", 8443, "other.example")
+    assert "the certificate is that of the app hello" in book.fab("tls.renew", status=1).err
+    assert "nothing new: 0 changed" in book.deploy().out and "nothing new: 0 changed" in chat.deploy().out
+    for app in (book, chat, hello):
+        app.fab("remove", "--yes", "--purge")
+
+
+def secure(server: sandbox.Machine, path: str, port: int, name: str = "safe.example") -> tuple[int, str, str | None]:
+    """Status, the beginning of the body, and the header of HSTS, whatever the certificate is."""
+    context = ssl._create_unverified_context()
+    link = context.wrap_socket(socket.create_connection((server.address, port), 15), server_hostname=name)
+    connection = HTTPConnection(server.address, port, timeout=15)
+    connection.sock = link
+    connection.request("GET", path, headers={"Host": name if port == 443 else f"{name}:{port}"})
+    answer = connection.getresponse()
+    found = answer.status, answer.read().decode()[:5], answer.getheader("Strict-Transport-Security")
+    connection.close()
+    return found

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from ...agent import layout
 from ...agent.resources.config_files import ConfigFiles
-from ...agent.resources.files import Absent, Directory, File, Link
+from ...agent.resources.files import Absent, Directory, File, Link, seal
 from ...agent.resources.host.machine import Port
 from ...agent.resources.host.packages import SinceVersion
 from ...agent.resources.removal.ours import NotNeeded
@@ -14,13 +14,14 @@ from ...agent.resources.removal.trees_gone import UneditedGone
 from ...agent.resources.serving.front import Front
 from ...agent.resources.serving.nginx import WorkerConnections
 from ...agent.resources.serving.nginx_default import DefaultServer
-from ...agent.resources.serving.nginx_sites import Including, ServerNames
+from ...agent.resources.serving.nginx_sites import Including, ServerNames, SiteFiles
 from ...agent.resources.serving.services import Service
 from ...agent.system import upstream
 from ...agent.wire import Resource
+from ...config.paths import OVERRIDES
 from ...config.reader import App
 from ...config.schema import PATH
-from ...config.site import Site
+from ...config.site import SNIPPET, Site
 from ..data import served_data
 from ..render import file, render
 from .base import Proxy
@@ -39,6 +40,7 @@ HTTP3_SINCE = "1.25.1"  # since then, HTTP/2 has its own directive
 WORKER_CONNECTIONS = 16384  # Debian's 768 are what one visitor's machine can hold; these take 7 MB of each worker
 DIRECTORIES = ("body", "fastcgi", "proxy", "scgi", "uwsgi")  # Debian's: for what does not fit into memory
 DROP_IN = "/etc/systemd/system/nginx.service.d"
+OWN_HEAD = f"# Written by Ashore from {OVERRIDES}/{SNIPPET} of the project: edit that, not this."
 TEST = ("nginx", "-t", "-q")
 WRITTEN = (
     "# Written by Ashore from templates/nginx/site.conf.j2"  # how a site begins, whose file is named after its app
@@ -81,6 +83,7 @@ class Nginx(Proxy):
         return (
             Directory(f"{HOME}/ashore"),
             Directory(MOUNTED),
+            Directory(f"{HOME}/ashore/own"),
             self._common(force),
             WorkerConnections(WORKER_CONNECTIONS),
             _shared(REJECTS_SINCE, "Nginx: no TLS handshake for unknown hosts", "strangers-tls", force),
@@ -136,19 +139,27 @@ class Nginx(Proxy):
         if site.path:
             mount = site_text(app, site, static_before, version, "nginx/mount.conf.j2")
             parts += (File(_mount(site.names[0], app.name), mount, force=force),)
+        if site.logins.value:  # else those that are there stay, if the site is closed
+            parts += (File(layout.logins(app.name), site.logins, 0o640, "root", app.name),)
+        elif not site.closed:
+            parts += (Absent(layout.logins(app.name)),)
+        own = _own(app.name)
+        lines = f"{OWN_HEAD}\n{site.snippet}" if site.snippet else ""
+        parts += (File(own, seal(lines), force=force),) if lines else (Absent(own),)
         if mounted_before and (not site.path or mounted_before != site.names[0]):
             parts += (Absent(_mount(mounted_before, app.name)),)
-        return ConfigFiles(f"Nginx site {site.host}{site.path}: configured", parts, TEST)
+        return SiteFiles(f"Nginx site {site.host}{site.path}: configured", parts, TEST, own, f"{OVERRIDES}/{SNIPPET}")
 
     def not_needed(self, app: str) -> Resource:
         paths = (f"{layout.home(app)}/", f"{layout.data(app)}/", f"/etc/letsencrypt/live/{app}/")
-        return NotNeeded(app, HOME, paths, (f"{SITES}/{app}.conf", _mount("*", app)), WRITTEN)
+        return NotNeeded(app, HOME, paths, (f"{SITES}/{app}.conf", _mount("*", app), _own(app)), WRITTEN)
 
     def removed(self, app: str, mounted: str, force: bool) -> tuple[Resource, ...]:
         name = f"{app}.conf"
         parts: tuple[File | Link | Absent, ...] = (
             Absent(f"{HOME}/sites-enabled/{name}"),
             UneditedGone(f"{SITES}/{name}", force),
+            UneditedGone(_own(app), force),
         )
         if mounted:
             parts += (UneditedGone(_mount(mounted, app), force),)
@@ -185,6 +196,11 @@ def _mount(domain: str, app: str) -> str:
     return f"{MOUNTED}/{domain}:{app}.conf"
 
 
+def _own(app: str) -> str:
+    """The project's own lines for the site."""
+    return f"{HOME}/ashore/own/{app}.conf"
+
+
 def _includes(site: Site) -> str:
     """The line of a site that includes those files."""
     return f"include ashore/mounted/{site.names[0]}:*.conf;"
@@ -212,12 +228,22 @@ def site_text(app: App, site: Site, static_before: dict[str, str], version: str,
         data=[(site.below(prefix), re.escape(site.below(prefix)), path) for prefix, path in sorted(data)],
         data_directory=layout.data(app.name),
         open_path=opened,
+        open_place=f"= {site.below(opened)}" if opened else "",
+        logins=layout.logins(app.name),
+        redirects=[moved(site, *pair) for pair in app.redirects],
         seconds=1 if upstream(version) >= upstream(KEEPS_FOR_SINCE) else 0,
         http2_on=upstream(version) >= upstream(HTTP3_SINCE),
         certificates=layout.certificates(app.name),
         trusted=f"{layout.certificates(app.name)}/live/trusted",
         webroot=layout.WEBROOT,
     )
+
+
+def moved(site: Site, path: str, target: str) -> tuple[str, str, str]:
+    """Of a redirect: the path; as a regular expression, where it stands for all below it, else ""; the URL to go to."""
+    here = "" if "://" in target else f"$ashore_scheme://$ashore_host{site.below('')}"
+    pattern = re.escape(site.below(path)) if path.endswith("/") else ""
+    return site.below(path), pattern, f"{here}{target}"
 
 
 def open_path(health_path: str) -> str:

@@ -12,13 +12,14 @@ from ..files import Link, required_ids
 class StaticLinks(Resource):
     """A release's links to the directories of its static files, by which the proxy finds them through `current`.
 
-    links: (name, directory of its source). reader: the proxy, for people.
+    links: (name, directory of its source). reader: the proxy, for people. packed: by way of `Packed`.
     """
 
     directory: str
     group: str
     links: tuple[tuple[str, str], ...]
     reader: str
+    packed: bool = False
 
     @property
     def title(self) -> str:
@@ -37,4 +38,5 @@ class StaticLinks(Resource):
                 link.apply(system)
 
     def _links(self) -> list[Link]:
-        return [Link(f"{self.directory}/static/{name}", f"../source/{path}") for name, path in self.links]
+        targets = [(name, f"../packed/{name}" if self.packed else f"../source/{path}") for name, path in self.links]
+        return [Link(f"{self.directory}/static/{name}", target) for name, target in targets]

@@ -1,5 +1,6 @@
 """The end of an app's files and of its user."""
 
+import glob
 import os
 import shutil
 from contextlib import suppress
@@ -12,7 +13,7 @@ from ..files import Absent, text_of, untouched
 
 @dataclass(frozen=True)
 class Gone(Resource):
-    """Nothing is at these paths. A disk that is mounted at one of them is emptied and stays mounted."""
+    """Nothing is at these paths, or patterns of them. A disk that is mounted at one of them is emptied and stays."""
 
     name: str
     paths: tuple[str, ...]
@@ -22,10 +23,14 @@ class Gone(Resource):
         return f"{self.name}: removed"
 
     def check(self, system: System) -> list[Drift]:
-        return [Drift(path, "present", "absent") for path in self.paths if is_left(path)]
+        return [Drift(path, "present", "absent") for path in self._left()]
+
+    def _left(self) -> list[str]:
+        every = [path for one in self.paths for path in (sorted(glob.glob(one)) if "*" in one else [one])]
+        return [path for path in every if is_left(path)]
 
     def apply(self, system: System) -> None:
-        for path in filter(is_left, self.paths):
+        for path in self._left():
             for mounted in reversed(mounts_below(path)):
                 system.run(["umount", "--lazy", mounted])
             if os.path.ismount(path):

@@ -74,7 +74,7 @@ class UnitsGone(Resource):
 
 def is_of(app: str, unit: str) -> bool:
     """Whether a unit is the app's: its releases' and their processes', its commands', and the kit's for it."""
-    own = rf"{app}@.*|{app}-(release|build|run-\d+)\.service|{re.escape(slice_of(app))}"
+    own = rf"{app}@.*|{app}-(release|build|run-\d+|bridge-{RELEASE_ID})\.service|{re.escape(slice_of(app))}"
     kit = rf"ashore-(retire-{app}-{RELEASE_ID}.*|(data-{app}|ci-{app}(@.*)?)\.(service|timer|socket))"
     return bool(re.fullmatch(f"{own}|{kit}", unit))
 
