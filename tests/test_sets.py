@@ -25,7 +25,7 @@ from deploy.errors import ConfigError, HostError
 from deploy.plan import scale
 from deploy.plan.activate import activate
 from deploy.plan.facts import Facts, Release
-from deploy.plan.record import as_recorded, digest, recorded
+from deploy.plan.record import as_recorded, digest, recorded, settings
 from deploy.screen.tables import failure, timer_rows
 from deploy.stack.processes import unit_texts
 from deploy.stack.processes.base import memory_share, quoted
@@ -204,6 +204,12 @@ def test_the_processes_of_a_release_are_recorded_and_come_back_with_it():
     board = replace(SHOP, wsgi="", web="python board.py $PORT")
     assert as_recorded(SHOP, {"app": recorded(board)}).web == board.web
     assert as_recorded(board, {"app": recorded(SHOP)}) == SHOP
+
+
+def test_a_server_of_its_own_is_told_below_which_path_it_is():
+    board = replace(SHOP, wsgi="", web="gunicorn shop:app", mount="/board")
+    assert settings(board, 2)["SCRIPT_NAME"] == "/board" and settings(board, 2)["FLASK_APP"] == "shop:app"
+    assert "SCRIPT_NAME" not in settings(replace(board, mount=""), 2)
 
 
 def at(steps: tuple, kind: type) -> int:

@@ -78,7 +78,8 @@ def settings(app: App, cpus: int) -> dict[str, str]:
 
 
 def of_server(app: App) -> dict[str, str]:
-    return {"FLASK_APP": app.target} if ":" in app.target else {}
+    found = {"FLASK_APP": app.target} if ":" in app.target else {}
+    return found | ({"SCRIPT_NAME": app.mount} if app.mount else {})
 
 
 def of_wsgi(app: App) -> dict[str, str]:
