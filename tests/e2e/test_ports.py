@@ -110,6 +110,9 @@ def test_only_the_proxy_and_the_app_reach_the_port(board: Board):
     board.server.script("nft list tables | grep -q 'inet ashore$' && nft delete table inet ashore || true")
     with pytest.raises(OSError), socket.create_connection((board.machine.address, int(seen["port"])), 3):
         pass
+    bridge = f"board-bridge-{board.current}.service"
+    said = board.server.run("systemd-analyze", "security", "--no-pager", bridge).splitlines()[-1]
+    assert float(said.split(":")[1].split()[0]) <= 1.5, said
     board.fab("provision")
     board.server.run("systemctl", "stop", f"board@{board.current}.service")
     assert seen["port"] not in board.server.run("nft", "list", "table", "inet", "ashore_ports")

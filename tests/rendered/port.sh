@@ -1,4 +1,4 @@
-# Written by Ashore from templates/systemd/port.sh.j2: edit that, not this. [seal 8efc55f569c5]
+# Written by Ashore from templates/systemd/port.sh.j2: edit that, not this. [seal 0ae231e6e232]
 # The port of an app that is a server of its own: port.sh choose|bridge|close APP RELEASE [shared|alone|SECONDS]. The
 # unit of a release calls it as root, in the network and the file systems of the machine.
 # choose: a free port, or if the app is alone in its network any port; only root and the app itself may connect to it.
@@ -101,7 +101,12 @@ bridge)
         -p BindsTo="$app@$release.service" -p User="$app" -p Group="$app" -p UMask=0007 \
         -p NetworkNamespacePath="/proc/$MAINPID/ns/net" -p ProtectSystem=strict -p ReadWritePaths="$room/own" \
         -p NoNewPrivileges=yes -p ProtectHome=yes -p PrivateDevices=yes -p PrivateTmp=yes -p CapabilityBoundingSet= \
-        -p RestrictAddressFamilies="AF_UNIX AF_INET AF_INET6" -p SystemCallFilter=@system-service -p LimitNOFILE=65536 \
+        -p PrivateIPC=yes -p PrivateMounts=yes -p PrivateUsers=yes -p ProtectProc=invisible -p ProcSubset=pid \
+        -p ProtectClock=yes -p ProtectHostname=yes -p ProtectKernelLogs=yes -p ProtectKernelModules=yes \
+        -p ProtectKernelTunables=yes -p ProtectControlGroups=yes -p RestrictNamespaces=yes -p RestrictRealtime=yes \
+        -p RestrictSUIDSGID=yes -p LockPersonality=yes -p MemoryDenyWriteExecute=yes -p SystemCallArchitectures=native \
+        -p IPAddressDeny=any -p IPAddressAllow=localhost -p InaccessiblePaths="-/run/dbus -/run/ashore" \
+        -p RestrictAddressFamilies="AF_UNIX AF_INET AF_INET6" -p SystemCallFilter=@system-service -p SystemCallErrorNumber=EPERM -p LimitNOFILE=65536 \
         -p ExecStopPost="+/bin/sh -c '[ \$SERVICE_RESULT = success ] || systemctl try-restart --no-block $app@$release.service'" \
         /usr/bin/systemd-socket-activate --listen="$room/own/http.sock" "$PROXYD" --connections-max=4096 "$address"
     ;;
