@@ -16,6 +16,7 @@ from deploy.errors import ConfigError
 from deploy.plan import provision as plans
 from deploy.plan import record as build
 from deploy.stack.processes import unit_texts
+from deploy.stack.proxies import caddy
 from deploy.stack.proxies.nginx import site_text
 from deploy.stack.render import render, unsealed
 from deploy.stack.runners import runner, runner_of
@@ -55,10 +56,21 @@ QUEUE = replace(
     timers=(Timer("cleanup", "flask cleanup", "03:00 Europe/Berlin", memory_percent=10),),
 )
 BOARD = replace(SHOP, wsgi="", web="streamlit run app.py --server.port $PORT")
+BEHIND = replace(SHOP, proxy="caddy")
 WHOLE = {
     **{name.partition(".")[2]: text for name, text in unit_texts(QUEUE, "20260301-120405").items()},
     "board@.service": build.unit_text(BOARD),
     "board-alone@.service": build.unit_text(replace(BOARD, outbound=False)),
+    **{
+        f"caddy/{name}": text
+        for name, text in files(plans.provisioning(BEHIND, STAGE)).items()
+        if "/caddy" in text.splitlines()[0] or name == "certificate-hook.sh"
+    },
+    "caddy/shop.caddy": caddy.site_text(BEHIND, SITE, {"/old/": "shop/old"}),
+    "caddy/asgi.caddy": caddy.site_text(replace(BEHIND, wsgi="", asgi="shop:app"), PROXIED, {}),
+    "caddy/media.caddy": caddy.site_text(replace(MEDIA, proxy="caddy"), PROXIED, {}),
+    **files(plans.Plan("", caddy.PROXY.data(replace(MEDIA, proxy="caddy"), False))),
+    "caddy/options.caddy": render("caddy/options.caddy.j2", site=Site(("203.0.113.10",), tls="files")),
     **files(plans.provisioning(SHOP, STAGE)),
     "shop@.service": build.unit_text(SHOP),
     **{f"{name}.service": build.unit_text(app) for name, app in BY_RUNNER.items()},
@@ -90,7 +102,8 @@ def test_the_rendered_text_is_the_one_that_was_reviewed(name: str):
 
 
 def test_every_reviewed_file_is_still_rendered():
-    assert {path.name for path in RENDERED.iterdir()} == set(WHOLE)
+    found = {path.relative_to(RENDERED).as_posix() for path in RENDERED.rglob("*") if path.is_file()}
+    assert found == set(WHOLE)
 
 
 def test_the_first_line_says_who_writes_the_file_and_which_template_to_edit():

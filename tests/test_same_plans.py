@@ -101,6 +101,11 @@ CASES = {
     "deploy, confined": lambda: deploy(confined=True),
     "deploy, forced": lambda: deploy(force=True),
     "deploy, new Nginx": lambda: deploy(facts=replace(FACTS, proxy="1.26.0-1")),
+    "provision, Caddy": lambda: plans.provisioning(replace(SHOP, proxy="caddy"), STAGE),
+    "deploy, Caddy": lambda: deploy(replace(STATIC, proxy="caddy"), replace(FACTS, proxy="2.6.2-5"), ACME),
+    "deploy, Caddy, data": lambda: deploy(
+        replace(STATIC, proxy="caddy", writable=("shop/media",)), replace(FACTS, proxy="2.6.2-5")
+    ),
     "same again": again,
     "same again, acme": lambda: again(site=ACME),
     "rollback": back,

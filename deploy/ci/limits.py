@@ -12,6 +12,7 @@ from ..config.site import Site
 
 SWITCHES = ("outbound", "allow_jit")
 LISTS = ("writable_paths", "devices", "apt", "build_apt")
+PINNED = ("proxy",)
 CEILINGS = (
     "memory_percent", "cpu_percent", "tasks_max", "tmp_megabytes", "max_body_megabytes", "keep_releases",
     "release_seconds", "build_seconds", "health_seconds", "watch_seconds", "timeout_seconds",
@@ -32,14 +33,14 @@ class Limits:
 
 def recorded(app: App, site: Site) -> str:
     """As the server keeps it."""
-    allowed = {key: getattr(app, key) for key in (*SWITCHES, *LISTS, *CEILINGS)} | {BESIDE: beside(app)}
+    allowed = {key: getattr(app, key) for key in (*SWITCHES, *LISTS, *PINNED, *CEILINGS)} | {BESIDE: beside(app)}
     return json.dumps({"site": site_to_json(site), "allowed": allowed}, indent=1, sort_keys=True) + "\n"
 
 
 def read(text: str) -> Limits:
     found = json.loads(text)
     unknown = App("", "")  # an older version of the kit recorded fewer settings: those are as by default
-    allowed = {key: getattr(unknown, key) for key in (*SWITCHES, *LISTS, *CEILINGS)} | {BESIDE: 0}
+    allowed = {key: getattr(unknown, key) for key in (*SWITCHES, *LISTS, *PINNED, *CEILINGS)} | {BESIDE: 0}
     return Limits(site_from_json(found["site"]), allowed | found["allowed"])
 
 
@@ -69,6 +70,9 @@ def beyond(app: App, limits: Limits) -> list[str]:
     for key in SWITCHES:
         if getattr(app, key) and not limits.allowed[key]:
             found.append(f"{key} = true (allowed: false)")
+    for key in PINNED:
+        if getattr(app, key) != limits.allowed[key]:
+            found.append(f"{key} = {json.dumps(getattr(app, key))} (allowed: {json.dumps(limits.allowed[key])})")
     for key in LISTS:
         more = [value for value in getattr(app, key) if value not in limits.allowed[key]]
         if more:

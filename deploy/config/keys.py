@@ -59,7 +59,7 @@ def texts(table: type) -> dict[str, tuple[str, ...]]:
     import inspect
     from itertools import pairwise
 
-    from ..agent.constants import ASGI_RUNNER, PROXY, RUNNER
+    from ..agent.constants import ASGI_RUNNER, OTHER_PROXY, PROXY, RUNNER
 
     (defined,) = ast.parse(inspect.getsource(table)).body
     assert isinstance(defined, ast.ClassDef)
@@ -67,7 +67,8 @@ def texts(table: type) -> dict[str, tuple[str, ...]]:
     for above, below in pairwise(defined.body):
         if isinstance(above, ast.AnnAssign) and isinstance(above.target, ast.Name) and isinstance(below, ast.Expr):
             written = inspect.cleandoc(ast.literal_eval(below.value))
-            for word, name in (("ASGI_RUNNER", ASGI_RUNNER), ("RUNNER", RUNNER), ("PROXY", PROXY)):
+            words = {"ASGI_RUNNER": ASGI_RUNNER, "RUNNER": RUNNER, "OTHER_PROXY": OTHER_PROXY, "PROXY": PROXY}
+            for word, name in words.items():
                 written = written.replace(word, name.capitalize())
             found[above.target.id] = tuple(" ".join(part.split()) for part in written.split("\n\n"))
     return found

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..agent.constants import ASGI_RUNNER, ASGI_WORKERS, RUNNER, RUNNERS
+from ..agent.constants import ASGI_RUNNER, ASGI_WORKERS, PROXIES, RUNNER, RUNNERS
 from ..agent.dataclass import dataclass, field, replace
 from ..errors import ConfigError
 from .commands import NO_PROCFILE, PROCFILE, Procfile, completed, procfile
@@ -115,6 +115,7 @@ def read(
         require_hosts_of_keys(stage, reader)
         made.append(stage)
     require_runner(app, reader)
+    require_proxy(app, made, reader)
     require_redirects(app, tuple(made), reader)
     return Config(app, tuple(made), directory, notes)
 
@@ -140,6 +141,17 @@ def require_runner(app: App, reader: "TableReader") -> None:
     if app.asgi and app.worker_class not in (usual, *ASGI_WORKERS):
         what = f'app.worker_class = "{app.worker_class}" cannot run app.asgi: it runs WSGI apps only'
         raise reader.error("worker_class", what, f'worker_class = "{ASGI_RUNNER}", or remove it')
+
+
+def require_proxy(app: App, stages: list[Stage], reader: "TableReader") -> None:
+    """What is set, the app's proxy can do."""
+    tables: list[tuple[str, App | Stage]] = [("app", app), *((f"stages.{stage.name}", stage) for stage in stages)]
+    for prefix, table in tables:
+        known = keys(type(table))
+        for key in (key for key in PROXIES[app.proxy] if key in known):
+            if getattr(table, key) != known[key].default:
+                able = " or ".join(f'proxy = "{name}"' for name, lacks in PROXIES.items() if key not in lacks)
+                raise reader.error(key, f"{prefix}.{key}: {app.proxy} cannot do this", f"remove {key}, or set {able}")
 
 
 def require_certificate(stage: Stage, reader: "TableReader") -> None:

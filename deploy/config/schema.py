@@ -5,7 +5,16 @@ The first paragraph is the comment. RUNNER and ASGI_RUNNER stand for the names o
 the name of what is in front.
 """
 
-from ..agent.constants import ASGI_RUNNER, ASGI_WORKERS, PROXY, RUNNER, RUNNERS, SERVER_OF_ITS_OWN
+from ..agent.constants import (
+    ASGI_RUNNER,
+    ASGI_WORKERS,
+    OTHER_PROXY,
+    PROXIES,
+    PROXY,
+    RUNNER,
+    RUNNERS,
+    SERVER_OF_ITS_OWN,
+)
 from ..agent.dataclass import dataclass, field
 from .cdn import CDNS
 from .keys import BOTH, PROVISION, attributes, key
@@ -68,6 +77,13 @@ class App:
     """
     runner: str = key("", one_of((*RUNNERS,)), APP, example=ASGI_RUNNER, unset=f"{RUNNER}; with `asgi` {ASGI_RUNNER}")
     """The program that runs the app. It is added to the app's packages if `requirements` does not list it."""
+    proxy: str = key(PROXY, one_of((*PROXIES,)), APP, example=OTHER_PROXY, applied_by=BOTH)
+    """The program that accepts visitors' connections on the server, and passes their requests to the app.
+
+    All apps of a server have the same. A change for an app that is alone on its server takes effect with `fab provision
+    deploy`, and the site is down for about a second. OTHER_PROXY has no `requests_per_second`, no HTTP/3, and counts
+    connections but not open requests for `connections_per_address`.
+    """
     requirements: str = key(
         "",
         inside_or_none,
@@ -310,11 +326,6 @@ class App:
     @property
     def served(self) -> str:
         return self.asgi or self.wsgi
-
-    @property
-    def proxy(self) -> str:
-        """The name of what visitors connect to."""
-        return PROXY
 
     @property
     def target(self) -> str:

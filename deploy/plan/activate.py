@@ -6,7 +6,7 @@ watch is undone.
 
 from ..agent import layout
 from ..agent.dataclass import dataclass, replace
-from ..agent.resources.files import Absent, File, Link
+from ..agent.resources.files import Absent, Directory, File, Link
 from ..agent.resources.host.build_packages import BuildPackagesRemoved
 from ..agent.resources.host.machine import Platform
 from ..agent.resources.host.noticed import Noticed
@@ -26,6 +26,7 @@ from ..agent.resources.tls.certificates import Presented
 from ..agent.wire import Plan, Resource
 from ..config.reader import App
 from ..config.site import Site
+from ..stack.data import served_data
 from ..stack.processes import timers, unit_texts, workers
 from ..stack.proxies import proxy_of
 from ..stack.proxies.base import Proxy
@@ -187,8 +188,9 @@ def reach(switch: Switch) -> Steps:
         *((kept,) if old else ()),
         *static_files(switch),
         *secured(app, switch.site),
+        *proxy.data(app, switch.force),
         proxy.site(app, switch.site, switch.static_before, switch.facts.proxy, switch.force, switch.mounted_before),
-        proxy.service(enabled=True),
+        proxy.service(app.name, enabled=True),
         *((Presented(switch.host, certificate, proxy.front, switch.site.port),) if switch.site.certified else ()),
     )
 
@@ -286,6 +288,7 @@ def ended(switch: Switch, leave: dict[str, str]) -> Steps:
         *(File(f"{layout.release(name, left)}/state", f"{state}\n") for left, state in leave.items()),
         Retired(name, switch.release.id, drain_seconds(switch), stream_seconds(switch)),
         *others_stopped(switch),
+        *reopened(switch.app),
         Pruned(name, layout.home(name), switch.app.keep_releases),
     )
 
@@ -303,6 +306,13 @@ def timed(switch: Switch) -> Steps:
     return (TimersRunning(switch.name, switch.release.id, units),) if units else ()
 
 
+def reopened(app: App) -> Steps:
+    """The stop of an older release may have closed the app's data to the proxy: systemd sets its mode for each
+    process that it starts for a unit.
+    """
+    return (Directory(layout.data(app.name), 0o710, app.name, app.name),) if served_data(app) else ()
+
+
 def noticed(switch: Switch) -> Noticed:
     return Noticed(switch.name, layout.certificates(switch.name) if switch.site.certified else "")
 
@@ -316,7 +326,7 @@ def back(switch: Switch) -> Steps:
     return (
         TrafficBack(switch.current, old, layout.unit(name, old)),
         *others_back(switch),
-        switch.proxy.service(),
+        switch.proxy.service(switch.name, yields=True),
         Retired(name, old, drain_seconds(switch)),
         Link(previous, f"releases/{before}") if before else Absent(previous),
     )

@@ -17,11 +17,13 @@ def secured(app: App, site: Site) -> tuple[Resource, ...]:
     kept = () if site.tls == "acme" and not site.guest_of else (NotRenewed(app.name),)
     if not site.certified:
         return kept
+    named = tuple(name for name in (*site.names, *site.aliases) if not is_address(name))
+    names = named if proxy_of(app).names_placeholder else ()
     own = OwnCertificate(directory, app.name, site.certificate, site.key, layout.CERTIFICATE_HOOK, site.ended)
     return (
         *kept,
         Directory(directory, 0o750, "root", app.name),
-        own if site.certificate else Placeholder(directory, app.name),
+        own if site.certificate else Placeholder(directory, app.name, names),
     )
 
 

@@ -39,7 +39,7 @@ def provisioning(app: App, stage: Stage, force: bool = False) -> Plan:
     acme = effective(stage) == "acme"
     proxy = proxy_of(app)
     steps: Steps = (
-        *looked_at(proxy, stage.port),
+        *looked_at(app, stage.port),
         *hardening.keys_only(force),
         *proxy.confined(force),
         *installed(app, acme),
@@ -48,7 +48,7 @@ def provisioning(app: App, stage: Stage, force: bool = False) -> Plan:
         *owned(app),
         *logged(app, force),
         *scripted(proxy, force),
-        *proxy.serving(force),
+        *proxy.serving(app, force),
         *timed(acme),
         *link_local(app, force),
         *hardening.bounded(app, force),
@@ -59,15 +59,16 @@ def provisioning(app: App, stage: Stage, force: bool = False) -> Plan:
     return Plan("provision", steps)
 
 
-def looked_at(proxy: Proxy, port: int = 0) -> Steps:
+def looked_at(app: App, port: int = 0) -> Steps:
     """The server runs a supported system, and the ports of the proxy are available. port: the site's own, or 0."""
+    proxy = proxy_of(app)
     own = (Port(port, proxy.name),) if port else ()
-    return (Platform(SYSTEMS), *proxy.free(), *own, HostNames())
+    return (Platform(SYSTEMS), *proxy.free(app), *own, HostNames())
 
 
 def installed(app: App, acme: bool) -> Steps:
     return (
-        Packages((proxy_of(app).name, *PACKAGES, *(("certbot",) if acme else ()))),
+        Packages((*proxy_of(app).packages, *PACKAGES, *(("certbot",) if acme else ()))),
         *((AppPackages(app.apt),) if app.apt else ()),
         Link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC"),
         File("/etc/timezone", "Etc/UTC\n"),

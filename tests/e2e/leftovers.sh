@@ -31,5 +31,6 @@ flock -n /run/ashore/app-visitors.lock true || echo locked
 pgrep -fx 'python3 -ISc .*' | sed 's/^/agent /'
 ls -A tls 2>/dev/null | grep -E '^\.(fresh|brought|live)' | sed 's/^/half a certificate /'
 test "$(ls tls 2>/dev/null | wc -l)" -le 3 || echo old certificates
-nginx -t -q 2>&1 | sed 's/^/nginx: /'
+if command -v nginx >/dev/null; then nginx -t -q 2>&1 | sed 's/^/nginx: /'; fi
+if command -v caddy >/dev/null; then sh /usr/local/lib/ashore/caddy.sh test 2>&1 | grep '^Error' | sed 's/^/caddy: /'; fi
 echo looked

@@ -22,6 +22,7 @@ REPO = Path(__file__).resolve().parents[2]
 FAB = Path(sys.executable).parent / "fab"
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # each process of a parallel run has machines of its own
 SNAPSHOT = f"e{WORKER}-live"
+PROXY = os.environ.get("ASHORE_TEST_PROXY", "nginx")  # all of these tests can be run with another one
 DOMAIN = "visitors.example"  # not the address: that differs between the machines made from one snapshot
 
 
@@ -65,8 +66,9 @@ class Project:
 
     def write_config(self, app: str = "", stage: str = "", name: str = "visitors", wsgi: str = "") -> None:
         app, wsgi = f"{self.app}\n{app}", wsgi or self.wsgi
-        for key, value in {"watch_seconds": 0, "health_seconds": 10}.items():
-            app = app if key in app else f"{key} = {value}\n{app}"
+        proxy = {} if self.proxy == "nginx" else {"proxy": f'"{self.proxy}"'}
+        for key, value in {"watch_seconds": 0, "health_seconds": 10, **proxy}.items():
+            app = app if f"{key} =" in app else f"{key} = {value}\n{app}"
         (self.directory / "deploy.toml").write_text(
             f'[app]\nname = "{name}"\nwsgi = "{wsgi}"\nrequirements = "webapp/requirements.txt"\n'
             f'static = {{ "/static/" = "webapp/static" }}\nhealth_path = "/healthz"\n{app}\n'
@@ -95,6 +97,7 @@ class Project:
         with (self.directory / path).open("a") as file:
             file.write(text)
 
+    proxy = PROXY
     fab_path = str(FAB)
     kit = REPO
 
@@ -224,6 +227,11 @@ class Server:
     def release(self) -> str:
         """The release that answers visitors."""
         return json.loads(self.get("/healthz")[1])["release"]
+
+    @property
+    def proxy(self) -> str:
+        """The one that runs."""
+        return self.script("systemctl is-active -q caddy && echo caddy || echo nginx").strip()
 
     @property
     def current(self) -> str:

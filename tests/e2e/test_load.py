@@ -1,5 +1,6 @@
 """The site loses no request, whatever changes: 24 connections and more, kept and fresh, GET and POST, slow ones."""
 
+import re
 import select
 import socket
 import threading
@@ -240,7 +241,9 @@ def test_a_connection_that_is_open_while_releases_change_gets_answers_from_each(
 
 
 def workers(server: Server) -> set[str]:
-    """Nginx's, which take connections: others after each reload."""
+    """The proxy's, which take connections: others after each reload; those of one process are its listening sockets."""
+    if server.proxy == "caddy":
+        return set(re.findall(r" ino:\d+", server.script("ss -Hltne 'sport = :80'")))
     return set(server.script("ps --ppid $(cat /run/nginx.pid) -o pid=,args= | grep -v 'shutting down'").splitlines())
 
 
@@ -270,13 +273,13 @@ def test_reloads_and_renewed_certificates_lose_no_request_on_a_kept_connection(
         wait_for(lambda: visitors.answered.total() > 100, "first answers")
         for _ in range(3):
             before = workers(server)
-            server.run("systemctl", "reload", "nginx")
+            server.run("systemctl", "reload", server.proxy)
             wait_for(lambda before=before: not workers(server) & before, "workers of the new configuration")
         for _ in range(2):
             certificate = serial(shown(server))
             server.script(RENEW.format(DOMAIN, ALIAS))
             wait_for(lambda old=certificate: serial(shown(server)) != old, "the renewed certificate")
-        server.run("nginx", "-s", "reopen")  # as logrotate does
+        server.run("logrotate", "-f", "/etc/logrotate.d/ashore")
         use_own(project, tmp_path / "own.pem", tmp_path / "own.key", "max_body_megabytes = 3")
         before = workers(server)
         change(project, "another site")
@@ -306,13 +309,13 @@ def test_around_a_reload_answers_are_what_they_always_are_but_that_they_end_the_
     before = answers()
     assert [status for status, _ in before[-2:]] == [503, 502]
     server.script("cd /run; rm -rf ashore-drain; mkdir -m 755 ashore-drain; touch ashore-drain/$(($(date +%s) - 1))")
-    assert [server.get(path)[2].get("Connection") for path in paths] == ["keep-alive"] * len(paths)
+    assert {server.get(path)[2].get("Connection", "keep-alive") for path in paths} == {"keep-alive"}
     server.script("cd /run/ashore-drain; now=$(date +%s); touch $(seq $now $((now + 60)))")
     during = answers()
     server.script("rm -r /run/ashore-drain")
     assert {headers["Connection"] for _, headers in during} == {"close"}
     for (status, headers), (status_then, headers_then) in zip(before, during, strict=True):
-        assert status == status_then and headers.keys() == headers_then.keys()
+        assert status == status_then and {*headers, "Connection"} == {*headers_then, "Connection"}
 
 
 def test_a_deploy_that_serves_static_files_from_another_directory_reloads_nothing(server: Server, project: Project):

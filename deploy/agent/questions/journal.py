@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..system import ENVIRONMENT
 from ..wire import Failed, Refused
+from .json_lines import readable
 
 if TYPE_CHECKING:
     from ..events import End, LogLine
@@ -134,7 +135,7 @@ def journal_line(entry: dict[str, Any]) -> "LogLine":
 
 
 def file_line(path: str, text: str, now: float) -> "LogLine":
-    """A line of a proxy's access log (ours begins with ISO 8601) or error log; one that bears no time is of `now`.
+    """A line of a proxy's access log (ISO 8601 first, or JSON) or error log; one that bears no time is of `now`.
 
     path: /var/log/PROXY/APP/FILE.
     """
@@ -143,6 +144,8 @@ def file_line(path: str, text: str, now: float) -> "LogLine":
         when, text = datetime.fromisoformat(match[1]).timestamp(), text[match.end() :]
         status = re.search(r'" (\d{3}) ', text)
         level = 3 if status and status[1].startswith("5") else 6
+    elif text.startswith("{") and (found := readable(text)):
+        when, level, text = found
     elif match := ERROR_TIME.match(text):
         year, month, day, hour, minute, second = (int(match[part]) for part in range(1, 7))
         when = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc).timestamp()

@@ -13,12 +13,14 @@ from .files import Absent, File, Link
 class ConfigFiles(Resource):
     """Files and links that a program must accept together; if its test fails, all of them are restored.
 
-    test: the argv of the program's own check, run after the files are in place and before any reload.
+    test: the argv of the program's own check, run after the files are in place and before any reload. program: its
+    name, if that is not the check's first word.
     """
 
     name: str
     parts: tuple[File | Link | Absent, ...]
     test: tuple[str, ...]
+    program: str = ""
 
     @property
     def title(self) -> str:
@@ -26,7 +28,7 @@ class ConfigFiles(Resource):
 
     @property
     def shares(self) -> str:
-        return self.test[0]  # it must not test half-written files of another run
+        return self.program or self.test[0]  # it must not test half-written files of another run
 
     def check(self, system: System) -> list[Drift]:
         drifts = []

@@ -1,8 +1,6 @@
 """Nginx, as Debian and Ubuntu have it."""
 
-import posixpath
 import re
-from urllib.parse import unquote
 
 from ...agent import layout
 from ...agent.resources.config_files import ConfigFiles
@@ -15,16 +13,16 @@ from ...agent.resources.serving.front import Front
 from ...agent.resources.serving.nginx import WorkerConnections
 from ...agent.resources.serving.nginx_default import DefaultServer
 from ...agent.resources.serving.nginx_sites import Including, ServerNames, SiteFiles
+from ...agent.resources.serving.rivals import Rival
 from ...agent.resources.serving.services import Service
 from ...agent.system import upstream
 from ...agent.wire import Resource
 from ...config.paths import OVERRIDES
 from ...config.reader import App
-from ...config.schema import PATH
 from ...config.site import SNIPPET, Site
 from ..data import served_data
 from ..render import file, render
-from .base import Proxy
+from .base import Proxy, open_path
 
 HOME = "/etc/nginx"
 READS = tuple(f"{HOME}/{name}" for name in ("nginx.conf", "conf.d", "sites-enabled", "sites-available", "ashore"))
@@ -34,6 +32,7 @@ STRANGERS = (  # the sites for unknown hosts; Debian's own is removed
     *(f"{SITES}/ashore-{name}.conf" for name in ("strangers", "strangers-tls", "http3")),
     *(f"{HOME}/{directory}/default" for directory in ("sites-available", "sites-enabled")),
 )
+SHARED = (*(f"ashore-{name}.conf" for name in ("strangers", "strangers-tls", "http3")), "ashore.conf", "default")
 REJECTS_SINCE = "1.19.4"  # it can refuse a TLS handshake since then
 KEEPS_FOR_SINCE = "1.19.10"  # keepalive_time
 HTTP3_SINCE = "1.25.1"  # since then, HTTP/2 has its own directive
@@ -49,6 +48,8 @@ WRITTEN = (
 
 class Nginx(Proxy):
     name = "nginx"
+    rival = Rival(name, "Nginx", (f"{HOME}/sites-enabled/*", f"{HOME}/conf.d/*"), SHARED)
+    packages = (name,)
     site_template = "nginx/site.conf.j2"
     user = "www-data"
     paths = (HOME, "/var/lib/nginx", "/var/log/nginx")
@@ -56,10 +57,10 @@ class Nginx(Proxy):
     # templates/nginx/http.conf.j2: log_format
     access_line = r'^(\d{4}-\d\d-\d\dT\S{14}) \S+ "[^"]*" ([1-5]\d\d) \d+ ([\d.]+) s,'
 
-    def free(self) -> tuple[Resource, ...]:
+    def free(self, app: App) -> tuple[Resource, ...]:
         return (
-            Port(80, self.name),
-            Port(443, self.name),
+            Port(80, self.name, app.name, self.rivals),
+            Port(443, self.name, app.name, self.rivals),
             DefaultServer(("*:80", "[::]:80"), STRANGERS),
             SinceVersion(self.name, REJECTS_SINCE, DefaultServer(("*:443", "[::]:443"), STRANGERS)),
         )
@@ -79,7 +80,7 @@ class Nginx(Proxy):
     def rotated(self, force: bool) -> tuple[Resource, ...]:
         return (file("/etc/logrotate.d/ashore", "nginx/logrotate.j2", force),)
 
-    def serving(self, force: bool) -> tuple[Resource, ...]:
+    def serving(self, app: App, force: bool) -> tuple[Resource, ...]:
         return (
             Directory(f"{HOME}/ashore"),
             Directory(MOUNTED),
@@ -88,7 +89,7 @@ class Nginx(Proxy):
             WorkerConnections(WORKER_CONNECTIONS),
             _shared(REJECTS_SINCE, "Nginx: no TLS handshake for unknown hosts", "strangers-tls", force),
             _shared(HTTP3_SINCE, "Nginx: HTTP/3 if supported", "http3", force),
-            self.service(enabled=True),
+            self.service(app.name, enabled=True, yields=True),
         )
 
     def _common(self, force: bool) -> ConfigFiles:
@@ -165,11 +166,11 @@ class Nginx(Proxy):
             parts += (UneditedGone(_mount(mounted, app), force),)
         return (
             ConfigFiles(f"Nginx site of {app}: removed", parts, TEST),
-            SinceVersion(self.name, "0", self.service()),
+            SinceVersion(self.name, "0", self.service(app, yields=True)),
         )
 
-    def service(self, enabled: bool | None = None) -> Service:
-        return Service(self.front.unit, enabled=enabled, watches=READS)
+    def service(self, app: str, enabled: bool | None = None, yields: bool = False) -> Service:
+        return Service(self.front.unit, enabled=enabled, watches=READS, app=app, rivals=self.rivals, yields=yields)
 
     def described(self, site: Site, version: str) -> str:
         if not site.encrypted:
@@ -244,13 +245,6 @@ def moved(site: Site, path: str, target: str) -> tuple[str, str, str]:
     here = "" if "://" in target else f"$ashore_scheme://$ashore_host{site.below('')}"
     pattern = re.escape(site.below(path)) if path.endswith("/") else ""
     return site.below(path), pattern, f"{here}{target}"
-
-
-def open_path(health_path: str) -> str:
-    """The path that stays open in maintenance, as Nginx compares it; "" for the front page, which is closed."""
-    path = unquote(health_path.partition("?")[0])
-    path = posixpath.normpath(re.sub("/+", "/", path)) + ("/" if re.search(r"/\.{0,2}$", path) else "")
-    return path if path.strip("/") and re.fullmatch(PATH, path) else ""
 
 
 PROXY = Nginx()

@@ -9,6 +9,7 @@ from ...sockets import listening, owners, sockets_of
 from ...system import System
 from ...wire import Drift, Refused, Resource
 from ..files import replace, text_of, unified
+from ..serving.rivals import Rival
 from .versions import UPGRADE, is_newer, made_by, parts
 
 HOSTS = "/etc/hosts"
@@ -62,10 +63,15 @@ class KitVersion(Resource):
 
 @dataclass(frozen=True)
 class Port(Resource):
-    """A TCP port that is free, or used by the named program."""
+    """A TCP port that is free, or used by the named program.
+
+    rivals: proxies of the kit that may have it until the next deploy of `app`, if they serve nothing else.
+    """
 
     number: int
     program: str
+    app: str = ""
+    rivals: tuple[Rival, ...] = ()
 
     @property
     def title(self) -> str:
@@ -79,11 +85,17 @@ class Port(Resource):
         sockets = {inode for inode, port in listening(system.tcp()).items() if port == self.number}
         sockets -= sockets_of(system.unit(self.units[0]).get("MainPID", "0"))  # to look at all processes takes 10 ms
         for name, pid in owners(sockets) if sockets else ():
-            if name != self.program:
+            if name == self.program:
+                continue
+            rivals = [rival for rival in self.rivals if rival.name == name]
+            if not rivals:
                 raise Refused(
                     f"port {self.number} is taken by {name} (process {pid})",
                     f"stop and disable it (for a service: `systemctl disable --now {name}`), then run again",
                 )
+            from ..serving.rivals import require_alone
+
+            require_alone(rivals[0], self.app, self.program)
         return []
 
 

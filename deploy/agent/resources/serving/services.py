@@ -9,6 +9,7 @@ from ...dataclass import dataclass
 from ...system import System
 from ...wire import Drift, Failed, Resource
 from ..files import File, Link, text_of
+from .rivals import Rival
 
 RUN = "/run/ashore"  # root's, empty after a boot like the facts it holds
 UNITS = "/etc/systemd/system"
@@ -23,6 +24,8 @@ class Service(Resource):
 
     watches: files and directories that it reads at start; where they are not as the process has loaded them,
     the unit is refreshed: "reload" or "restart". Told by the machine itself, so an interrupted run is caught up with.
+    rivals: proxies that need the same ports. One that runs is replaced if it serves nothing but `app`; with `yields`,
+    it goes on until the next step without.
     """
 
     unit: str
@@ -30,6 +33,9 @@ class Service(Resource):
     enabled: bool | None = None
     watches: tuple[str, ...] = ()
     refresh: str = "reload"
+    app: str = ""
+    rivals: tuple[Rival, ...] = ()
+    yields: bool = False
 
     @property
     def title(self) -> str:
@@ -41,7 +47,7 @@ class Service(Resource):
 
     @property
     def units(self) -> tuple[str, ...]:
-        return (self.unit,)
+        return (self.unit, *(f"{rival.name}.service" for rival in self.rivals))
 
     @property
     def shares(self) -> str:
@@ -51,6 +57,16 @@ class Service(Resource):
         found = system.unit(self.unit)
         state = found.get("ActiveState", "unknown")
         drifts = []
+        for rival in self.rivals:
+            if rival.runs(system):
+                if self.yields:
+                    return []
+                from .rivals import require_alone
+
+                require_alone(rival, self.app, self.unit.removesuffix(".service"))
+                drifts.append(
+                    Drift("ports 80 and 443", f"used by {rival.title}", "taken over; the site is down for a second")
+                )
         if is_release(self.unit):
             from .background import stop_of
 
@@ -76,8 +92,12 @@ class Service(Resource):
         if self.enabled is not None and "at boot" in drifts:
             self._put_at_boot(system)
         if "state" in drifts:
-            if self.active:
-                self._start(system)
+            if others := [rival for rival in self.rivals if rival.runs(system)]:
+                from .rivals import take_over
+
+                take_over(system, self, others)
+            elif self.active:
+                self.start(system)
             else:
                 system.run(["systemctl", "stop", self.unit])
                 system.run(["systemctl", "reset-failed", self.unit], accept=(0, 1))  # 1: nothing had failed
@@ -105,7 +125,7 @@ class Service(Resource):
         else:
             os.unlink(f"{WANTS}/{self.unit}")
 
-    def _start(self, system: System) -> None:
+    def start(self, system: System) -> None:
         system.memory.started[self.unit] = time.time()
         try:
             system.run(["systemctl", "start", self.unit])

@@ -102,10 +102,14 @@ def listing(app: str, directory: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Placeholder(Resource):
-    """A certificate exists, self-signed if necessary: no proxy starts without one."""
+    """A certificate exists, self-signed if necessary: no proxy starts without one.
+
+    names: that a self-signed one has, for a proxy that takes none without.
+    """
 
     directory: str
     app: str
+    names: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -114,6 +118,10 @@ class Placeholder(Resource):
     def check(self, system: System) -> list[Drift]:
         live = f"{self.directory}/live"
         there = all(os.path.exists(f"{live}/{name}") for name in ("fullchain.pem", "privkey.pem"))
+        if there and self.names and not trusted(self.directory):
+            found = read_certificate(f"{live}/fullchain.pem")
+            if not found or not found.names.issuperset(self.names):
+                return [Drift("certificate", "self-signed, without names", "self-signed")]
         return [] if there else [Drift("certificate", "none", "self-signed")]
 
     def apply(self, system: System) -> None:
@@ -121,6 +129,8 @@ class Placeholder(Resource):
         os.makedirs(made, 0o750, exist_ok=True)
         os.chown(made, *required_ids("root", self.app))
         days = ["-days", str(SELF_SIGNED_DAYS), "-subj", "/CN=not yet certified"]
+        if self.names:
+            days += ["-addext", f"subjectAltName={','.join(f'DNS:{name}' for name in self.names)}"]
         keys = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         files = ["-keyout", f"{made}/privkey.pem", "-out", f"{made}/fullchain.pem"]
         system.run(["openssl", "req", "-x509", *keys, *days, *files])
