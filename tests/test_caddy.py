@@ -13,7 +13,7 @@ from deploy.agent.questions.journal import file_line
 from deploy.agent.questions.json_lines import readable
 from deploy.agent.resources.config_files import ConfigFiles
 from deploy.agent.resources.host.machine import Port
-from deploy.agent.resources.serving.caddy import OwnCaddyfile, Regrouped, SiteNames, names_in
+from deploy.agent.resources.serving.caddy import Importing, OwnCaddyfile, Regrouped, SiteNames, names_in
 from deploy.agent.resources.serving.rivals import Rival, others, require_alone
 from deploy.agent.resources.serving.services import Service
 from deploy.agent.resources.serving.traffic import Log
@@ -145,6 +145,40 @@ def test_it_gets_one_site_for_all_names_and_never_listens_for_more():
     text = site_text(CADDY, Site(("shop.example.com",), ("www.shop.example.com",), "acme"), {})
     assert names_in(text) == {"shop.example.com", "www.shop.example.com"}
     assert names_in(site_text(CADDY, Site(("2001:db8::1",)), {})) == {"2001:db8::1"}
+
+
+def test_a_port_is_one_app_s(tmp_path: Path):
+    site = Site(("203.0.113.10",), own_port=8443)
+    (tmp_path / "blog.caddy").write_text(site_text(replace(CADDY, name="blog"), site, {}))
+    own = str(tmp_path / "shop.caddy")
+    assert SiteNames(("203.0.113.10",), own, str(tmp_path)).check(System()) == []
+    with pytest.raises(Refused, match="port 8443 is that of another site on this server: the app blog"):
+        SiteNames(("shop.example.com", ""), own, str(tmp_path), 8443).check(System())
+    _, names = PROXY.names(CADDY, site)
+    assert isinstance(names, SiteNames) and (names.names, names.port) == (("203.0.113.10", ""), 8443)
+
+
+def test_below_a_path_its_requests_are_found_in_the_log_of_the_domain_s_app(tmp_path: Path):
+    below = Site(("shop.example.com",), path="/wiki/", guest_of="shop")
+    assert PROXY.access_log("wiki", below) == "/var/log/caddy/shop/access.log"
+    assert PROXY.access_log("shop", SITE) == "/var/log/caddy/shop/access.log"
+    paths = ["/wiki/", "/wiki/x?y", "/", "/x?/wiki/", '/","uri":"/wiki/']
+    (tmp_path / "access.log").write_text(
+        "".join(f"{written(request={**LINE['request'], 'uri': path})}\n" for path in paths)
+    )
+    assert Log(str(tmp_path / "access.log"), PROXY.line_of(below)).before().requests == 2
+    assert Log(str(tmp_path / "access.log"), PROXY.line_of(SITE)).before().requests == 5
+
+
+def test_an_app_below_a_path_needs_a_site_that_imports_it(tmp_path: Path):
+    below = Site(("shop.example.com",), path="/wiki/", guest_of="shop")
+    (step,) = PROXY.names(replace(CADDY, name="wiki"), below)
+    assert isinstance(step, Importing) and step.path == "/etc/caddy/ashore/sites/shop.caddy"
+    (tmp_path / "shop.caddy").write_text(site_text(CADDY, replace(SITE, path=""), {}))
+    assert replace(step, path=str(tmp_path / "shop.caddy")).check(System()) == []
+    (tmp_path / "shop.caddy").write_text("")
+    with pytest.raises(Refused, match="does not import apps below a path"):
+        replace(step, path=str(tmp_path / "shop.caddy")).check(System())
 
 
 def test_a_name_of_another_app_is_refused(tmp_path: Path):

@@ -70,6 +70,13 @@ WHOLE = {
     "caddy/asgi.caddy": caddy.site_text(replace(BEHIND, wsgi="", asgi="shop:app"), PROXIED, {}),
     "caddy/media.caddy": caddy.site_text(replace(MEDIA, proxy="caddy"), PROXIED, {}),
     **files(plans.Plan("", caddy.PROXY.data(replace(MEDIA, proxy="caddy"), False))),
+    "caddy/below.caddy": caddy.site_text(
+        replace(BEHIND, name="my-wiki"),
+        replace(SITE, aliases=(), path="/wiki/", guest_of="shop"),
+        {},
+        "caddy/mount.caddy.j2",
+    ),
+    "caddy/port.caddy": caddy.site_text(BEHIND, replace(SITE, aliases=(), own_port=8443), {}),
     "caddy/options.caddy": render("caddy/options.caddy.j2", site=Site(("203.0.113.10",), tls="files")),
     **files(plans.provisioning(SHOP, STAGE)),
     "shop@.service": build.unit_text(SHOP),

@@ -260,9 +260,9 @@ def watch(switch: Switch) -> Steps:
     app, proxy, directory = switch.app, switch.proxy, layout.release(switch.name, switch.release.id)
     watched: Steps = ()
     if switch.old and app.watch_seconds:
-        old, log = layout.unit(switch.name, switch.old), f"{proxy.logs(switch.name)}/access.log"
+        old, log = layout.unit(switch.name, switch.old), proxy.access_log(switch.name, switch.site)
         told, front = runner_of(switch.recorded(switch.old)).restarts, proxy.front
-        line = proxy.access_line
+        line = proxy.line_of(switch.site)
         alone = runner_of(app).is_alone(app, switch.facts.cpus)
         units = workers.units(app, switch.release.id, switch.facts.scale)
         others = (Together(units),) if units else ()

@@ -33,7 +33,8 @@ class Example(Project):
     def write_config(self, app: str = "", *unused: str) -> None:
         """Its own deploy.toml, for this server, with more lines of [app]."""
         written = (REPO / "examples" / self.example / "deploy.toml").read_text()
-        head = written.partition("[stages")[0].replace("[app]\n", f"[app]\nwatch_seconds = 0\n{app}\n", 1)
+        usual = f'watch_seconds = 0\nproxy = "{self.proxy}"\n'
+        head = written.partition("[stages")[0].replace("[app]\n", f"[app]\n{usual}{app}\n", 1)
         stage = f'[stages.production]\nhosts = ["{self.hosts[0]}"]\ndomain = "{self.domain_name}"\ntls = "off"\n'
         (self.directory / "deploy.toml").write_text(head + stage)
 

@@ -52,6 +52,13 @@ class Proxy(ABC):
         """The directory of its log files for an app: access.log and error.log."""
         return f"/var/log/{self.name}/{app}"
 
+    def access_log(self, app: str, site: Site) -> str:
+        """The file with the requests of the app, and `line_of` finds its lines there."""
+        return f"{self.logs(app)}/access.log"
+
+    def line_of(self, site: Site) -> str:
+        return self.access_line
+
     # Steps of `fab provision` for all apps, in this order.
 
     @abstractmethod

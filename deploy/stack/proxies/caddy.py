@@ -8,13 +8,13 @@ import re
 
 from ...agent import layout
 from ...agent.resources.config_files import ConfigFiles
-from ...agent.resources.files import Absent, Directory, File
+from ...agent.resources.files import Absent, Directory, File, Link
 from ...agent.resources.host.machine import Port
 from ...agent.resources.host.packages import SinceVersion
 from ...agent.resources.removal.ours import NotNeeded
 from ...agent.resources.removal.trees_gone import Gone, UneditedGone
 from ...agent.resources.serving.caddy import HOME as CADDY
-from ...agent.resources.serving.caddy import SITES, OwnCaddyfile, Regrouped, SiteNames
+from ...agent.resources.serving.caddy import SITES, Importing, OwnCaddyfile, Regrouped, SiteNames
 from ...agent.resources.serving.front import Front
 from ...agent.resources.serving.rivals import Rival
 from ...agent.resources.serving.services import Service, UnitFile
@@ -28,6 +28,7 @@ from .base import Proxy, open_path
 
 HOME = f"{CADDY}/ashore"
 OPTIONS = f"{HOME}/options"
+MOUNTED = f"{HOME}/mounted"  # apps below a path of another one's domain
 SHOWN = "/run/ashore-caddy"  # certificates of apps, where Caddy can read them
 DATA = "/run/ashore-data"  # data of apps, mounted without following links
 DROP_IN = "/etc/systemd/system/caddy.service.d"
@@ -51,6 +52,14 @@ class Caddy(Proxy):
     )
     log_files = ("access.log",)
     names_placeholder = True
+
+    def access_log(self, app: str, site: Site) -> str:
+        """Of an app below a path, its lines are in the log of the domain's app."""
+        return super().access_log(site.guest_of or app, site)
+
+    def line_of(self, site: Site) -> str:
+        below = f'(?=.*?"uri":"{re.escape(site.path)})' if site.path else ""
+        return self.access_line.replace(r"(?=", below + r"(?=", 1)
 
     def free(self, app: App) -> tuple[Resource, ...]:
         ports = (Port(number, self.name, app.name, self.rivals) for number in (80, 443))
@@ -79,7 +88,7 @@ class Caddy(Proxy):
             file(f"{HOME}/pages/maintenance.html", "caddy/maintenance.html.j2", force),
         )
         return (
-            *(Directory(path) for path in (HOME, SITES, OPTIONS, f"{HOME}/pages")),
+            *(Directory(path) for path in (HOME, SITES, MOUNTED, OPTIONS, f"{HOME}/pages")),
             ConfigFiles("Caddy shared config: no response to unknown hosts", shared, TEST, self.name),
             Regrouped(app.name, ("sh", SCRIPT, "regroup")),
             self.service(app.name, enabled=True, yields=True),
@@ -91,6 +100,9 @@ class Caddy(Proxy):
 
     def names(self, app: App, site: Site) -> tuple[Resource, ...]:
         own = f"{SITES}/{app.name}.caddy"
+        if site.guest_of:
+            line = f"import {_mount(site.names[0], '*')}"
+            return (Importing(f"{SITES}/{site.guest_of}.caddy", line, site.guest_of, site.names[0]),)
         if not site.own_port:
             return (SiteNames(tuple(dict.fromkeys((*site.names, *site.aliases))), own),)
         return (Port(site.own_port, self.name), SiteNames((*site.names, ""), own, port=site.own_port))
@@ -113,21 +125,32 @@ class Caddy(Proxy):
         force: bool = False,
         mounted_before: str = "",
     ) -> ConfigFiles:
-        option = f"{OPTIONS}/{app.name}.caddy"
-        parts = (
-            File(f"{SITES}/{app.name}.caddy", site_text(app, site, static_before), force=force),
+        own, option = f"{SITES}/{app.name}.caddy", f"{OPTIONS}/{app.name}.caddy"
+        parts: tuple[File | Link | Absent, ...] = (
+            Absent(own) if site.guest_of else File(own, site_text(app, site, static_before), force=force),
             # A browser that is given an address names nobody in its handshake.
             file(option, "caddy/options.caddy.j2", force, site=site) if site.addresses else Absent(option),
         )
-        return ConfigFiles(f"Caddy site {site.host}: configured", parts, TEST, self.name)
+        if site.path:
+            text = site_text(app, site, static_before, "caddy/mount.caddy.j2")
+            parts += (File(_mount(site.names[0], app.name), text, force=force),)
+        if mounted_before and (not site.path or mounted_before != site.names[0]):
+            parts += (Absent(_mount(mounted_before, app.name)),)
+        return ConfigFiles(f"Caddy site {site.host}{site.path}: configured", parts, TEST, self.name)
 
     def not_needed(self, app: str) -> Resource:
         paths = (f"{layout.home(app)}/", f"{layout.data(app)}/", f"{SHOWN}/{app}/", f"{DATA}/{app}/")
-        return NotNeeded(app, CADDY, paths, (f"{SITES}/{app}.caddy", f"{OPTIONS}/{app}.caddy"), WRITTEN)
+        own = (f"{SITES}/{app}.caddy", f"{OPTIONS}/{app}.caddy", _mount("*", app))
+        return NotNeeded(app, CADDY, paths, own, WRITTEN)
 
     def removed(self, app: str, mounted: str, force: bool) -> tuple[Resource, ...]:
         """Also what shows its data to Caddy, and Caddy's copy of its certificate."""
-        files = (UneditedGone(f"{SITES}/{app}.caddy", force), UneditedGone(f"{OPTIONS}/{app}.caddy", force))
+        files: tuple[UneditedGone, ...] = (
+            UneditedGone(f"{SITES}/{app}.caddy", force),
+            UneditedGone(f"{OPTIONS}/{app}.caddy", force),
+        )
+        if mounted:
+            files += (UneditedGone(_mount(mounted, app), force),)
         unit = shown_unit(app)
         gone = ConfigFiles(
             f"{unit}: removed", (UneditedGone(f"/etc/systemd/system/{unit}", force),), ("systemctl", "daemon-reload")
@@ -151,21 +174,32 @@ def shown_unit(app: str) -> str:
     return f"ashore-shown-{app}.service"
 
 
-def site_text(app: App, site: Site, static_before: dict[str, str]) -> str:
-    """It contains the prefixes of `static`; each release links its directories, so a change needs no reload."""
+def _mount(domain: str, app: str) -> str:
+    """The file of an app below a path of a domain; the domain's site imports it."""
+    return f"{MOUNTED}/{domain}:{app}.caddy"
+
+
+def site_text(app: App, site: Site, static_before: dict[str, str], template: str = Caddy.site_template) -> str:
+    """It contains the prefixes of `static`; each release links its directories, so a change needs no reload.
+
+    template: another part of the site than that for its own file.
+    """
     data = served_data(app)
     prefixes = sorted({**dict(app.static), **static_before}.keys() - dict(data).keys())
-    path = open_path(app.health_path)
+    opened = open_path(app.health_path)
     return render(
-        Caddy.site_template,
+        template,
         app=app,
         site=site,
         names=[bracketed(name) for name in site.names],
         at=f":{site.own_port}" if site.own_port else "",
-        static=[(prefix, re.escape(prefix), layout.static_name(prefix)) for prefix in prefixes],
-        data=[(prefix, re.escape(prefix), below) for prefix, below in sorted(data)],
+        variable=app.name.replace("-", "_"),
+        static=[(site.below(each), re.escape(site.below(each)), layout.static_name(each)) for each in prefixes],
+        data=[(site.below(each), re.escape(site.below(each)), path) for each, path in sorted(data)],
+        mounted=_mount(site.names[0], "*"),
+        path_pattern=re.escape(site.path),
         data_directory=f"{DATA}/{app.name}",
-        open_path=f"`^{re.escape(path)}$`" if path else "",
+        open_path=f"`^{re.escape(site.below(opened))}$`" if opened else "",
         certificates=layout.certificates(app.name),
         shown=f"{SHOWN}/{app.name}",
         trusted_pattern=pattern_of(site.trusted_proxies),
