@@ -228,7 +228,7 @@ def test_a_schedule_that_the_server_does_not_understand_changes_nothing(queue: Q
     assert queue.current == before and queue.server.run("ls", "/srv/queue/releases") == files
 
 
-STEPS = ("processes:", "traffic: switched", "older instances", "processes of other")
+STEPS = ("unit file", "processes:", "traffic: switched", "older instances", "processes of other", "timers:")
 
 
 @pytest.mark.debian("bookworm")
