@@ -124,6 +124,23 @@ def test_a_setting_that_it_lacks_is_an_error_with_the_line_and_what_to_do():
     read({"app": {**table, "requests_per_second": 0}}, source, Path())
 
 
+def test_a_login_is_an_error_in_the_stage_that_has_it():
+    source = '[app]\nname = "shop"\n\n[stages.staging]\nhosts = ["a"]\nbasic_auth = "staging.htpasswd"\n'
+    tables = {
+        "app": {"name": "shop", "wsgi": "shop:app", "proxy": "caddy"},
+        "stages": {"staging": {"hosts": ["root@a"], "basic_auth": "staging.htpasswd"}},
+    }
+    with pytest.raises(ConfigError, match=r"stages\.staging\.basic_auth: caddy cannot do this") as failure:
+        read(tables, source, Path())
+    assert "line 6" in failure.value.where
+
+
+def test_own_lines_for_another_proxy_are_refused_with_what_to_do():
+    with pytest.raises(ConfigError, match="has lines for another proxy, and shop is served by Caddy") as failure:
+        PROXY.site(CADDY, replace(SITE, snippet="location /x {}"), {}, "2.6.2-5")
+    assert "fab eject caddy/site.caddy" in failure.value.hint
+
+
 def test_a_proxy_that_there_is_not_is_an_error():
     with pytest.raises(ConfigError, match=r'app\.proxy should be one of "nginx" and "caddy"|app\.proxy should be'):
         read({"app": {"name": "shop", "wsgi": "shop:app", "proxy": "apache"}}, "", Path())
