@@ -80,6 +80,12 @@ def test_a_line_that_is_cut_off_or_none_of_a_request_is_shown_as_it_is():
         assert file_line("/var/log/caddy/shop/access.log", text, 7.0)["text"] == text
 
 
+def test_behind_another_proxy_a_line_says_for_whom_it_asked():
+    headers = {"X-Forwarded-For": ['203.0.113.9", "x']}
+    shown = readable(written(request={**LINE["request"], "headers": headers}))
+    assert shown and shown[2].endswith(' "-" "-" 17c1, for "203.0.113.9\\", \\"x"')
+
+
 def test_what_a_visitor_sends_stays_on_its_line():
     shown = readable(written(request={**LINE["request"], "uri": '/a"b\n2026'}))
     assert shown and '"GET /a\\"b\\n2026 HTTP/2.0"' in shown[2]
@@ -252,6 +258,14 @@ def test_a_proxy_yields_to_the_one_that_serves_until_a_deploy_takes_over(tmp_pat
     ]
     assert {drift.what for drift in service.check(of_systemd())} == {"state", "at boot"}
     assert service.units == ("caddy.service", "nginx.service")
+
+
+def test_after_an_interrupted_takeover_only_one_proxy_starts_at_boot(tmp_path: Path):
+    both = of_systemd(nginx={"UnitFileState": "enabled"}, caddy={**RUNS, "UnitFileState": "enabled"})
+    service = Service("caddy.service", enabled=True, app="shop", rivals=(rival(tmp_path),))
+    (drift,) = service.check(both)
+    assert (drift.what, drift.found) == ("Nginx at boot", "enabled")
+    assert replace(service, yields=True).check(both) == [] == replace(service, enabled=None).check(both)
 
 
 def test_every_proxy_knows_all_others_as_rivals():
