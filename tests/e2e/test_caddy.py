@@ -300,6 +300,12 @@ def test_an_app_below_a_path_comes_and_goes_and_another_has_a_port(server: Serve
     assert "factory" not in left and "hello" not in left and "mounted/" not in left
 
 
+BROKEN = (
+    "echo '[Service]\nExecStartPre=/bin/false' > /etc/systemd/system/{0}.service.d/99.conf; systemctl daemon-reload"
+)
+REPAIRED = "rm /etc/systemd/system/{0}.service.d/99.conf; systemctl daemon-reload; systemctl reset-failed {0}"
+
+
 def test_an_app_that_is_alone_changes_its_proxy_and_back(snapshot: str, tmp_path_factory: pytest.TempPathFactory):
     with serving("own", snapshot, tmp_path_factory) as made:
         server, project = Server(made), Project(tmp_path_factory.mktemp("own") / "project", made)
@@ -314,6 +320,11 @@ def test_an_app_that_is_alone_changes_its_proxy_and_back(snapshot: str, tmp_path
             assert f"used by {was.capitalize()} → taken over; the site is down for a second" in (
                 project.fab("deploy", "--check").out
             )
+            server.script(BROKEN.format(other[was]))
+            said = project.fab("deploy", status=1).err
+            assert f"{other[was]}.service did not start" in said or "exited with 1" in said
+            assert server.proxy == was and server.get("/healthz")[0] == 200
+            server.script(REPAIRED.format(other[was]))
             project.fab("deploy")
             assert server.proxy == other[was] and server.get("/healthz")[0] == 200
             assert server.script(f"systemctl is-active {was} || systemctl is-enabled {was} || true").split() == [
