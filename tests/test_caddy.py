@@ -80,6 +80,12 @@ def test_a_line_that_is_cut_off_or_none_of_a_request_is_shown_as_it_is():
         assert file_line("/var/log/caddy/shop/access.log", text, 7.0)["text"] == text
 
 
+def test_behind_another_proxy_a_line_says_for_whom_it_asked():
+    headers = {"X-Forwarded-For": ['203.0.113.9", "x']}
+    shown = readable(written(request={**LINE["request"], "headers": headers}))
+    assert shown and shown[2].endswith(' "-" "-" 17c1, for "203.0.113.9\\", \\"x"')
+
+
 def test_what_a_visitor_sends_stays_on_its_line():
     shown = readable(written(request={**LINE["request"], "uri": '/a"b\n2026'}))
     assert shown and '"GET /a\\"b\\n2026 HTTP/2.0"' in shown[2]
@@ -122,6 +128,23 @@ def test_a_setting_that_it_lacks_is_an_error_with_the_line_and_what_to_do():
         "line 5" in failure.value.where and 'remove requests_per_second, or set proxy = "nginx"' in failure.value.hint
     )
     read({"app": {**table, "requests_per_second": 0}}, source, Path())
+
+
+def test_a_login_is_an_error_in_the_stage_that_has_it():
+    source = '[app]\nname = "shop"\n\n[stages.staging]\nhosts = ["a"]\nbasic_auth = "staging.htpasswd"\n'
+    tables = {
+        "app": {"name": "shop", "wsgi": "shop:app", "proxy": "caddy"},
+        "stages": {"staging": {"hosts": ["root@a"], "basic_auth": "staging.htpasswd"}},
+    }
+    with pytest.raises(ConfigError, match=r"stages\.staging\.basic_auth: caddy cannot do this") as failure:
+        read(tables, source, Path())
+    assert "line 6" in failure.value.where
+
+
+def test_own_lines_for_another_proxy_are_refused_with_what_to_do():
+    with pytest.raises(ConfigError, match="has lines for another proxy, and shop is served by Caddy") as failure:
+        PROXY.site(CADDY, replace(SITE, snippet="location /x {}"), {}, "2.6.2-5")
+    assert "fab eject caddy/site.caddy" in failure.value.hint
 
 
 def test_a_proxy_that_there_is_not_is_an_error():
@@ -235,6 +258,14 @@ def test_a_proxy_yields_to_the_one_that_serves_until_a_deploy_takes_over(tmp_pat
     ]
     assert {drift.what for drift in service.check(of_systemd())} == {"state", "at boot"}
     assert service.units == ("caddy.service", "nginx.service")
+
+
+def test_after_an_interrupted_takeover_only_one_proxy_starts_at_boot(tmp_path: Path):
+    both = of_systemd(nginx={"UnitFileState": "enabled"}, caddy={**RUNS, "UnitFileState": "enabled"})
+    service = Service("caddy.service", enabled=True, app="shop", rivals=(rival(tmp_path),))
+    (drift,) = service.check(both)
+    assert (drift.what, drift.found) == ("Nginx at boot", "enabled")
+    assert replace(service, yields=True).check(both) == [] == replace(service, enabled=None).check(both)
 
 
 def test_every_proxy_knows_all_others_as_rivals():

@@ -76,6 +76,19 @@ WHOLE = {
         {},
         "caddy/mount.caddy.j2",
     ),
+    "caddy/settings.caddy": caddy.site_text(
+        replace(
+            BEHIND,
+            redirects=(("/old", "/new"), ("/blog/", "https://blog.example.com/")),
+            precompressed=True,
+            stream_uploads=True,
+            block_scans=False,
+        ),
+        replace(
+            SITE, trusted_proxies=("192.0.2.0/24", "2001:db8::1"), only_proxied=True, client_header="CF-Connecting-IP"
+        ),
+        {},
+    ),
     "caddy/port.caddy": caddy.site_text(BEHIND, replace(SITE, aliases=(), own_port=8443), {}),
     "caddy/options.caddy": render("caddy/options.caddy.j2", site=Site(("203.0.113.10",), tls="files")),
     **files(plans.provisioning(SHOP, STAGE)),

@@ -190,7 +190,11 @@ def test_the_project_s_own_lines_are_included_and_an_error_names_their_line(tmp_
     ]
     said = f"echo '[emerg] 12#12: unknown directive \"x\" in {tmp_path}/own.conf:4' >&2; exit 1"
     step = SiteFiles(
-        "site", (File(f"{tmp_path}/own.conf", "x", 0o600),), ("sh", "-c", said), f"{tmp_path}/own.conf", "mine"
+        "site",
+        (File(f"{tmp_path}/own.conf", "x", 0o600),),
+        ("sh", "-c", said),
+        own=f"{tmp_path}/own.conf",
+        origin="mine",
     )
     with pytest.raises(Failed, match='mine, line 3: unknown directive "x"'):
         step.apply(System())

@@ -1,5 +1,6 @@
 """Caddy in place of Nginx, on both Debians: the same promises, some by the same tests."""
 
+import gzip
 import json
 import re
 from collections.abc import Iterator
@@ -141,6 +142,7 @@ def test_what_a_visitor_claims_does_not_reach_the_app_and_hidden_files_no_visito
     for name in (".htpasswd", "deep/.git/config", "deep/a.0123456789ab.css", "deep/plain.txt"):
         (static / name).parent.mkdir(parents=True, exist_ok=True)
         (static / name).write_text("text")
+    (static / "deep" / "big.css").write_text("a {} " * 1000)
     project.wsgi = "plain:app"
     project.write_config()
     project.commit()
@@ -157,6 +159,13 @@ def test_what_a_visitor_claims_does_not_reach_the_app_and_hidden_files_no_visito
     status, _, headers = server.get("/static/deep/a.0123456789ab.css")
     assert status == 200 and headers["Cache-Control"] == "public, max-age=31536000, immutable"
     assert server.get("/static/deep/plain.txt")[2]["Cache-Control"] == "public, max-age=3600"
+    for path in ("current/static", "current/packed"):  # as the deploy has compressed it
+        assert "deep/big.css.gz" in server.script(f"cd -P /srv/visitors/{path}/*/; find . -name '*.gz'")
+    connection = HTTPConnection(server.machine.address, timeout=15)
+    connection.request("GET", "/static/deep/big.css", headers={"Host": DOMAIN, "Accept-Encoding": "gzip"})
+    answer = connection.getresponse()
+    assert answer.headers["Content-Encoding"] == "gzip" and gzip.decompress(answer.read()) == b"a {} " * 1000
+    connection.close()
     assert headers["X-Content-Type-Options"] == "nosniff" and "Server" not in headers
     project.write_config(stage='trusted_proxies = ["10.76.0.1"]')
     project.fab("deploy")
@@ -291,6 +300,12 @@ def test_an_app_below_a_path_comes_and_goes_and_another_has_a_port(server: Serve
     assert "factory" not in left and "hello" not in left and "mounted/" not in left
 
 
+BROKEN = (
+    "echo '[Service]\nExecStartPre=/bin/false' > /etc/systemd/system/{0}.service.d/99.conf; systemctl daemon-reload"
+)
+REPAIRED = "rm /etc/systemd/system/{0}.service.d/99.conf; systemctl daemon-reload; systemctl reset-failed {0}"
+
+
 def test_an_app_that_is_alone_changes_its_proxy_and_back(snapshot: str, tmp_path_factory: pytest.TempPathFactory):
     with serving("own", snapshot, tmp_path_factory) as made:
         server, project = Server(made), Project(tmp_path_factory.mktemp("own") / "project", made)
@@ -305,9 +320,17 @@ def test_an_app_that_is_alone_changes_its_proxy_and_back(snapshot: str, tmp_path
             assert f"used by {was.capitalize()} → taken over; the site is down for a second" in (
                 project.fab("deploy", "--check").out
             )
+            server.script(BROKEN.format(other[was]))
+            said = project.fab("deploy", status=1).err
+            assert f"{other[was]}.service did not start" in said or "exited with 1" in said
+            assert server.proxy == was and server.get("/healthz")[0] == 200
+            server.script(REPAIRED.format(other[was]))
             project.fab("deploy")
             assert server.proxy == other[was] and server.get("/healthz")[0] == 200
-            assert server.script(f"systemctl is-active {was} || true").strip() == "inactive"
+            assert server.script(f"systemctl is-active {was} || systemctl is-enabled {was} || true").split() == [
+                "inactive",
+                "disabled",
+            ]
             assert "provisioned: 0 changed" in project.fab("provision").out
             assert "0 changed" in project.fab("deploy").out
         change_app(project, "BACK = 1")

@@ -8,6 +8,7 @@ from typing import Any
 def readable(line: str) -> tuple[float, int, str] | None:
     """(epoch seconds, syslog's level, `ADDRESS "REQUEST" STATUS BYTES SECONDS s, "REFERER" "BROWSER" ID`).
 
+    ADDRESS is who connected. If that is another proxy, whom it names comes last: `, for "X-Forwarded-For"`.
     None for a line that is none of a request, or cut off.
     """
     try:
@@ -21,6 +22,8 @@ def readable(line: str) -> tuple[float, int, str] | None:
             *(quoted(first(sent, name)) for name in ("Referer", "User-Agent")),
             first(got, "X-Request-Id"),
         ]
+        if "X-Forwarded-For" in sent:
+            parts[-1] += f", for {quoted(first(sent, 'X-Forwarded-For'))}"
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return when, 3 if status >= 500 else 6, " ".join(parts)

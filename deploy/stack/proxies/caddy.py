@@ -19,8 +19,10 @@ from ...agent.resources.serving.front import Front
 from ...agent.resources.serving.rivals import Rival
 from ...agent.resources.serving.services import Service, UnitFile
 from ...agent.wire import Resource
+from ...config.paths import OVERRIDES
 from ...config.reader import App
-from ...config.site import Site
+from ...config.site import SNIPPET, Site
+from ...errors import NOTHING, ConfigError
 from ..data import served_data
 from ..networks import pattern_of
 from ..render import file, render
@@ -125,6 +127,11 @@ class Caddy(Proxy):
         force: bool = False,
         mounted_before: str = "",
     ) -> ConfigFiles:
+        if site.snippet:
+            what = f"{OVERRIDES}/{SNIPPET} has lines for another proxy, and {app.name} is served by {self.title}"
+            raise ConfigError(
+                what, f"{OVERRIDES}/{SNIPPET}", NOTHING, f"remove it, or: fab eject {self.site_template[:-3]}"
+            )
         own, option = f"{SITES}/{app.name}.caddy", f"{OPTIONS}/{app.name}.caddy"
         parts: tuple[File | Link | Absent, ...] = (
             Absent(own) if site.guest_of else File(own, site_text(app, site, static_before), force=force),
@@ -196,6 +203,7 @@ def site_text(app: App, site: Site, static_before: dict[str, str], template: str
         variable=app.name.replace("-", "_"),
         static=[(site.below(each), re.escape(site.below(each)), layout.static_name(each)) for each in prefixes],
         data=[(site.below(each), re.escape(site.below(each)), path) for each, path in sorted(data)],
+        redirects=[moved(site, *pair) for pair in app.redirects],
         mounted=_mount(site.names[0], "*"),
         path_pattern=re.escape(site.path),
         data_directory=f"{DATA}/{app.name}",
@@ -204,6 +212,13 @@ def site_text(app: App, site: Site, static_before: dict[str, str], template: str
         shown=f"{SHOWN}/{app.name}",
         trusted_pattern=pattern_of(site.trusted_proxies),
     )
+
+
+def moved(site: Site, path: str, target: str) -> tuple[str, str, bool, str]:
+    """Of a redirect: the path, and as a regular expression; whether it is just that path; the URL to go to."""
+    here = "" if "://" in target else f"{{ashore_scheme}}://{{ashore_host}}{site.below('')}"
+    at, exact = site.below(path), not path.endswith("/")
+    return at, f"`^{re.escape(at)}{'$' if exact else ''}`", exact, f"{here}{target}"
 
 
 def bracketed(name: str) -> str:

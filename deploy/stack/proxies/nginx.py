@@ -149,7 +149,9 @@ class Nginx(Proxy):
         parts += (File(own, seal(lines), force=force),) if lines else (Absent(own),)
         if mounted_before and (not site.path or mounted_before != site.names[0]):
             parts += (Absent(_mount(mounted_before, app.name)),)
-        return SiteFiles(f"Nginx site {site.host}{site.path}: configured", parts, TEST, own, f"{OVERRIDES}/{SNIPPET}")
+        return SiteFiles(
+            f"Nginx site {site.host}{site.path}: configured", parts, TEST, own=own, origin=f"{OVERRIDES}/{SNIPPET}"
+        )
 
     def not_needed(self, app: str) -> Resource:
         paths = (f"{layout.home(app)}/", f"{layout.data(app)}/", f"/etc/letsencrypt/live/{app}/")

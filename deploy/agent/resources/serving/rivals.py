@@ -27,6 +27,9 @@ class Rival(Value):
     def runs(self, system: System) -> bool:
         return system.unit(f"{self.name}.service").get("ActiveState") in ("active", "reloading")
 
+    def starts_at_boot(self, system: System) -> bool:
+        return system.unit(f"{self.name}.service").get("UnitFileState") == "enabled"
+
 
 def others(rival: Rival, app: str) -> list[str]:
     """What it serves besides the app, as text: "the app blog", or the file of a site that is not the kit's."""

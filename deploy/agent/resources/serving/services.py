@@ -67,6 +67,8 @@ class Service(Resource):
                 drifts.append(
                     Drift("ports 80 and 443", f"used by {rival.title}", "taken over; the site is down for a second")
                 )
+            elif self.enabled and not self.yields and rival.starts_at_boot(system):
+                drifts.append(Drift(f"{rival.title} at boot", "enabled", "disabled"))
         if is_release(self.unit):
             from .background import stop_of
 
@@ -101,6 +103,9 @@ class Service(Resource):
             else:
                 system.run(["systemctl", "stop", self.unit])
                 system.run(["systemctl", "reset-failed", self.unit], accept=(0, 1))  # 1: nothing had failed
+        for rival in self.rivals:
+            if f"{rival.title} at boot" in drifts:  # a takeover was interrupted
+                system.run(["systemctl", "disable", "--quiet", f"{rival.name}.service"])
         if "config" in drifts:
             seen = fingerprint(self.watches)
             before = children(system.unit(self.unit).get("MainPID", ""))
