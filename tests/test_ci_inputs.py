@@ -36,6 +36,15 @@ def sent(**change: object) -> dict:
 
 def test_an_app_survives_the_way():
     assert inputs.app_of(sent(), "shop") == SHOP
+    moved = replace(SHOP, redirects=(("/blog/", "https://blog.example.com/"), ("/old", "/new")), block_scans=False)
+    assert inputs.app_of(json.loads(json.dumps(inputs.as_table(moved))), "shop") == moved
+
+
+def test_the_path_of_an_app_is_the_operator_s_and_not_sent():
+    table = inputs.as_table(replace(SHOP, mount="/blog"))
+    assert "mount" not in table and inputs.app_of(json.loads(json.dumps(table)), "shop") == SHOP
+    with pytest.raises(DeployError, match="unknown key"):
+        inputs.app_of(sent(mount="/other"), "shop")
 
 
 EVIL = ["x\ny", "x; }", "x\nExecStartPre=/bin/sh", "${x}", "x\0y", "../x", "/etc/passwd", "x\x1b[2J", "x{", 'x"', "-x"]

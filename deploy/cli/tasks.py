@@ -85,7 +85,7 @@ def tasks(session: Session) -> list[Any]:
 
     @command(
         session,
-        CHANGING,
+        {**CHANGING, "force": "also remove a site that was edited by hand on the server"},
         auto_shortflags=False,
         help={
             "purge": "also delete the app's data; asks for the app's name",

@@ -121,7 +121,7 @@ def test_hidden_files_are_not_served_and_the_app_answers_for_its_own_routes(live
     for path in ("/static/deep/plain.txt", "/static/deep/a.b", "/.well-known/security.txt"):
         assert live.get(path)[:2] == (200, "hidden")
     assert live.get("/.well-known/.htpasswd")[0] == 404
-    for path in ("/.web/x", "/.env", "/a/.b/c"):
+    for path in ("/.web/x", "/.environment", "/a/.b/c"):
         assert json.loads(live.get(path)[1])["PATH_INFO"] == path
 
 

@@ -205,6 +205,8 @@ def test_places_that_others_have_are_refused_before_anything_is_changed(debian: 
     refused("second", "port = 8009", "port 8009 is taken by", command="provision")
     assert server.script("ls -R /srv/*/releases /etc/nginx | md5sum") == before
     server.script("systemctl stop other")
+    for app in (book, hello):
+        app.fab("remove", "--yes", "--purge")
 
 
 def test_a_port_and_a_path_have_https_too(debian: sandbox.Machine, tmp_path: Path):
@@ -242,3 +244,22 @@ def secure(server: sandbox.Machine, path: str, port: int, name: str = "safe.exam
     found = answer.status, answer.read().decode()[:5], answer.getheader("Strict-Transport-Security")
     connection.close()
     return found
+
+
+def test_the_first_app_below_a_path_has_a_domain_that_nobody_else_has(debian: sandbox.Machine, tmp_path: Path):
+    book = Below(tmp_path, debian, "factory", 'path = "/book/"', domain="bare.example")
+    book.deploy()
+    assert get(debian, "/book/", "bare.example")[0] == 200 and get(debian, "/", "bare.example")[0] == 404
+    chat = Below(tmp_path, debian, "fastapi", 'path = "/chat/"', domain="bare.example")
+    chat.deploy()
+    assert get(debian, "/chat/healthz", "bare.example")[0] == 200
+    hello = Below(tmp_path, debian, "hello", "", domain="bare.example")
+    assert "bare.example is used by the app guestbook, below /book/" in hello.fab("deploy", status=1).err
+    assert "guestbook is needed by other apps on this server: chat" in book.fab("remove", "--yes", status=1).err
+    book.replace("guestbook/templates/entries.html", "<h1>Guest book</h1>", "<h1>Our guest book</h1>")
+    with visitors(debian.address, "bare.example", "/chat/healthz", 4, reloads=False) as answers:
+        book.deploy()
+        book.fab("rollback")
+    assert set(answers.statuses) == {200}, "a deploy reloads nothing"
+    for app in (chat, book, hello):
+        app.fab("remove", "--yes", "--purge")
