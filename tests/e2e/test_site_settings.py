@@ -8,8 +8,10 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
+from encrypted import own_certificate
 from standing import DOMAIN, Project, Server, in_create_app, machine
 from visiting import elsewhere, wait_for
 
@@ -157,6 +159,26 @@ def test_behind_a_cdn_the_visitor_s_address_is_right_and_nobody_comes_past_it(si
     assert CLIENT not in forged
 
 
+def test_behind_a_cdn_a_site_with_https_redirects_only_who_comes_without(site: Project, server: Server, tmp_path: Path):
+    chain, key = own_certificate(tmp_path, [DOMAIN])
+    site.tls = "files"
+    site.write_config(stage=f'cdn = "fastly"\ncertificate = "{chain}"\ncertificate_key = "{key}"\nhsts_days = 0')
+    site.fab("provision", "deploy")
+    edge = "151.101.1.7"  # of Fastly's networks
+    server.script(f"ip route replace {edge} dev host0")
+    with elsewhere(bridge_of(site.machine), f"{edge}/32"):
+        forwarded = f"X-Forwarded-For: 9.9.9.9, {CLIENT}\nX-Forwarded-Proto: "
+        said = asked(site.machine, "/who", f"{forwarded}https\n", edge)
+        assert f'"address":"{CLIENT}"' in said and '"scheme":"https"' in said, "no circle of redirects"
+        said = asked(site.machine, "/who", f"{forwarded}http\n", edge)
+        assert said.startswith("HTTP/1.1 301") and location(said) == f"https://{DOMAIN}/who"
+    forged = asked(site.machine, "/who", "X-Forwarded-Proto: https\n")
+    assert forged.startswith("HTTP/1.1 301"), "others are not believed"
+    site.tls = "off"
+    site.write_config()
+    site.fab("provision", "deploy")
+
+
 def uploaded(made: sandbox.Machine, megabytes: int, pause: object = None) -> str:
     connection = HTTPConnection(made.address, timeout=60)
 
@@ -222,11 +244,11 @@ def test_static_files_are_sent_compressed_as_the_deploy_has_made_them(site: Proj
     assert server.script("ls /srv/visitors/current/packed/*/ | grep small") == "small.css\n"
     assert "nothing new: 0 changed" in site.fab("deploy").out and server.leftovers() == []
     site.write_config('apt = ["brotli"]')
-    (site.directory / "webapp" / "static" / "more.css").write_text(text)
+    (site.directory / "webapp" / "static" / "more.css").write_text(f"{text}b {{}}\n")
     site.commit()
     site.fab("deploy")
     there = "/srv/visitors/current/static.br/*/more.css"
-    assert server.script(f"brotli --decompress --stdout {there}") == text
+    assert server.script(f"brotli --decompress --stdout {there}") == f"{text}b {{}}\n"
     site.write_config()
     site.fab("rollback")
     assert "Content-Encoding: gzip" in asked(site.machine, "/static/big.css", "Accept-Encoding: gzip\n")
