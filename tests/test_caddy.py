@@ -11,7 +11,8 @@ from test_plans import SHOP, SITE
 from deploy.agent.dataclass import replace
 from deploy.agent.questions.journal import file_line
 from deploy.agent.questions.json_lines import readable
-from deploy.agent.resources.config_files import ConfigFiles
+from deploy.agent.resources.config_files import ConfigFiles, SiteFiles
+from deploy.agent.resources.files import Absent, File
 from deploy.agent.resources.host.machine import Port
 from deploy.agent.resources.serving.caddy import Importing, OwnCaddyfile, Regrouped, SiteNames, names_in
 from deploy.agent.resources.serving.rivals import Rival, others, require_alone
@@ -19,10 +20,10 @@ from deploy.agent.resources.serving.services import Service
 from deploy.agent.resources.serving.traffic import Log
 from deploy.agent.resources.tls.certificates import Placeholder, read_certificate
 from deploy.agent.system import System
-from deploy.agent.wire import Refused
+from deploy.agent.wire import Failed, Refused, Secret
 from deploy.ci import limits
 from deploy.config.reader import read
-from deploy.config.site import Site
+from deploy.config.site import Site, own_lines
 from deploy.errors import ConfigError
 from deploy.stack.networks import pattern_of
 from deploy.stack.proxies import proxy, proxy_of
@@ -130,21 +131,49 @@ def test_a_setting_that_it_lacks_is_an_error_with_the_line_and_what_to_do():
     read({"app": {**table, "requests_per_second": 0}}, source, Path())
 
 
-def test_a_login_is_an_error_in_the_stage_that_has_it():
-    source = '[app]\nname = "shop"\n\n[stages.staging]\nhosts = ["a"]\nbasic_auth = "staging.htpasswd"\n'
-    tables = {
-        "app": {"name": "shop", "wsgi": "shop:app", "proxy": "caddy"},
-        "stages": {"staging": {"hosts": ["root@a"], "basic_auth": "staging.htpasswd"}},
-    }
-    with pytest.raises(ConfigError, match=r"stages\.staging\.basic_auth: caddy cannot do this") as failure:
-        read(tables, source, Path())
-    assert "line 6" in failure.value.where
+CLOSED = replace(SITE, closed=True, logins=Secret("ada:$2y$05$abcdefghij\n"))
 
 
-def test_own_lines_for_another_proxy_are_refused_with_what_to_do():
-    with pytest.raises(ConfigError, match="has lines for another proxy, and shop is served by Caddy") as failure:
-        PROXY.site(CADDY, replace(SITE, snippet="location /x {}"), {}, "2.6.2-5")
-    assert "fab eject caddy/site.caddy" in failure.value.hint
+def test_visitors_log_in_by_passwords_that_caddy_knows():
+    text = site_text(replace(CADDY, health_path="/healthz"), CLOSED, {})
+    assert text.count("basicauth @shop_login bcrypt shop") == 1 and "request_header -Authorization" in text
+    assert "not path_regexp `^/healthz$`" in text.partition("@shop_login")[2].partition("basicauth")[0]
+    parts = {part.path: part for part in PROXY.site(CADDY, CLOSED, {}, "2.6.2-5").parts}
+    written = parts["/etc/caddy/ashore/logins/shop"]
+    assert isinstance(written, File) and isinstance(written.content, Secret) and written.group == "caddy"
+    assert written.text == "ada $2y$05$abcdefghij\n" and written.mode == 0o640
+    opened = {part.path: part for part in PROXY.site(CADDY, SITE, {}, "2.6.2-5").parts}
+    assert isinstance(opened["/etc/caddy/ashore/logins/shop"], Absent)
+    with pytest.raises(ConfigError, match="cannot read entry 1 of basic_auth: it knows passwords by bcrypt only"):
+        PROXY.site(CADDY, replace(CLOSED, logins=Secret("ada:$6$abcdefgh\n")), {}, "2.6.2-5")
+
+
+def test_own_lines_are_those_for_the_app_s_proxy(tmp_path: Path):
+    lines = tmp_path / "ashore" / "nginx" / "server.conf"
+    lines.parent.mkdir(parents=True)
+    lines.write_text("add_header X-Own yes;\n")
+    with pytest.raises(ConfigError, match="has lines for another proxy than caddy") as failure:
+        own_lines(tmp_path, "caddy")
+    assert "ashore/caddy/site.caddy" in failure.value.hint
+    own = tmp_path / "ashore" / "caddy" / "site.caddy"
+    own.parent.mkdir()
+    own.write_text("header X-Own yes\n")
+    assert own_lines(tmp_path, "caddy") == "header X-Own yes\n" and "add_header" in own_lines(tmp_path, "nginx")
+    site = replace(SITE, snippet="header X-Own yes\n")
+    assert "import /etc/caddy/ashore/own/shop.caddy" in site_text(CADDY, site, {})
+    files = PROXY.site(CADDY, site, {}, "2.6.2-5")
+    assert isinstance(files, SiteFiles) and files.own == "/etc/caddy/ashore/own/shop.caddy"
+    said = (
+        "Error: adapting config using caddyfile: parsing caddyfile tokens for 'route': "
+        "/etc/caddy/ashore/own/shop.caddy:3 - Error during parsing: unrecognized directive: foo"
+    )
+    found = re.search(files.wrong.replace("FILE", re.escape(files.own)), said)
+    assert found and found["line"] == "3" and found["what"] == "unrecognized directive: foo"
+    said = said.replace("own/shop.caddy:3", "sites/shop.caddy:99")
+    text = File(f"{tmp_path}/own", "# head\nheader X yes\nfoo bar\n", 0o600)
+    step = replace(files, parts=(text,), test=("sh", "-c", f'echo "{said}" >&2; exit 1'), own=text.path)
+    with pytest.raises(Failed, match=r"ashore/caddy/site\.caddy, line 2: unrecognized directive: foo"):
+        step.apply(System())
 
 
 def test_a_proxy_that_there_is_not_is_an_error():

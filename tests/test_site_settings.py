@@ -9,9 +9,9 @@ import pytest
 from test_plans import SHOP, SITE
 
 from deploy.agent.dataclass import replace
+from deploy.agent.resources.config_files import SiteFiles
 from deploy.agent.resources.files import Absent, File
 from deploy.agent.resources.release.packed import Packed, compressed_in, files_below
-from deploy.agent.resources.serving.nginx_sites import SiteFiles
 from deploy.agent.system import System
 from deploy.agent.wire import Failed
 from deploy.ci.limits import site_from_json, site_to_json
@@ -178,7 +178,7 @@ def test_a_ci_key_s_deploy_keeps_the_logins_and_the_lines_of_the_operator():
 
 def test_the_project_s_own_lines_are_included_and_an_error_names_their_line(tmp_path: Path):
     own = tmp_path / "ashore" / "nginx" / "server.conf"
-    assert own_lines(tmp_path) == ""
+    assert own_lines(tmp_path, "nginx") == ""
     own.parent.mkdir(parents=True)
     own.write_text("add_header X-Own yes;\n")
     site = site_of(STAGE, "203.0.113.7", False, tmp_path)
@@ -195,6 +195,7 @@ def test_the_project_s_own_lines_are_included_and_an_error_names_their_line(tmp_
         ("sh", "-c", said),
         own=f"{tmp_path}/own.conf",
         origin="mine",
+        wrong=files.wrong,
     )
     with pytest.raises(Failed, match='mine, line 3: unknown directive "x"'):
         step.apply(System())

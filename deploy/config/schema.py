@@ -81,9 +81,8 @@ class App:
     """The program that accepts visitors' connections on the server, and passes their requests to the app.
 
     All apps of a server have the same. A change for an app that is alone on its server takes effect with `fab provision
-    deploy`, and the site is down for about a second. OTHER_PROXY has no `requests_per_second`, no
-    `basic_auth`, no own lines and no HTTP/3, and counts connections but not open requests for
-    `connections_per_address`.
+    deploy`, and the site is down for about a second. OTHER_PROXY has no `requests_per_second` and no
+    HTTP/3, and counts connections but not open requests for `connections_per_address`.
     """
     requirements: str = key(
         "",

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..agent.constants import PROXY
+from ..agent.constants import OWN_LINES, PROXY
 from ..agent.dataclass import dataclass
 from ..agent.wire import Secret
 from ..errors import NOTHING, ConfigError
@@ -13,7 +13,6 @@ from .paths import OVERRIDES, expanded
 from .reader import FILE, Stage
 
 NO_KEY = Secret("")
-SNIPPET = f"{PROXY}/server.conf"  # in the project's directory of own templates
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,11 @@ def is_address(name: str) -> bool:
     return ":" in name or name.replace(".", "").isdigit()
 
 
-def site_of(stage: Stage, address: str, named: bool, directory: Path) -> Site:
-    """The site of a host at `address`. named: given by -H, so it can be reached by that address, too."""
+def site_of(stage: Stage, address: str, named: bool, directory: Path, proxy: str = PROXY) -> Site:
+    """The site of a host at `address`. named: given by -H, so it can be reached by that address, too.
+
+    proxy: the name of the app's.
+    """
     domains = (stage.domain,) if stage.domain else ()
     own = (address,) if named or not domains else ()
     served = stage.aliases if stage.serve_aliases else ()
@@ -99,7 +101,7 @@ def site_of(stage: Stage, address: str, named: bool, directory: Path) -> Site:
         "authority": stage.authority,
         "own_port": stage.port,
         "path": stage.path,
-        "snippet": "" if stage.path else own_lines(directory),
+        "snippet": "" if stage.path else own_lines(directory, proxy),
     }
     if stage.basic_auth:
         site |= {"closed": True, "logins": Secret(logins(directory, stage.basic_auth))}
@@ -110,14 +112,20 @@ def site_of(stage: Stage, address: str, named: bool, directory: Path) -> Site:
     return Site(**site)
 
 
-def own_lines(directory: Path) -> str:
+def own_lines(directory: Path, proxy: str) -> str:
     """The project's file with lines for the site, in the language of its proxy; "" without one."""
-    path = directory / OVERRIDES / SNIPPET
+    name = OWN_LINES[proxy]
+    path = directory / OVERRIDES / name
+    for other in OWN_LINES.values():
+        if other != name and (directory / OVERRIDES / other).exists() and not path.exists():
+            what = f"{OVERRIDES}/{other} has lines for another proxy than {proxy}"
+            hint = f"write them in the language of {proxy} into {OVERRIDES}/{name}, or remove the file"
+            raise ConfigError(what, str(directory / OVERRIDES / other), NOTHING, hint)
     try:
         return path.read_text("utf-8") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", "") or "it is not text"
-        raise ConfigError(f"{OVERRIDES}/{SNIPPET} cannot be read: {reason}", str(path), NOTHING) from None
+        raise ConfigError(f"{OVERRIDES}/{name} cannot be read: {reason}", str(path), NOTHING) from None
 
 
 def in_front(stage: Stage) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def change_each(
     """
     app = call.config.app_on(call.hosts[0].stage)  # they are all of one stage
     sites = {
-        host.key: site_of(host.stage, host.made.host, host.named, call.config.directory)
+        host.key: site_of(host.stage, host.made.host, host.named, call.config.directory, app.proxy)
         if served
         else Site((host.name,))
         for host in call.hosts

@@ -1,6 +1,7 @@
 """Files that a program reads together: either all are as planned and accepted, or none is changed."""
 
 import os
+import re
 from contextlib import suppress
 
 from ..dataclass import dataclass
@@ -55,6 +56,40 @@ class ConfigFiles(Resource):
             raise
         for kept in before:
             kept.forget()
+
+
+@dataclass(frozen=True)
+class SiteFiles(ConfigFiles):
+    """The files of a site. own: that with the project's own lines, one further down than in `origin` there.
+
+    wrong: a regular expression for what the program says of an error in it, with `what` and `line`; FILE is its path.
+    Where it has `word` in place of them, that is the first word of the line.
+    """
+
+    own: str = ""
+    origin: str = ""
+    wrong: str = ""
+
+    def apply(self, system: System) -> None:
+        try:
+            super().apply(system)
+        except Failed as failed:
+            found = re.search(self.wrong.replace("FILE", re.escape(self.own)), failed.detail) if self.own else None
+            line = self._line_of(found) if found else 0
+            if not found or not line:
+                raise
+            what = f"{self.origin}, line {line - 1}: {found['what'] or found[0]}"
+            hint = "fix that line, then run again; the site is as it was"
+            raise Failed(what, hint, failed.detail, failed.stands) from failed
+
+    def _line_of(self, found: re.Match[str]) -> int:
+        """The number of the line that is wrong; 0 if it is not among the project's own."""
+        if found["line"]:
+            return int(found["line"])
+        own = next((part.text for part in self.parts if part.path == self.own and isinstance(part, File)), "")
+        lines = own.splitlines()
+        numbers = [number for number, line in enumerate(lines, 1) if line.split()[:1] == [found["word"]]]
+        return numbers[0] if numbers else 0
 
 
 class Before:

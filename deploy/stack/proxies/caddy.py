@@ -7,8 +7,9 @@ that does not lead here yet is up, and stays so if no certificate is issued.
 import re
 
 from ...agent import layout
-from ...agent.resources.config_files import ConfigFiles
-from ...agent.resources.files import Absent, Directory, File, Link
+from ...agent.constants import OWN_LINES
+from ...agent.resources.config_files import ConfigFiles, SiteFiles
+from ...agent.resources.files import Absent, Directory, File, Link, seal
 from ...agent.resources.host.machine import Port
 from ...agent.resources.host.packages import SinceVersion
 from ...agent.resources.removal.ours import NotNeeded
@@ -18,10 +19,10 @@ from ...agent.resources.serving.caddy import SITES, Importing, OwnCaddyfile, Reg
 from ...agent.resources.serving.front import Front
 from ...agent.resources.serving.rivals import Rival
 from ...agent.resources.serving.services import Service, UnitFile
-from ...agent.wire import Resource
+from ...agent.wire import Resource, Secret
 from ...config.paths import OVERRIDES
 from ...config.reader import App
-from ...config.site import SNIPPET, Site
+from ...config.site import Site
 from ...errors import NOTHING, ConfigError
 from ..data import served_data
 from ..networks import pattern_of
@@ -31,11 +32,20 @@ from .base import Proxy, open_path
 HOME = f"{CADDY}/ashore"
 OPTIONS = f"{HOME}/options"
 MOUNTED = f"{HOME}/mounted"  # apps below a path of another one's domain
+OWN = f"{HOME}/own"  # the projects' own lines
+LOGINS = f"{HOME}/logins"  # users and hashed passwords
 SHOWN = "/run/ashore-caddy"  # certificates of apps, where Caddy can read them
 DATA = "/run/ashore-data"  # data of apps, mounted without following links
 DROP_IN = "/etc/systemd/system/caddy.service.d"
 SCRIPT = f"{layout.KIT}/caddy.sh"
 TEST = ("sh", SCRIPT, "test")
+ORIGIN = f"{OVERRIDES}/{OWN_LINES['caddy']}"
+WRONG = (
+    r"FILE:(?P<line>\d+) - (?:Error during parsing: )?(?P<what>.*)"
+    r"|unrecognized directive: (?P<word>\S+)"  # it names the site's file then
+)
+OWN_HEAD = f"# Written by Ashore from {ORIGIN} of the project: edit that, not this."
+LOGIN = re.compile(r"([\w.@+-]+):(\$2[aby]\$[!-~]+)")
 WRITTEN = "# Written by Ashore from templates/caddy/site.caddy.j2"
 
 
@@ -90,7 +100,7 @@ class Caddy(Proxy):
             file(f"{HOME}/pages/maintenance.html", "caddy/maintenance.html.j2", force),
         )
         return (
-            *(Directory(path) for path in (HOME, SITES, MOUNTED, OPTIONS, f"{HOME}/pages")),
+            *(Directory(path) for path in (HOME, SITES, MOUNTED, OPTIONS, OWN, LOGINS, f"{HOME}/pages")),
             ConfigFiles("Caddy shared config: no response to unknown hosts", shared, TEST, self.name),
             Regrouped(app.name, ("sh", SCRIPT, "regroup")),
             self.service(app.name, enabled=True, yields=True),
@@ -127,11 +137,6 @@ class Caddy(Proxy):
         force: bool = False,
         mounted_before: str = "",
     ) -> ConfigFiles:
-        if site.snippet:
-            what = f"{OVERRIDES}/{SNIPPET} has lines for another proxy, and {app.name} is served by {self.title}"
-            raise ConfigError(
-                what, f"{OVERRIDES}/{SNIPPET}", NOTHING, f"remove it, or: fab eject {self.site_template[:-3]}"
-            )
         own, option = f"{SITES}/{app.name}.caddy", f"{OPTIONS}/{app.name}.caddy"
         parts: tuple[File | Link | Absent, ...] = (
             Absent(own) if site.guest_of else File(own, site_text(app, site, static_before), force=force),
@@ -141,13 +146,20 @@ class Caddy(Proxy):
         if site.path:
             text = site_text(app, site, static_before, "caddy/mount.caddy.j2")
             parts += (File(_mount(site.names[0], app.name), text, force=force),)
+        if site.logins.value:  # else those that are there stay, if the site is closed
+            parts += (File(_logins(app.name), Secret(users(site.logins.value)), 0o640, "root", self.user),)
+        elif not site.closed:
+            parts += (Absent(_logins(app.name)),)
+        lines = _own(app.name)
+        parts += (File(lines, seal(f"{OWN_HEAD}\n{site.snippet}"), force=force),) if site.snippet else (Absent(lines),)
         if mounted_before and (not site.path or mounted_before != site.names[0]):
             parts += (Absent(_mount(mounted_before, app.name)),)
-        return ConfigFiles(f"Caddy site {site.host}{site.path}: configured", parts, TEST, self.name)
+        title = f"Caddy site {site.host}{site.path}: configured"
+        return SiteFiles(title, parts, TEST, self.name, own=lines, origin=ORIGIN, wrong=WRONG)
 
     def not_needed(self, app: str) -> Resource:
         paths = (f"{layout.home(app)}/", f"{layout.data(app)}/", f"{SHOWN}/{app}/", f"{DATA}/{app}/")
-        own = (f"{SITES}/{app}.caddy", f"{OPTIONS}/{app}.caddy", _mount("*", app))
+        own = (f"{SITES}/{app}.caddy", f"{OPTIONS}/{app}.caddy", _mount("*", app), _own(app))
         return NotNeeded(app, CADDY, paths, own, WRITTEN)
 
     def removed(self, app: str, mounted: str, force: bool) -> tuple[Resource, ...]:
@@ -155,6 +167,7 @@ class Caddy(Proxy):
         files: tuple[UneditedGone, ...] = (
             UneditedGone(f"{SITES}/{app}.caddy", force),
             UneditedGone(f"{OPTIONS}/{app}.caddy", force),
+            UneditedGone(_own(app), force),
         )
         if mounted:
             files += (UneditedGone(_mount(mounted, app), force),)
@@ -163,7 +176,7 @@ class Caddy(Proxy):
             f"{unit}: removed", (UneditedGone(f"/etc/systemd/system/{unit}", force),), ("systemctl", "daemon-reload")
         )
         return (
-            ConfigFiles(f"Caddy site of {app}: removed", files, TEST, self.name),
+            ConfigFiles(f"Caddy site of {app}: removed", (*files, Absent(_logins(app))), TEST, self.name),
             SinceVersion(self.name, "0", self.service(app, yields=True)),
             Service(unit, active=False, enabled=False),
             gone,
@@ -179,6 +192,24 @@ class Caddy(Proxy):
 
 def shown_unit(app: str) -> str:
     return f"ashore-shown-{app}.service"
+
+
+def _own(app: str) -> str:
+    return f"{OWN}/{app}.caddy"
+
+
+def _logins(app: str) -> str:
+    return f"{LOGINS}/{app}"
+
+
+def users(lines: str) -> str:
+    """Users and hashed passwords as Caddy has them, of "user:hash" lines; it knows bcrypt only."""
+    found = [LOGIN.fullmatch(line) for line in lines.splitlines()]
+    if None in found:
+        what = f"Caddy cannot read entry {found.index(None) + 1} of basic_auth: it knows passwords by bcrypt only"
+        hint = "htpasswd -nB ada >>FILE (of apache2-utils); a user's name may have letters, digits and .@+-_"
+        raise ConfigError(what, "basic_auth", NOTHING, hint)
+    return "".join(f"{match[1]} {match[2]}\n" for match in found if match)
 
 
 def _mount(domain: str, app: str) -> str:
@@ -208,6 +239,8 @@ def site_text(app: App, site: Site, static_before: dict[str, str], template: str
         path_pattern=re.escape(site.path),
         data_directory=f"{DATA}/{app.name}",
         open_path=f"`^{re.escape(site.below(opened))}$`" if opened else "",
+        logins=_logins(app.name),
+        own=_own(app.name),
         certificates=layout.certificates(app.name),
         shown=f"{SHOWN}/{app.name}",
         trusted_pattern=pattern_of(site.trusted_proxies),

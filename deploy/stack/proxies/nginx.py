@@ -3,7 +3,8 @@
 import re
 
 from ...agent import layout
-from ...agent.resources.config_files import ConfigFiles
+from ...agent.constants import OWN_LINES
+from ...agent.resources.config_files import ConfigFiles, SiteFiles
 from ...agent.resources.files import Absent, Directory, File, Link, seal
 from ...agent.resources.host.machine import Port
 from ...agent.resources.host.packages import SinceVersion
@@ -12,14 +13,14 @@ from ...agent.resources.removal.trees_gone import UneditedGone
 from ...agent.resources.serving.front import Front
 from ...agent.resources.serving.nginx import WorkerConnections
 from ...agent.resources.serving.nginx_default import DefaultServer
-from ...agent.resources.serving.nginx_sites import Including, ServerNames, SiteFiles
+from ...agent.resources.serving.nginx_sites import Including, ServerNames
 from ...agent.resources.serving.rivals import Rival
 from ...agent.resources.serving.services import Service
 from ...agent.system import upstream
 from ...agent.wire import Resource
 from ...config.paths import OVERRIDES
 from ...config.reader import App
-from ...config.site import SNIPPET, Site
+from ...config.site import Site
 from ..data import served_data
 from ..render import file, render
 from .base import Proxy, open_path
@@ -39,7 +40,9 @@ HTTP3_SINCE = "1.25.1"  # since then, HTTP/2 has its own directive
 WORKER_CONNECTIONS = 16384  # Debian's 768 are what one visitor's machine can hold; these take 7 MB of each worker
 DIRECTORIES = ("body", "fastcgi", "proxy", "scgi", "uwsgi")  # Debian's: for what does not fit into memory
 DROP_IN = "/etc/systemd/system/nginx.service.d"
-OWN_HEAD = f"# Written by Ashore from {OVERRIDES}/{SNIPPET} of the project: edit that, not this."
+ORIGIN = f"{OVERRIDES}/{OWN_LINES['nginx']}"
+WRONG = r"\[emerg\] (?:\d+#\d+: )?(?P<what>.*?) in FILE:(?P<line>\d+)"
+OWN_HEAD = f"# Written by Ashore from {ORIGIN} of the project: edit that, not this."
 TEST = ("nginx", "-t", "-q")
 WRITTEN = (
     "# Written by Ashore from templates/nginx/site.conf.j2"  # how a site begins, whose file is named after its app
@@ -150,7 +153,7 @@ class Nginx(Proxy):
         if mounted_before and (not site.path or mounted_before != site.names[0]):
             parts += (Absent(_mount(mounted_before, app.name)),)
         return SiteFiles(
-            f"Nginx site {site.host}{site.path}: configured", parts, TEST, own=own, origin=f"{OVERRIDES}/{SNIPPET}"
+            f"Nginx site {site.host}{site.path}: configured", parts, TEST, own=own, origin=ORIGIN, wrong=WRONG
         )
 
     def not_needed(self, app: str) -> Resource:

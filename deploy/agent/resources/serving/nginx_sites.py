@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 from ...dataclass import dataclass, field
 from ...system import System
-from ...wire import Drift, Failed, Refused, Resource
-from ..config_files import ConfigFiles
+from ...wire import Drift, Refused, Resource
 from ..files import text_of
 from .nginx import CONFIG
 
@@ -100,29 +99,6 @@ class Including(Resource):
             what = f"the site of {self.app} does not include apps below a path of {self.domain} yet"
             raise Refused(what, f"deploy {self.app} again with this version of Ashore, then this app")
         return []
-
-
-@dataclass(frozen=True)
-class SiteFiles(ConfigFiles):
-    """The files of a site. own: that with the project's own lines, one further down than in `origin` there."""
-
-    own: str = ""
-    origin: str = ""
-
-    def apply(self, system: System) -> None:
-        try:
-            super().apply(system)
-        except Failed as failed:
-            found = (
-                re.search(rf"\[emerg\] (?:\d+#\d+: )?(.*?) in {re.escape(self.own)}:(\d+)", failed.detail)
-                if self.own
-                else None
-            )
-            if not found:
-                raise
-            what = f"{self.origin}, line {int(found[2]) - 1}: {found[1]}"
-            hint = "fix that line, then run again; the site is as it was"
-            raise Failed(what, hint, failed.detail, failed.stands) from failed
 
 
 def servers(main: str) -> Iterator[Server]:
