@@ -103,3 +103,9 @@ def test_the_page_for_developers_shows_the_house_as_it_is():
 def test_folders_are_small_enough_to_be_seen_at_a_glance():
     counts = Counter(path.parent for path in modules().values() if path.name != "__init__.py")
     assert {str(folder): count for folder, count in counts.items() if count > 16} == {}
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """pytest would load only one of them."""
+    names = [path.name for path in ROOT.glob("tests/**/test_*.py") if "strangers" not in path.parts]
+    assert len(names) == len({*names})

@@ -1,5 +1,6 @@
 """Caddy in place of Nginx, on both Debians: the same promises, some by the same tests."""
 
+import base64
 import gzip
 import json
 import re
@@ -222,6 +223,30 @@ def test_data_is_served_without_scripts_and_no_link_leads_out_of_it_also_after_a
     sandbox.reboot(server.machine.name)
     wait_for(lambda: answers(server), "the app after a reboot")
     assert server.get("/media/first.txt")[1] == "first" and server.get("/media/out")[0] == 404
+
+
+def test_visitors_log_in_and_the_project_s_own_lines_count(server: Server, project: Project):
+    hashed = server.run("caddy", "hash-password", "--plaintext", "secret").strip()
+    (project.directory / "logins").write_text(f"ada:{hashed}\n")
+    lines = project.directory / "ashore" / "caddy" / "site.caddy"
+    lines.parent.mkdir(parents=True)
+    lines.write_text("header X-Own yes\n")
+    project.write_config(stage='basic_auth = "logins"')
+    project.fab("deploy")
+    assert server.get("/")[0] == 401 and server.get("/healthz")[0] == 200
+    right, wrong = (base64.b64encode(f"ada:{word}".encode()).decode() for word in ("secret", "secreT"))
+    assert server.get("/", headers={"Authorization": f"Basic {wrong}"})[0] == 401
+    status, _, headers = server.get("/", headers={"Authorization": f"Basic {right}"})
+    assert status == 200 and headers["X-Own"] == "yes"
+    assert hashed not in project.fab("deploy", "--check").text
+    lines.write_text("header X-Own yes\nfoo bar\n")
+    said = project.fab("deploy", status=1).err
+    assert "ashore/caddy/site.caddy, line 2: unrecognized directive: foo" in said, said
+    assert server.get("/", headers={"Authorization": f"Basic {right}"})[0] == 200
+    lines.unlink()
+    project.write_config()
+    project.fab("deploy")
+    assert server.get("/")[0] == 200 and "X-Own" not in server.get("/")[2]
 
 
 def test_logs_are_rotated_while_caddy_writes_them(server: Server, project: Project):
