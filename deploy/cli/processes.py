@@ -36,7 +36,7 @@ def timer_tasks(session: Session) -> Collection:
         with typed.verb("processes") as (verb, call):
             verb.list_timers(call)
 
-    @command(session, READING, name="run", positional=["name"], help={"name": "a timer of deploy.toml"})
+    @command(session, READING, reading=True, name="run", positional=["name"], help={"name": "a timer of deploy.toml"})
     def timers_run(typed: Typed, name: str) -> None:
         """Run a timer's command now and show what it writes; Ctrl-C leaves it running: fab timers.run cleanup."""
         try:

@@ -283,7 +283,9 @@ class Session:
             told = [host.agent for host in hosts if host.agent is not None and host.agent.asked]
             if not told:
                 raise Interrupted("interrupted", state="nothing was changed") from None
-            if not all(host.done.is_set() for host in hosts):  # it may have come with the last line
+            if not screen.reading and not all(
+                host.done.is_set() for host in hosts
+            ):  # it may have come with the last line
                 then = "then undoes a release that has no traffic (press Ctrl-C again to stop waiting)"
                 screen.say(f"Ctrl-C: the server finishes its current step, {then}")
             for agent in told:

@@ -4,7 +4,7 @@ from ..agent import layout
 from ..agent.events import Event
 from ..agent.questions import jobs
 from ..agent.questions.workers import workers
-from ..errors import HostError
+from ..errors import HostError, Interrupted
 from ..plan import scale as plans
 from ..screen import tables
 from ..session.execute import Count, carry_out
@@ -65,6 +65,8 @@ def run_timer(call: Call, name: str) -> None:
             call.screen.event(host.name, event)
 
         ended = agent.request({"request": "job", "app": call.app.name, "name": name}, show)
+        if call.session.interrupted.is_set():
+            raise Interrupted("interrupted", agent.where)
         last = agent.ask(jobs.last, app=call.app.name, name=name)
         if not last or last["result"] != "success":
             what = f"{name} failed: {tables.failure(last)}" if last else f"{name} has not run"
