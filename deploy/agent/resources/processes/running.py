@@ -78,7 +78,7 @@ class Running(Resource):
             system.run(["systemctl", "start", *starting], accept=(0, 1))
             self._steady(system, began)
         for unit in (*self.processes, *self.timers):
-            units.enable(unit)
+            units.enable(unit, system)
         system.memory.done.add(self)
 
     def _follow(self, system: System) -> None:

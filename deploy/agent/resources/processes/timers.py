@@ -75,7 +75,7 @@ class TimersRunning(Resource):
         for unit in self.timers:
             if system.unit(unit).get("ActiveState") != "active":
                 self._take_over(unit)
-            units.enable(unit)
+            units.enable(unit, system)
         system.run(["systemctl", "start", *self.timers])
 
     def _take_over(self, unit: str) -> None:

@@ -5,7 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterable
 
-from ...system import ENVIRONMENT
+from ...system import ENVIRONMENT, System, unit_blocks
 from ..files import Link
 
 UNITS = "/etc/systemd/system"
@@ -26,7 +26,7 @@ def release_of(unit: str) -> str:
 def is_job(unit: str) -> bool:
     """Whether this is what a timer runs: it ends by itself."""
     found = NAME.fullmatch(unit)
-    return bool(found) and found["kind"] == "service" and not found["number"]  # type: ignore[index]
+    return found is not None and found["kind"] == "service" and not found["number"]
 
 
 def wanted_at_boot(unit: str) -> str:
@@ -36,8 +36,6 @@ def wanted_at_boot(unit: str) -> str:
 
 def states(units: Iterable[str]) -> dict[str, dict[str, str]]:
     """Unit → PROPERTIES, as they are now."""
-    from ...system import unit_blocks
-
     names = sorted(units)
     if not names:
         return {}
@@ -64,11 +62,11 @@ def enabled(unit: str) -> bool:
     return os.path.islink(wanted_at_boot(unit))
 
 
-def enable(unit: str) -> None:
+def enable(unit: str, system: System) -> None:
     """By hand: systemctl would have systemd read all units anew, a tenth of a second."""
     link = wanted_at_boot(unit)
     os.makedirs(os.path.dirname(link), exist_ok=True)
-    Link(link, f"{UNITS}/{unit}").apply(None)  # type: ignore[arg-type]  # a link needs no server's answers
+    Link(link, f"{UNITS}/{unit}").apply(system)
 
 
 def disable(unit: str) -> None:
