@@ -250,7 +250,7 @@ def test_what_an_app_does_to_its_socket_later_changes_nothing_for_visitors_nor_f
     assert served == server.current
     assert "nothing new" in project.fab("deploy").out
     peers = server.script("stat -c '%U %a' /run/visitors /run/visitors/*/ /run/visitors/*/http.sock")
-    assert peers == "root 755\nroot 750\nvisitors 770\n"
+    assert peers == "root 755\nroot 750\nvisitors 660\n"
     project.fab("restart")
     assert server.release() == server.current != served
 
