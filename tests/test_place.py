@@ -10,7 +10,7 @@ from test_plans import FACTS, NEW, OLD, SHOP, SITE
 
 from deploy.agent.dataclass import replace
 from deploy.agent.questions.places import places
-from deploy.agent.resources.serving.nginx_sites import Including
+from deploy.agent.resources.config_files import Including
 from deploy.agent.system import System
 from deploy.agent.wire import Refused
 from deploy.config.reader import Stage

@@ -11,10 +11,10 @@ from test_plans import SHOP, SITE
 from deploy.agent.dataclass import replace
 from deploy.agent.questions.journal import file_line
 from deploy.agent.questions.json_lines import readable
-from deploy.agent.resources.config_files import ConfigFiles, SiteFiles
+from deploy.agent.resources.config_files import ConfigFiles, Including, SiteFiles
 from deploy.agent.resources.files import Absent, File
 from deploy.agent.resources.host.machine import Port
-from deploy.agent.resources.serving.caddy import Importing, OwnCaddyfile, Regrouped, SiteNames, names_in
+from deploy.agent.resources.serving.caddy import OwnCaddyfile, Regrouped, SiteNames, names_in
 from deploy.agent.resources.serving.rivals import Rival, others, require_alone
 from deploy.agent.resources.serving.services import Service
 from deploy.agent.resources.serving.traffic import Log
@@ -225,11 +225,11 @@ def test_below_a_path_its_requests_are_found_in_the_log_of_the_domain_s_app(tmp_
 def test_an_app_below_a_path_needs_a_site_that_imports_it(tmp_path: Path):
     below = Site(("shop.example.com",), path="/wiki/", guest_of="shop")
     (step,) = PROXY.names(replace(CADDY, name="wiki"), below)
-    assert isinstance(step, Importing) and step.path == "/etc/caddy/ashore/sites/shop.caddy"
+    assert isinstance(step, Including) and step.path == "/etc/caddy/ashore/sites/shop.caddy"
     (tmp_path / "shop.caddy").write_text(site_text(CADDY, replace(SITE, path=""), {}))
     assert replace(step, path=str(tmp_path / "shop.caddy")).check(System()) == []
     (tmp_path / "shop.caddy").write_text("")
-    with pytest.raises(Refused, match="does not import apps below a path"):
+    with pytest.raises(Refused, match="does not include apps below a path"):
         replace(step, path=str(tmp_path / "shop.caddy")).check(System())
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from ..dataclass import dataclass
 from ..system import System
 from ..wire import Drift, Failed, Refused, Resource
-from .files import Absent, File, Link
+from .files import Absent, File, Link, text_of
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,26 @@ class SiteFiles(ConfigFiles):
         lines = own.splitlines()
         numbers = [number for number, line in enumerate(lines, 1) if line.split()[:1] == [found["word"]]]
         return numbers[0] if numbers else 0
+
+
+@dataclass(frozen=True)
+class Including(Resource):
+    """The site of another app includes the files of apps below a path of its domain. line: that does so."""
+
+    path: str
+    line: str
+    app: str
+    domain: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.domain}: a site of the app {self.app}, with other apps below it"
+
+    def check(self, system: System) -> list[Drift]:
+        if self.line not in (text_of(self.path) or ""):
+            what = f"the site of {self.app} does not include apps below a path of {self.domain} yet"
+            raise Refused(what, f"deploy {self.app} again with this version of Ashore, then this app")
+        return []
 
 
 class Before:

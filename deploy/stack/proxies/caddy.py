@@ -8,14 +8,14 @@ import re
 
 from ...agent import layout
 from ...agent.constants import OWN_LINES
-from ...agent.resources.config_files import ConfigFiles, SiteFiles
+from ...agent.resources.config_files import ConfigFiles, Including, SiteFiles
 from ...agent.resources.files import Absent, Directory, File, Link, seal
 from ...agent.resources.host.machine import Port
 from ...agent.resources.host.packages import SinceVersion
 from ...agent.resources.removal.ours import NotNeeded
 from ...agent.resources.removal.trees_gone import Gone, UneditedGone
 from ...agent.resources.serving.caddy import HOME as CADDY
-from ...agent.resources.serving.caddy import SITES, Importing, OwnCaddyfile, Regrouped, SiteNames
+from ...agent.resources.serving.caddy import SITES, OwnCaddyfile, Regrouped, SiteNames
 from ...agent.resources.serving.front import Front
 from ...agent.resources.serving.rivals import Rival
 from ...agent.resources.serving.services import Service, UnitFile
@@ -114,7 +114,7 @@ class Caddy(Proxy):
         own = f"{SITES}/{app.name}.caddy"
         if site.guest_of:
             line = f"import {_mount(site.names[0], '*')}"
-            return (Importing(f"{SITES}/{site.guest_of}.caddy", line, site.guest_of, site.names[0]),)
+            return (Including(f"{SITES}/{site.guest_of}.caddy", line, site.guest_of, site.names[0]),)
         if not site.own_port:
             return (SiteNames(tuple(dict.fromkeys((*site.names, *site.aliases))), own),)
         return (Port(site.own_port, self.name), SiteNames((*site.names, ""), own, port=site.own_port))

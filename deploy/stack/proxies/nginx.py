@@ -4,7 +4,7 @@ import re
 
 from ...agent import layout
 from ...agent.constants import OWN_LINES
-from ...agent.resources.config_files import ConfigFiles, SiteFiles
+from ...agent.resources.config_files import ConfigFiles, Including, SiteFiles
 from ...agent.resources.files import Absent, Directory, File, Link, seal
 from ...agent.resources.host.machine import Port
 from ...agent.resources.host.packages import SinceVersion
@@ -13,7 +13,7 @@ from ...agent.resources.removal.trees_gone import UneditedGone
 from ...agent.resources.serving.front import Front
 from ...agent.resources.serving.nginx import WorkerConnections
 from ...agent.resources.serving.nginx_default import DefaultServer
-from ...agent.resources.serving.nginx_sites import Including, ServerNames
+from ...agent.resources.serving.nginx_sites import ServerNames
 from ...agent.resources.serving.rivals import Rival
 from ...agent.resources.serving.services import Service
 from ...agent.system import upstream

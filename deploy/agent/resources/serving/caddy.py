@@ -82,26 +82,6 @@ class SiteNames(Resource):
         return []
 
 
-@dataclass(frozen=True)
-class Importing(Resource):
-    """The site of another app imports the files of apps below a path of its domain. line: that does so."""
-
-    path: str
-    line: str
-    app: str
-    domain: str
-
-    @property
-    def title(self) -> str:
-        return f"{self.domain}: a site of the app {self.app}, with other apps below it"
-
-    def check(self, system: System) -> list[Drift]:
-        if self.line not in (text_of(self.path) or ""):
-            what = f"the site of {self.app} does not import apps below a path of {self.domain} yet"
-            raise Refused(what, f"deploy {self.app} again with this version of Ashore, then this app")
-        return []
-
-
 def names_in(text: str, port: int = 0) -> set[str]:
     """The names of the sites in a file of ours, at a port or (0) at the usual ones; "" for all others there."""
     found = (ADDRESS.fullmatch(address) for line in ADDRESSES.findall(text) for address in line.split(", "))

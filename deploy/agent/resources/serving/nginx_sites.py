@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from ...dataclass import dataclass, field
 from ...system import System
 from ...wire import Drift, Refused, Resource
-from ..files import text_of
 from .nginx import CONFIG
 
 WORD = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{};]|(?:\\.|\$\{\w+\}|[^\s{};\\])+""", re.S)
@@ -79,26 +78,6 @@ HINT = (
     "give each app its own `domain` in deploy.toml, or deploy this one to another host; if that site is not needed,"
     " remove its link from /etc/nginx/sites-enabled and run `systemctl reload nginx`"
 )
-
-
-@dataclass(frozen=True)
-class Including(Resource):
-    """The site of another app includes the files of apps below a path of its domain. line: that does so."""
-
-    path: str
-    line: str
-    app: str
-    domain: str
-
-    @property
-    def title(self) -> str:
-        return f"{self.domain}: a site of the app {self.app}, with other apps below it"
-
-    def check(self, system: System) -> list[Drift]:
-        if self.line not in (text_of(self.path) or ""):
-            what = f"the site of {self.app} does not include apps below a path of {self.domain} yet"
-            raise Refused(what, f"deploy {self.app} again with this version of Ashore, then this app")
-        return []
 
 
 def servers(main: str) -> Iterator[Server]:
