@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..resources.files import link_target, text_of
 from ..resources.processes.units import UNITS
-from ..resources.release.at_work import INVOCATIONS
+from ..resources.release.at_work import units_at_work
 from ..system import ENVIRONMENT
 from ..wire import Refused
 
@@ -46,8 +46,7 @@ def timers(app: str) -> list[dict[str, Any]]:
 
 def is_running(app: str, name: str) -> bool:
     """Whether a timer's job is at work, of whichever release."""
-    there = os.listdir(INVOCATIONS) if os.path.isdir(INVOCATIONS) else []
-    return any(each.startswith(f"invocation:{app}@") and each.endswith(f".{name}.service") for each in there)
+    return any(unit.startswith(f"{app}@") and unit.endswith(f".{name}.service") for unit in units_at_work())
 
 
 def last(app: str, name: str) -> dict[str, Any]:

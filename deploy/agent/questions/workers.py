@@ -1,12 +1,11 @@
 """The processes of an app's current release: how many are wanted, and how many run."""
 
-import json
 import os
 from typing import Any
 
-from ..resources.files import link_target, text_of
+from ..resources.files import link_target
 from ..resources.processes.units import NAME, UNITS, is_job, states
-from .facts import scale_of
+from .facts import record, scale_of
 
 
 def workers(app: str) -> list[dict[str, Any]]:
@@ -15,18 +14,15 @@ def workers(app: str) -> list[dict[str, Any]]:
     names = [name for name in os.listdir(UNITS) if release and name.startswith(f"{app}@{release}.")]
     units = [name for name in names if name.endswith(".service") and not is_job(name)]
     found = states(units)
-    try:
-        record = json.loads(text_of(f"/srv/{app}/releases/{release}/release.json") or "{}")
-    except ValueError:
-        record = {}
+    scale = scale_of(f"/srv/{app}")
     rows = []
-    for made in record.get("app", {}).get("processes", []):
+    for made in record(f"/srv/{app}/releases/{release}").get("app", {}).get("processes", []):
         name = made["name"]
         own = [
             found[unit] for unit in units if unit in found and (match := NAME.fullmatch(unit)) and match["name"] == name
         ]
         active = [state for state in own if state["ActiveState"] == "active"]
-        count = scale_of(f"/srv/{app}").get(name, made["count"])
+        count = scale.get(name, made["count"])
         restarts = sum(int(state["NRestarts"] or 0) for state in own)
         rows.append(
             {"name": name, "count": count, "running": len(active), "configured": made["count"], "restarts": restarts}

@@ -12,9 +12,14 @@ def of_instance(unit: str) -> str:
     return unit.partition("@")[2].partition(".")[0]
 
 
-def releases_at_work(app: str) -> set[str]:
+def units_at_work() -> list[str]:
+    """The units that run, of whomever."""
     names = os.listdir(INVOCATIONS) if os.path.isdir(INVOCATIONS) else []
-    units = [name.partition(":")[2] for name in names if name.startswith("invocation:")]
+    return [name.partition(":")[2] for name in names if name.startswith("invocation:")]
+
+
+def releases_at_work(app: str) -> set[str]:
+    units = units_at_work()
     run = re.compile(rf"{re.escape(app)}-run-(\d{{8}}-\d{{6}})-\d+\.service")  # of `fab run`
     commands = {match[1] for unit in units if (match := run.fullmatch(unit))}
     return commands | {of_instance(unit) for unit in units if unit.startswith(f"{app}@")}
