@@ -123,11 +123,13 @@ def test_visitors_who_got_errors_during_the_change_make_it_no_success(scripted: 
 
 def test_a_server_that_is_not_provisioned_is_told_before_anything_is_sent(scripted: Callable[..., Hosts]):
     hosts = scripted(replace(FACTS, provisioned=""))
+    typing = Typing(hosts)
     with (
         pytest.raises(HostError, match="is not provisioned yet for shop"),
-        Typing(hosts).verb("deploy") as (verb, call),
+        typing.verb("deploy") as (verb, call),
     ):
         verb.deploy(call)
+    typing.close()  # what was asked is written down whole
     assert requested(hosts) == ["survey"]
 
 
